@@ -1,0 +1,65 @@
+"""The application: settings and a store in, a WSGI application out."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from flask import Flask
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from services.site import failures, forms, headers, visitor
+from services.site.config import Config, Hops
+from services.site.mariadb import connected
+from services.site.pages import Pages
+from services.site.passwords import Passwords
+from services.site.store import Store
+
+SESSION = timedelta(hours=8)
+LARGEST_REQUEST = 16 * 1024
+TONES = 6
+
+
+def create_app(config: Config, store: Store | None = None) -> Flask:
+    """The site of one server. Nothing connects until the first request; `store` replaces MariaDB."""
+    app = Flask("services.site")
+    app.config.from_mapping(settings(config))
+    CSRFProtect(app)
+    headers.install(app, config.server)
+    failures.install(app)
+    Pages(config.server, store or connected(config), Passwords(config.password_method)).install(app)
+    app.jinja_env.globals.update(server=config.server, visitor=visitor.current, limits=forms)
+    app.jinja_env.filters["tone"] = tone
+    trust(app, config.hops)
+    return app
+
+
+def settings(config: Config) -> dict[str, object]:
+    """Flask's settings. The cookie is bound to this host and to TLS by its name's prefix."""
+    return {
+        "SECRET_KEY": config.secret_key,
+        "SESSION_COOKIE_NAME": "__Host-session",
+        "SESSION_COOKIE_PATH": "/",
+        "SESSION_COOKIE_SECURE": True,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_REFRESH_EACH_REQUEST": False,
+        "PERMANENT_SESSION_LIFETIME": SESSION,
+        "WTF_CSRF_TIME_LIMIT": int(SESSION.total_seconds()),
+        "MAX_CONTENT_LENGTH": LARGEST_REQUEST,
+        "SEND_FILE_MAX_AGE_DEFAULT": timedelta(hours=1),
+    }
+
+
+def trust(app: Flask, hops: Hops) -> None:
+    """Take client address, scheme and host from the proxies, exactly as many as there are."""
+    app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+        app.wsgi_app, x_for=hops.for_, x_proto=hops.proto, x_host=hops.host
+    )
+
+
+def tone(name: object) -> int:
+    """Which of the style sheet's colours a server or user has: by its number, the same everywhere."""
+    digits = re.search(r"\d+$", str(name))
+    return int(digits.group()) % TONES if digits else 0

@@ -1,0 +1,35 @@
+"""What can go wrong in the site.
+
+SiteError
+  ConfigError        the settings file is missing something or has something it should not
+  StoreUnavailable   the database did not answer, or refused to work
+  NameTaken          somebody else has this user name
+  UnknownUser        the writer's account is not in the database (a lost or restored one)
+  KeyReused          an idempotency key came back with a different message
+"""
+
+from __future__ import annotations
+
+
+class SiteError(Exception):
+    """Whatever the site itself raises."""
+
+
+class ConfigError(SiteError):
+    """The settings file cannot be used; the text says which field and why."""
+
+
+class StoreUnavailable(SiteError):
+    """The database cannot serve this request now; asking again later may help."""
+
+
+class NameTaken(SiteError):
+    """Two users cannot have one name."""
+
+
+class UnknownUser(SiteError):
+    """The session names a user the database does not have, as after a failover that lost rows."""
+
+
+class KeyReused(SiteError):
+    """The same idempotency key with another text: replaying would silently drop the new text."""

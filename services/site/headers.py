@@ -1,0 +1,31 @@
+"""Headers of every answer: which server made it, and what a browser may do with it."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, session
+
+POLICY = {
+    "Content-Security-Policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def install(app: Flask, server: str) -> None:
+    """Add the headers to whatever `app` answers, errors included. HSTS is the balancer's business."""
+
+    @app.after_request
+    def add(response: Response) -> Response:
+        response.headers["X-Served-By"] = server
+        response.headers.update(POLICY)
+        if "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store" if is_personal(response) else "no-cache"
+        return response
+
+
+def is_personal(response: Response) -> bool:
+    """Whether the answer is for one visitor or one moment and must not be kept anywhere."""
+    return bool(session) or response.status_code >= 400

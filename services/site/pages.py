@@ -1,0 +1,184 @@
+"""The site's pages, and the same board as JSON for programs."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from flask import Flask, Response, flash, jsonify, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
+
+from services.site import forms, visitor
+from services.site.errors import KeyReused, NameTaken, StoreUnavailable, UnknownUser
+from services.site.failures import wants_json
+from services.site.forms import Credentials
+from services.site.passwords import Passwords
+from services.site.store import Message, Store
+from services.site.visitor import Visitor
+
+PAGE = 50
+LATEST = 5
+REPLAY = "Idempotent-Replay"
+WRONG_LOGIN = "That name and password do not go together."
+
+
+class Pages:
+    """One method for each address; `server` is the name put on what is made here."""
+
+    def __init__(self, server: str, store: Store, passwords: Passwords) -> None:
+        self.server = server
+        self.store = store
+        self.passwords = passwords
+
+    def install(self, app: Flask) -> None:
+        """Tell `app` which address is which page."""
+        app.add_url_rule("/", view_func=self.home)
+        app.add_url_rule("/signup", view_func=self.signup, methods=["GET", "POST"])
+        app.add_url_rule("/login", view_func=self.login, methods=["GET", "POST"])
+        app.add_url_rule("/logout", view_func=self.logout, methods=["POST"])
+        app.add_url_rule("/messages", view_func=self.messages)
+        app.add_url_rule("/messages", view_func=self.post, methods=["POST"])
+        app.add_url_rule("/healthz", view_func=self.healthz)
+        for name in ("robots.txt", "favicon.ico"):
+            app.add_url_rule(f"/{name}", name, app.send_static_file, defaults={"filename": name})
+
+    def home(self) -> ResponseReturnValue:
+        latest = self.store.messages(visitor.caller(), None, LATEST)
+        return render_template("home.html", messages=latest)
+
+    def signup(self) -> ResponseReturnValue:
+        if request.method == "GET":
+            return render_template("signup.html", name="", problems={})
+        typed = Credentials.of(request.form)
+        if problems := typed.problems():
+            return render_template("signup.html", name=typed.name, problems=problems), 422
+        try:
+            made = self.store.add_user(visitor.caller(), typed.name, self.passwords.hash(typed.password))
+        except NameTaken:
+            problems = {"name": "Somebody has this name already."}
+            return render_template("signup.html", name=typed.name, problems=problems), 409
+        visitor.remember(made.gtid)
+        flash(f"Welcome, {typed.name}. Your account is ready: log in.")
+        return redirect(f"{url_for('login')}?{urlencode({'name': typed.name})}", 303)
+
+    def login(self) -> ResponseReturnValue:
+        if request.method == "GET":
+            return render_template("login.html", name=request.args.get("name", ""), problem="")
+        typed = Credentials.of(request.form)
+        is_name = not forms.name_problem(typed.name)
+        user = self.store.find_user(visitor.caller(), typed.name) if is_name else None
+        known = user.password_hash if user else None
+        if not self.passwords.match(known, typed.password) or user is None:
+            return render_template("login.html", name=typed.name, problem=WRONG_LOGIN), 401
+        visitor.log_in(user)
+        return redirect(url_for("messages"), 303)
+
+    def logout(self) -> ResponseReturnValue:
+        visitor.log_out()
+        flash("You are logged out.")
+        return redirect(url_for("home"), 303)
+
+    def messages(self) -> ResponseReturnValue:
+        found = self.store.messages(visitor.caller(), before(), PAGE + 1)
+        older = url_for("messages", before=found[PAGE - 1].id) if len(found) > PAGE else None
+        if not wants_json():
+            return self._board(found[:PAGE], older)
+        listed = [as_json(message) for message in found[:PAGE]]
+        return _varied(jsonify(server=self.server, messages=listed, older=older))
+
+    def post(self) -> ResponseReturnValue:
+        author = visitor.current()
+        if author is None:
+            return self._stranger("Log in to post a message.")
+        text, key = sent_message()
+        if problem := forms.text_problem(text):
+            return self._refused(problem, text)
+        try:
+            return self._posted(author, text, key)
+        except UnknownUser:
+            visitor.log_out()
+            return self._stranger("Your account is not known here any more. Please log in or sign up again.")
+        except KeyReused:
+            return self._refused(
+                "This form was sent before with another text. Send it again to post both.", text
+            )
+
+    def healthz(self) -> ResponseReturnValue:
+        try:
+            self.store.ping(visitor.caller())
+        except StoreUnavailable as error:
+            return jsonify(server=self.server, database="failed", error=type(error).__name__), 503
+        return jsonify(server=self.server, database="ok")
+
+    def _posted(self, author: Visitor, text: str, key: str) -> Response:
+        written = self.store.add_message(visitor.caller(), author.id, text, self.server, key)
+        visitor.remember(written.gtid)
+        if wants_json():
+            response = make_response(jsonify(id=written.id, server=self.server), 201)
+        else:
+            response = make_response(redirect(url_for("messages"), 303))
+        if written.replayed:
+            response.headers[REPLAY] = "true"
+        return _varied(response)
+
+    def _refused(self, problem: str, text: str) -> ResponseReturnValue:
+        """422 with the text kept and a fresh key, so that sending again is a new attempt."""
+        if wants_json():
+            return _varied(make_response(jsonify(error=problem), 422))
+        found = self.store.messages(visitor.caller(), None, PAGE)
+        return make_response(self._board(found, None, problem=problem, text=text), 422)
+
+    def _stranger(self, reason: str) -> ResponseReturnValue:
+        if wants_json():
+            return _varied(make_response(jsonify(error=reason), 401))
+        flash(reason)
+        return redirect(url_for("login"), 303)
+
+    def _board(self, found: list[Message], older: str | None, problem: str = "", text: str = "") -> Response:
+        page = render_template(
+            "messages.html",
+            messages=found,
+            older=older,
+            problem=problem,
+            text=text,
+            limit=forms.TEXT_LENGTH[-1],
+            idempotency_key=forms.new_key(),
+        )
+        return _varied(make_response(page))
+
+
+def as_json(message: Message) -> dict[str, object]:
+    """A message as programs get it."""
+    return {
+        "id": message.id,
+        "author": message.author,
+        "text": message.text,
+        "server": message.server,
+        "created": message.created.isoformat(),
+    }
+
+
+def before() -> int | None:
+    """The id at which the page asked for begins, if one was asked for."""
+    asked = request.args.get("before")
+    if asked is None:
+        return None
+    if not (asked.isascii() and asked.isdigit() and len(asked) <= 18):
+        raise BadRequest("`before` is the number of a message.")
+    return int(asked)
+
+
+def sent_message() -> tuple[str, str]:
+    """Text and idempotency key of a form or a JSON body; without a key the request gets its own."""
+    sent = request.get_json() if request.is_json else request.form
+    if not hasattr(sent, "get"):
+        raise BadRequest("Send an object with a `message`.")
+    key = request.headers.get("Idempotency-Key") or sent.get("idempotency_key") or forms.new_key()
+    if not isinstance(key, str) or not forms.is_key(key):
+        raise BadRequest("An idempotency key is 1 to 64 letters, digits or any of _ . : -")
+    return forms.message_text(sent.get("message")), key
+
+
+def _varied(response: Response) -> Response:
+    response.vary.add("Accept")
+    return response
