@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import urlencode
 
 from flask import Flask, Response, flash, jsonify, make_response, redirect, render_template, request, url_for
@@ -15,6 +16,8 @@ from services.site.forms import Credentials
 from services.site.passwords import Passwords
 from services.site.store import Message, Store
 from services.site.visitor import Visitor
+
+log = logging.getLogger("foobar.site")
 
 PAGE = 50
 LATEST = 5
@@ -107,7 +110,8 @@ class Pages:
         try:
             self.store.ping(visitor.caller())
         except StoreUnavailable as error:
-            return jsonify(server=self.server, database="failed", error=type(error).__name__), 503
+            log.info("unhealthy: %s", error)
+            return jsonify(server=self.server, database="failed"), 503
         return jsonify(server=self.server, database="ok")
 
     def _posted(self, author: Visitor, text: str, key: str) -> Response:
