@@ -1,0 +1,174 @@
+"""From plan and policy to flows: pure, so every table can be read, proved and tested with no switch running.
+
+A packet's way through a switch:
+
+    BIND     is it what this port's host may send?  (its own MAC and address, untagged IPv4 or ARP)
+    TRACK    does this switch decide about it, or only pass it on to the firewall that does?
+    POLICY   which rule allows it?  Connections are remembered under the number of the rule that allowed them
+    FORWARD  which port leads to the destination?  Static, from the plan: no learning, no packet-in
+    ARP      requests and answers go straight to the host they ask for: no flooding
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from controllers import policy as policies
+from controllers.flow import (
+    CT_EST,
+    CT_INV,
+    CT_NEW,
+    CT_REL,
+    CT_TRK,
+    Action,
+    Conntrack,
+    Flow,
+    Goto,
+    MatchValue,
+    Output,
+    of_switch,
+)
+from controllers.policy import Rule
+from topo.plan import ANY, Plan, Switch
+
+BIND, TRACK, POLICY, FORWARD, ARP = range(5)
+TABLE_NAMES = ("bind", "track", "policy", "forward", "arp")
+
+IPV4, ARP_TYPE, UNTAGGED = 0x0800, 0x0806, 0
+PROTO_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
+PORT_FIELDS = {"icmp": "icmpv4_type", "tcp": "tcp_dst", "udp": "udp_dst"}
+
+# Cookies below FIRST_OWN_COOKIE are rule numbers, counted from 1; these name the flows that no rule stands for.
+FIRST_OWN_COOKIE = 1000
+OWN_COOKIES = {
+    "bound": 1000,
+    "spoofed": 1001,
+    "tracked": 1002,
+    "passed-on": 1003,
+    "invalid": 1004,
+    "related": 1005,
+    "forward": 1006,
+    "no-route": 1007,
+    "arp": 1008,
+    "arp-unknown": 1009,
+}
+
+# One rule makes flows of one priority; priorities fall by one for each rule. The rest stands above or below them.
+DEFAULT, SPECIFIC = 0, 100
+FIRST_RULE, ESTABLISHED, RELATED, INVALID = 30000, 40000, 40001, 40002
+
+TRACKED = CT_TRK | CT_NEW | CT_EST | CT_REL | CT_INV
+
+
+def compile_flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
+    """All flows of all switches. Raises PolicyError when a rule is wrong, before anything is compiled."""
+    policies.validate(rules, plan)
+    return tuple(flow for switch in plan.switches for flow in _switch_flows(plan, switch, rules))
+
+
+def cookie_name(cookie: int, rules: tuple[Rule, ...]) -> str:
+    """The rule (or the part of the pipeline) that a counter on a switch belongs to."""
+    if 1 <= cookie <= len(rules):
+        return rules[cookie - 1].name
+    return next((name for name, number in OWN_COOKIES.items() if number == cookie), f"unknown-{cookie:#x}")
+
+
+def rule_number(rules: tuple[Rule, ...], name: str) -> int:
+    """A rule's number, which is its cookie."""
+    return next(number for number, rule in enumerate(rules, start=1) if rule.name == name)
+
+
+def controller_file(plan: Plan, flows: tuple[Flow, ...]) -> str:
+    """The one file the Ryu application reads: the flows of each switch, by dpid."""
+    content: dict[str, Any] = {
+        str(switch.dpid): {"name": switch.name, "flows": [flow.as_dict() for flow in of_switch(flows, switch.name)]}
+        for switch in plan.switches
+    }
+    return json.dumps(content, indent=1)
+
+
+def _switch_flows(plan: Plan, switch: Switch, rules: tuple[Rule, ...]) -> Iterator[Flow]:
+    yield from _bind(plan, switch)
+    yield from _track(plan, switch)
+    yield from _policy(plan, switch, rules)
+    yield from _forward(plan, switch)
+
+
+def _flow(
+    switch: Switch, table: int, priority: int, cookie: int, match: dict[str, MatchValue], *actions: Action
+) -> Flow:
+    return Flow(switch.name, table, priority, cookie, tuple(match.items()), actions)
+
+
+def _bind(plan: Plan, switch: Switch) -> Iterator[Flow]:
+    own = OWN_COOKIES
+    for end, _ in plan.links_of(switch.name):
+        for host in plan.behind(end):
+            sent: dict[str, MatchValue] = {"in_port": end.port, "vlan_vid": UNTAGGED, "eth_src": host.mac}
+            ip = sent | {"eth_type": IPV4, "ipv4_src": host.ip}
+            arp = sent | {"eth_type": ARP_TYPE, "arp_spa": host.ip, "arp_sha": host.mac}
+            yield _flow(switch, BIND, SPECIFIC, own["bound"], ip, Goto(TRACK))
+            yield _flow(switch, BIND, SPECIFIC, own["bound"], arp, Goto(ARP))
+    yield _flow(switch, BIND, DEFAULT, own["spoofed"], {})
+
+
+def _track(plan: Plan, switch: Switch) -> Iterator[Flow]:
+    own = OWN_COOKIES
+    if not switch.guards:
+        guarded = [plan.host(each.guards) for each in plan.switches if each.guards]
+        for host in guarded:
+            for side in ("ipv4_src", "ipv4_dst"):
+                match: dict[str, MatchValue] = {"eth_type": IPV4, side: host.ip}
+                yield _flow(switch, TRACK, SPECIFIC, own["passed-on"], match, Goto(FORWARD))
+    track = Conntrack(switch.number, table=POLICY)
+    yield _flow(switch, TRACK, DEFAULT, own["tracked"], {"eth_type": IPV4}, track)
+
+
+def _policy(plan: Plan, switch: Switch, rules: tuple[Rule, ...]) -> Iterator[Flow]:
+    own = OWN_COOKIES
+    ip: dict[str, MatchValue] = {"eth_type": IPV4}
+    invalid = ip | {"ct_state": (CT_TRK | CT_INV, CT_TRK | CT_INV)}
+    related = ip | {"ip_proto": PROTO_NUMBERS["icmp"], "ct_state": (CT_TRK | CT_REL, CT_TRK | CT_REL | CT_INV)}
+    yield _flow(switch, POLICY, INVALID, own["invalid"], invalid)
+    yield _flow(switch, POLICY, RELATED, own["related"], related, Goto(FORWARD))
+    for number, rule in enumerate(rules, start=1):
+        if rule.action == "allow":
+            known = ip | {"ct_state": (CT_TRK | CT_EST, TRACKED), "ct_mark": number}
+            yield _flow(switch, POLICY, ESTABLISHED, number, known, Goto(FORWARD))
+        yield from _rule_flows(plan, switch, number, rule)
+    yield _flow(switch, POLICY, DEFAULT, len(rules), {})
+
+
+def _rule_flows(plan: Plan, switch: Switch, number: int, rule: Rule) -> Iterator[Flow]:
+    """A rule's flows for the conversations that this switch decides about; the last rule is the table's default."""
+    if rule == policies.DENY_REST:
+        return
+    actions = (Conntrack(switch.number, commit=True, mark=number), Goto(FORWARD)) if rule.action == "allow" else ()
+    for src, dst in policies.pairs(rule, plan):
+        if switch.name not in plan.policed_by(src.name, dst.name):
+            continue
+        match: dict[str, MatchValue] = {
+            "eth_type": IPV4,
+            "ct_state": (CT_TRK | CT_NEW, TRACKED),
+            "ipv4_src": src.ip,
+            "ipv4_dst": dst.ip,
+        }
+        if rule.proto != ANY:
+            match["ip_proto"] = PROTO_NUMBERS[rule.proto]
+            if rule.port is not None:
+                match[PORT_FIELDS[rule.proto]] = rule.port
+        yield _flow(switch, POLICY, FIRST_RULE - number, number, match, *actions)
+
+
+def _forward(plan: Plan, switch: Switch) -> Iterator[Flow]:
+    own = OWN_COOKIES
+    for end, _ in plan.links_of(switch.name):
+        for host in plan.behind(end):
+            to_host: dict[str, MatchValue] = {"eth_dst": host.mac, "eth_type": IPV4, "ipv4_dst": host.ip}
+            asked: dict[str, MatchValue] = {"eth_type": ARP_TYPE, "arp_tpa": host.ip}
+            yield _flow(switch, FORWARD, SPECIFIC, own["forward"], to_host, Output(end.port))
+            yield _flow(switch, ARP, SPECIFIC, own["arp"], asked, Output(end.port))
+    yield _flow(switch, FORWARD, DEFAULT, own["no-route"], {})
+    yield _flow(switch, ARP, DEFAULT, own["arp-unknown"], {})

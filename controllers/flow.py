@@ -1,0 +1,114 @@
+"""A flow: one entry of a switch's table as a value, and its text in ovs-ofctl's syntax.
+
+Matches use OpenFlow's own field names (OXM); a value is an int, an address, or (value, mask).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Union
+
+MatchValue = Union[int, str, tuple[int, int]]
+
+# bits of ct_state, as Open vSwitch numbers them
+CT_NEW, CT_EST, CT_REL, CT_RPL, CT_INV, CT_TRK = 1, 2, 4, 8, 16, 32
+CT_FLAGS = {"new": CT_NEW, "est": CT_EST, "rel": CT_REL, "rpl": CT_RPL, "inv": CT_INV, "trk": CT_TRK}
+
+
+# Open vSwitch's tools know these fields by older names
+OVS_NAMES = {
+    "eth_src": "dl_src",
+    "eth_dst": "dl_dst",
+    "eth_type": "dl_type",
+    "ipv4_src": "nw_src",
+    "ipv4_dst": "nw_dst",
+    "ip_proto": "nw_proto",
+    "icmpv4_type": "icmp_type",
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    port: int
+
+
+@dataclass(frozen=True)
+class Goto:
+    table: int
+
+
+@dataclass(frozen=True)
+class Conntrack:
+    """Send the packet through the connection tracker.
+
+    With ``table``: track, then go on there with ct_state set. With ``commit``: remember the connection under
+    ``mark``, the number of the rule that allowed it.
+    """
+
+    zone: int
+    table: int | None = None
+    commit: bool = False
+    mark: int = 0
+
+
+Action = Union[Output, Goto, Conntrack]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One table entry. No actions means drop. ``cookie`` is the number of the rule it comes from (compile.py)."""
+
+    switch: str
+    table: int
+    priority: int
+    cookie: int
+    match: tuple[tuple[str, MatchValue], ...]
+    actions: tuple[Action, ...] = ()
+
+    def text(self) -> str:
+        """The entry as ovs-ofctl reads and prints it."""
+        match = "".join(f",{_match_text(name, value)}" for name, value in self.match)
+        actions = ",".join(_action_text(action) for action in self.actions) or "drop"
+        return f"cookie={self.cookie:#x},table={self.table},priority={self.priority}{match},actions={actions}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON for the controller's file: actions as [kind, fields]."""
+        return {
+            "table": self.table,
+            "priority": self.priority,
+            "cookie": self.cookie,
+            "match": dict(self.match),
+            "actions": [[type(action).__name__, asdict(action)] for action in self.actions],
+        }
+
+
+def of_switch(flows: Iterable[Flow], switch: str) -> list[Flow]:
+    return [flow for flow in flows if flow.switch == switch]
+
+
+def _match_text(name: str, value: MatchValue) -> str:
+    if name == "vlan_vid":
+        return "vlan_tci=0x0000/0x1fff"
+    if name == "ct_state":
+        assert isinstance(value, tuple)
+        bits, mask = value
+        return "ct_state=" + "".join(
+            ("+" if bits & bit else "-") + flag for flag, bit in CT_FLAGS.items() if mask & bit
+        )
+    shown = f"{value:#x}" if name in ("eth_type", "ct_mark") else f"{value}"
+    return f"{OVS_NAMES.get(name, name)}={shown}"
+
+
+def _action_text(action: Action) -> str:
+    if isinstance(action, Output):
+        return f"output:{action.port}"
+    if isinstance(action, Goto):
+        return f"goto_table:{action.table}"
+    parts = ["commit"] if action.commit else []
+    parts.append(f"zone={action.zone}")
+    if action.table is not None:
+        parts.append(f"table={action.table}")
+    if action.commit:
+        parts.append(f"exec(set_field:{action.mark:#x}->ct_mark)")
+    return f"ct({','.join(parts)})"

@@ -1,0 +1,111 @@
+"""The policy: an ordered list of rules over names of hosts and zones. The first match wins; the end is deny."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from topo.errors import PolicyError
+from topo.plan import ANY, Host, Plan
+from topo.profile import Profile
+
+PROTOCOLS = ("tcp", "udp", "icmp", ANY)
+ACTIONS = ("allow", "deny")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One sentence of the policy.
+
+    ``src`` and ``dst`` name a host, a zone, a group or ``any``; ``port`` is the destination's (tcp, udp), or the
+    ICMP type, or None for all of them. An allow-rule speaks of who may *begin* a conversation: answers pass
+    because conntrack knows them, so there are no return rules that a server could abuse.
+    """
+
+    name: str
+    src: str
+    dst: str
+    proto: str
+    port: int | None
+    action: str
+    why: str
+
+
+ECHO_REQUEST = 8
+DENY_REST = Rule("deny-rest", ANY, ANY, ANY, None, "deny", "what no rule allows is refused, in both directions")
+
+FIREWALLS_ON = (
+    Rule("dns-udp", "internet", "dns", "udp", 53, "allow", "resolvers ask the authoritative server for www"),
+    Rule("dns-tcp", "internet", "dns", "tcp", 53, "allow", "answers that do not fit a datagram"),
+    Rule("site-https", "internet", "lb", "tcp", 443, "allow", "visitors reach the site"),
+    Rule("site-http", "internet", "lb", "tcp", 80, "allow", "visitors are redirected to HTTPS"),
+    Rule("site-ping", "internet", "lb", "icmp", ECHO_REQUEST, "allow", "visitors may see that the site is up"),
+    Rule("web", "lb", "servers", "tcp", 80, "allow", "the balancer forwards requests to nginx"),
+    Rule("db-write-endpoint", "servers", "lb", "tcp", 3306, "allow", "applications write through the balancer"),
+    Rule("db-primary", "lb", "primary", "tcp", 3306, "allow", "the balancer hands writes to the primary"),
+    Rule("db-replication", "replicas", "primary", "tcp", 3306, "allow", "replicas fetch the primary's binary log"),
+    Rule("lb-statistics", "mon", "lb", "tcp", 8404, "allow", "the monitoring host reads the balancer's statistics"),
+    Rule("mon-ping", "mon", ANY, "icmp", ECHO_REQUEST, "allow", "the monitoring host looks who is alive"),
+    DENY_REST,
+)
+FIREWALLS_OFF = (
+    Rule("firewall-off", ANY, ANY, ANY, None, "allow", "the baseline: no firewall at all"),
+    DENY_REST,
+)
+
+
+def policy(profile: Profile) -> tuple[Rule, ...]:
+    """The rules of a profile, in order."""
+    return FIREWALLS_ON if profile.firewall == "on" else FIREWALLS_OFF
+
+
+def validate(rules: tuple[Rule, ...], plan: Plan) -> None:
+    """Raise PolicyError with everything that is wrong, all at once."""
+    problems = [f"rule {rule.name}: {problem}" for rule in rules for problem in _problems(rule, plan)]
+    names = [rule.name for rule in rules]
+    problems += [f"rule {name}: the name is used twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    if not rules or rules[-1] != DENY_REST:
+        problems.append(f"the last rule must be {DENY_REST.name}")
+    if problems:
+        raise PolicyError("policy: " + "; ".join(problems))
+
+
+def _problems(rule: Rule, plan: Plan) -> Iterable[str]:
+    for side in (rule.src, rule.dst):
+        if side not in plan.names:
+            close = difflib.get_close_matches(side, plan.names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(plan.names)}"
+            yield f"{side} is no host, zone or group; {hint}"
+    if rule.proto not in PROTOCOLS:
+        yield f"protocol {rule.proto} is none of {', '.join(PROTOCOLS)}"
+    if rule.action not in ACTIONS:
+        yield f"action {rule.action} is none of {', '.join(ACTIONS)}"
+    if rule.port is not None:
+        limit = 255 if rule.proto == "icmp" else 65535
+        if rule.proto == ANY:
+            yield "a port needs a protocol"
+        elif not 0 <= rule.port <= limit:
+            yield f"port {rule.port} is not within 0..{limit}"
+
+
+def pairs(rule: Rule, plan: Plan) -> Iterator[tuple[Host, Host]]:
+    """Every (source, destination) that a rule speaks of; a host never talks to itself over the network."""
+    for src, dst in product(plan.names[rule.src], plan.names[rule.dst]):
+        if src != dst:
+            yield src, dst
+
+
+def decide(rules: tuple[Rule, ...], plan: Plan, src: str, dst: str, proto: str, port: int) -> Rule:
+    """The rule that decides about the first packet of a conversation: the reference for every other oracle."""
+    for rule in rules:
+        matches = (
+            plan.host(src) in plan.names[rule.src]
+            and plan.host(dst) in plan.names[rule.dst]
+            and rule.proto in (proto, ANY)
+            and rule.port in (port, None)
+        )
+        if matches:
+            return rule
+    return DENY_REST

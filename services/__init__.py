@@ -1,0 +1,1 @@
+"""The daemons of www.foobar.com: one description each, and the supervisor that runs them all."""

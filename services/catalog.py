@@ -1,0 +1,35 @@
+"""Every service of a testbed, listed by hand: the place to add one."""
+
+from __future__ import annotations
+
+from controllers.flow import Flow
+from services.base import Service
+from services.controller import Controller
+from services.gunicorn import Gunicorn
+from services.haproxy import HAProxy
+from services.mariadb import SOCKET as DATABASE_SOCKET
+from services.mariadb import MariaDB
+from services.nginx import Nginx
+from services.nsd import Nsd
+from services.openvswitch import Database, Switchd
+from services.secrets import Secrets
+from topo.namespaces import BOX
+from topo.plan import Plan
+from topo.profile import Profile
+
+
+def network_services(plan: Plan, flows: tuple[Flow, ...]) -> tuple[Service, ...]:
+    """What carries and polices the packets; it runs in the box, on no host."""
+    return (Database(BOX), Switchd(BOX), Controller(BOX, plan, flows))
+
+
+def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Service, ...]:
+    """What runs on the hosts, the slowest to start first."""
+    servers = [host.name for host in plan.servers]
+    return (
+        *(MariaDB(server, plan, secrets) for server in servers),
+        *(Gunicorn(server, plan, secrets, DATABASE_SOCKET) for server in servers),
+        *(Nginx(server) for server in servers),
+        HAProxy("lb", plan, profile, secrets.site),
+        Nsd("dns", plan),
+    )

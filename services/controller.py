@@ -1,0 +1,49 @@
+"""The Ryu application's process: it reads one file of flows and comes back when it dies."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from controllers.compile import controller_file
+from controllers.flow import Flow
+from services.base import Command, File, Look, Service, listens
+from topo.plan import Plan
+
+FLOWS, INSTALLED = "/run/foobar/controller/flows.json", "/run/foobar/controller/installed.json"
+PORT = 6653
+PROJECT = Path(__file__).parent.parent
+
+
+class Controller(Service):
+    """Killing it changes nothing for traffic (fail_mode=secure); the supervisor starts it again."""
+
+    name = "controller"
+    restarts = True
+
+    def __init__(self, host: str, plan: Plan, flows: tuple[Flow, ...]) -> None:
+        super().__init__(host)
+        self.plan = plan
+        self.flows = flows
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"PYTHONPATH": str(PROJECT)}
+
+    def files(self) -> tuple[File, ...]:
+        return (File(FLOWS, controller_file(self.plan, self.flows)),)
+
+    def command(self) -> Command:
+        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED)
+
+    def ready(self, look: Look) -> str | None:
+        return listens(look, PORT)
+
+    def installed(self, look: Look) -> str | None:
+        """None once every switch has confirmed its flows with a barrier reply."""
+        path = look.path(INSTALLED)
+        confirmed = json.loads(path.read_text()) if path.exists() else {}
+        waiting = [switch.name for switch in self.plan.switches if str(switch.dpid) not in confirmed]
+        return f"no barrier reply from {', '.join(waiting)}" if waiting else None

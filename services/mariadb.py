@@ -1,0 +1,124 @@
+"""MariaDB on a server: primary or replica, GTID replication, accounts that may do only what they must."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from typing import Any
+
+import pymysql
+import pymysql.cursors
+
+from services import datadir
+from services.base import Command, File, Look, Service, render
+from services.secrets import Secrets
+from topo.plan import Plan
+
+CONFIG, ACCOUNTS = "/run/mysqld/my.cnf", "/run/mysqld/accounts.sql"
+SOCKET, DATA = "/run/mysqld/mysqld.sock", "/run/mysqld/data"
+LOG = "/var/log/mysql/error.log"
+PROTOCOL = 10
+
+
+class MariaDB(Service):
+    """Every server has the same accounts, made by its own init file and kept out of the binary log."""
+
+    name = "mariadb"
+
+    def __init__(self, host: str, plan: Plan, secrets: Secrets) -> None:
+        super().__init__(host)
+        self.plan = plan
+        self.secrets = secrets
+
+    @property
+    def is_primary(self) -> bool:
+        return self.host == self.plan.primary.name
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        return (LOG, self.output)
+
+    def files(self) -> tuple[File, ...]:
+        config = render(
+            "my.cnf.j2",
+            server_id=self.plan.servers.index(self.plan.host(self.host)) + 1,
+            read_only=not self.is_primary,
+            data=DATA,
+            socket=SOCKET,
+            accounts=ACCOUNTS,
+            log=LOG,
+            sizes=[option.lstrip("-") for option in datadir.SIZES],
+        )
+        accounts = render("accounts.sql.j2", plan=self.plan, secrets=self.secrets)
+        return (File(CONFIG, config), File(ACCOUNTS, accounts, 0o600))
+
+    def directories(self) -> tuple[str, ...]:
+        return ("/var/log/mysql",)
+
+    def checks(self) -> tuple[Command, ...]:
+        # with --help it reads every option, refuses what it does not know, and touches no data
+        return (("mariadbd", f"--defaults-file={CONFIG}", "--help", "--verbose"),)
+
+    def prepare(self, look: Look) -> None:
+        datadir.copy(look.path(DATA))
+
+    def command(self) -> Command:
+        return ("mariadbd", f"--defaults-file={CONFIG}")
+
+    def ready(self, look: Look) -> str | None:
+        """It greets with its protocol version once the init file has run."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(0.5)
+            try:
+                connection.connect(str(look.path(SOCKET)))
+                greeting = connection.recv(5)
+            except OSError as error:
+                return f"{SOCKET}: {error}"
+        return None if greeting[4:] == bytes([PROTOCOL]) else f"{SOCKET}: greeting {greeting!r}"
+
+    def join(self, look: Look) -> None:
+        """A replica begins to follow the primary."""
+        if self.is_primary:
+            return
+        follow = (
+            "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=3306, MASTER_USER='replication', MASTER_PASSWORD=%s,"
+            " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1"
+        )
+        query(look, follow, self.plan.primary.ip, self.secrets.replication_password)
+        query(look, "START SLAVE")
+
+    def joined(self, look: Look) -> str | None:
+        if self.is_primary:
+            return None
+        status = replication(look)
+        running = status.get("Slave_IO_Running"), status.get("Slave_SQL_Running")
+        if running == ("Yes", "Yes"):
+            return None
+        problem = status.get("Last_IO_Error") or status.get("Last_SQL_Error") or "no error yet"
+        return f"receiving {running[0]}, applying {running[1]}: {problem}"
+
+
+def query(look: Look, statement: str, *values: object) -> list[dict[str, Any]]:
+    """Run a statement as the database's administrator, over its socket. Rows as dicts by column name."""
+    connection = pymysql.connect(
+        unix_socket=str(look.path(SOCKET)),
+        user="root",
+        autocommit=True,
+        connect_timeout=2,
+        read_timeout=10,
+        cursorclass=pymysql.cursors.DictCursor,
+    )
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(statement, values or None)
+        return list(cursor.fetchall())
+
+
+def replication(look: Look) -> dict[str, Any]:
+    """SHOW SLAVE STATUS of a replica; empty on a server that follows nobody."""
+    rows = query(look, "SHOW SLAVE STATUS")
+    return rows[0] if rows else {}
+
+
+def position(look: Look) -> str:
+    """The GTID position up to which this server has everything."""
+    return str(query(look, "SELECT @@gtid_current_pos AS position")[0]["position"])

@@ -1,0 +1,56 @@
+"""Open vSwitch's two daemons, the testbed's own, inside the box: the machine's are never touched."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+
+from services.base import Command, Look, Service
+
+DIRECTORY = "/run/openvswitch"
+DATABASE, DATABASE_SOCKET = f"{DIRECTORY}/conf.db", f"{DIRECTORY}/db.sock"
+SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+
+
+class Database(Service):
+    """ovsdb-server, on a database made at boot."""
+
+    name = "ovsdb-server"
+
+    def directories(self) -> tuple[str, ...]:
+        return (DIRECTORY,)
+
+    def prepare(self, look: Look) -> None:
+        subprocess.run(["ovsdb-tool", "create", look.path(DATABASE), SCHEMA], check=True, capture_output=True)
+
+    def command(self) -> Command:
+        return ("ovsdb-server", DATABASE, f"--remote=punix:{DATABASE_SOCKET}", "--pidfile", "--no-chdir")
+
+    def ready(self, look: Look) -> str | None:
+        return _accepts(look.path(DATABASE_SOCKET))
+
+
+class Switchd(Service):
+    """ovs-vswitchd: all bridges of the testbed in one process."""
+
+    name = "ovs-vswitchd"
+
+    def command(self) -> Command:
+        return ("ovs-vswitchd", f"unix:{DATABASE_SOCKET}", "--pidfile", "--no-chdir")
+
+    def ready(self, look: Look) -> str | None:
+        pidfile = look.path(f"{DIRECTORY}/ovs-vswitchd.pid")
+        try:
+            return _accepts(look.path(f"{DIRECTORY}/ovs-vswitchd.{pidfile.read_text().strip()}.ctl"))
+        except OSError as error:
+            return str(error)
+
+
+def _accepts(path: Path) -> str | None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+        except OSError as error:
+            return f"{path}: {error}"
+    return None

@@ -1,0 +1,277 @@
+"""The one place that starts, waits for, stops, kills and pauses services."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.base import Command, Look, Prepares, Service
+from topo import wait
+from topo.errors import RefusedError, ServiceError, UsageError
+
+TAIL_LINES = 15
+RESTART_PAUSE = 0.2
+STOP_SECONDS = 5.0
+
+
+class Place(Look, Protocol):
+    """Where a service runs (topo.namespaces.Inside, or a fake in tests)."""
+
+    def popen(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = ...,
+        stdout: Any = ...,
+        stderr: Any = ...,
+    ) -> subprocess.Popen[Any]: ...
+
+    def run(
+        self, argv: Sequence[str], *, seconds: float = ..., environment: Mapping[str, str] | None = ...
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@dataclass
+class Unit:
+    """A service and the process it has now. Times are seconds since the boot began."""
+
+    service: Service
+    place: Place
+    process: subprocess.Popen[Any] | None = None
+    wanted: bool = False
+    paused: bool = False
+    times: dict[str, float] = field(default_factory=dict)
+    restarts: int = 0
+
+    @property
+    def state(self) -> str:
+        if self.process is None:
+            return "configured" if "configured" in self.times else "new"
+        if self.process.poll() is not None:
+            return "stopped" if not self.wanted else "died"
+        if self.paused:
+            return "paused"
+        return "ready" if "ready" in self.times else "started"
+
+
+class Supervisor:
+    """Owns every service's process. ``mark`` is told (service id, phase, seconds since ``began``) as things happen."""
+
+    def __init__(self, mark: Callable[[str, str, float], None] = lambda *_: None, began: float | None = None) -> None:
+        self._units: dict[str, Unit] = {}
+        self._mark = mark
+        self._began = time.monotonic() if began is None else began
+        self._lock = threading.RLock()
+
+    def add(self, service: Service, place: Place) -> None:
+        self._units[service.id] = Unit(service, place)
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        return tuple(self._units.values())
+
+    def unit(self, service_id: str) -> Unit:
+        """The unit of that id (``host/name``). Raises UsageError, naming the possible ones."""
+        if service_id not in self._units:
+            raise UsageError(f"{service_id}: no such service; services: {', '.join(self._units)}")
+        return self._units[service_id]
+
+    def configure(self, services: Iterable[Service]) -> None:
+        """Write every file, then run every daemon's own check. Raises ServiceError before anything has started.
+
+        Checks of equal commands over equal files are run once: three alike servers have one configuration.
+        """
+        units = [self.unit(service.id) for service in services]
+        distinct: dict[tuple[Any, ...], Unit] = {}
+        for unit in units:
+            _write(unit)
+            distinct.setdefault((unit.service.files(), unit.service.checks()), unit)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(_check, distinct.values()))
+        for unit in units:
+            self._note(unit, "configured")
+
+    def start(self, service_id: str) -> None:
+        """Start the process; it may not serve yet. Raises RefusedError when it runs already."""
+        unit = self.unit(service_id)
+        with self._lock:
+            if unit.process is not None and unit.process.poll() is None:
+                raise RefusedError(f"{service_id} is running already (pid {unit.process.pid})")
+            if unit.process is None and isinstance(unit.service, Prepares):
+                unit.service.prepare(unit.place)
+            unit.times.pop("ready", None)
+            unit.wanted, unit.paused = True, False
+            self._spawn(unit)
+        self._note(unit, "started")
+
+    def wait_ready(self, service_id: str) -> None:
+        """Return when it serves. Raises ServiceError, with its log's tail, when it dies or takes too long."""
+        unit = self.unit(service_id)
+
+        def look() -> str | None:
+            if unit.process is None or unit.process.poll() is not None:
+                raise ServiceError(f"{service_id} died while starting ({_ending(unit)})", detail=tail(unit))
+            return unit.service.ready(unit.place)
+
+        try:
+            wait.until(look, what=f"{service_id} ready", seconds=unit.service.patience)
+        except wait.DeadlineError as error:
+            raise ServiceError(str(error), detail=tail(unit)) from None
+        self._note(unit, "ready")
+
+    def launch(self, service_id: str) -> None:
+        """Start it and wait until it serves."""
+        self.start(service_id)
+        self.wait_ready(service_id)
+
+    def stop(self, service_id: str, seconds: float = STOP_SECONDS) -> None:
+        """End it as an administrator would (SIGTERM), and with SIGKILL if it has not ended in time."""
+        unit = self._running(service_id)
+        unit.wanted = False
+        assert unit.process is not None
+        unit.process.terminate()
+        try:
+            unit.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._kill_session(unit)
+
+    def kill(self, service_id: str) -> None:
+        """End it as a crash would: SIGKILL to all of its processes, no good-bye."""
+        unit = self._running(service_id)
+        unit.wanted = False
+        self._kill_session(unit)
+
+    def pause(self, service_id: str) -> None:
+        """Freeze it (SIGSTOP): its sockets stay open and nobody answers."""
+        unit = self._running(service_id)
+        _signal_session(unit, signal.SIGSTOP)
+        unit.paused = True
+
+    def resume(self, service_id: str) -> None:
+        unit = self._running(service_id)
+        _signal_session(unit, signal.SIGCONT)
+        unit.paused = False
+
+    def revive(self) -> None:
+        """Start again what ended unasked and is declared to come back; called from time to time."""
+        for unit in self.units:
+            if unit.service.restarts and unit.state == "died":
+                unit.restarts += 1
+                with self._lock:
+                    self._spawn(unit)
+                self._note(unit, "started")
+
+    def stop_all(self) -> None:
+        """Kill everything, last started first; for the end of a testbed."""
+        for unit in reversed(self.units):
+            unit.wanted = False
+            if unit.process is not None and unit.process.poll() is None:
+                self._kill_session(unit)
+
+    def status(self) -> list[dict[str, Any]]:
+        """One row per service: id, host, name, state, pid, restarts, and when it reached each phase (s)."""
+        return [
+            {
+                "id": unit.service.id,
+                "host": unit.service.host,
+                "name": unit.service.name,
+                "state": unit.state,
+                "pid": unit.process.pid if unit.process else None,
+                "restarts": unit.restarts,
+                "times": dict(unit.times),
+            }
+            for unit in self.units
+        ]
+
+    def _running(self, service_id: str) -> Unit:
+        unit = self.unit(service_id)
+        if unit.process is None or unit.process.poll() is not None:
+            raise RefusedError(f"{service_id} is not running")
+        return unit
+
+    def _spawn(self, unit: Unit) -> None:
+        output = unit.place.path(unit.service.output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("ab") as log:
+            unit.process = unit.place.popen(
+                unit.service.command(), environment=unit.service.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def _kill_session(self, unit: Unit) -> None:
+        assert unit.process is not None
+        _signal_session(unit, signal.SIGKILL)
+        unit.process.wait()
+
+    def _note(self, unit: Unit, phase: str) -> None:
+        unit.times[phase] = time.monotonic() - self._began
+        self._mark(unit.service.id, phase, unit.times[phase])
+
+
+def tail(unit: Unit, lines: int = TAIL_LINES) -> str:
+    """The last lines of each of a service's logs, each under its name."""
+    parts = []
+    for log in unit.service.logs:
+        path = unit.place.path(log)
+        if path.exists() and (text := path.read_text(errors="replace").splitlines()[-lines:]):
+            parts.append("\n".join([f"--- {unit.service.host}:{log}", *text]))
+    return "\n".join(parts)
+
+
+def _write(unit: Unit) -> None:
+    for directory in unit.service.directories():
+        unit.place.path(directory).mkdir(parents=True, exist_ok=True)
+    for file in unit.service.files():
+        path = unit.place.path(file.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.mode)
+        with open(descriptor, "w") as stream:
+            stream.write(file.text)
+
+
+def _check(unit: Unit) -> None:
+    for command in unit.service.checks():
+        try:
+            result = unit.place.run(command, seconds=60, environment=unit.service.environment)
+        except FileNotFoundError:
+            raise ServiceError(f"{unit.service.id}: {command[0]} is not installed") from None
+        if result.returncode:
+            raise ServiceError(
+                f"{unit.service.id}: {_program(command)} refuses its configuration",
+                detail=(result.stdout + result.stderr).strip(),
+            )
+
+
+def _program(command: Command) -> str:
+    return command[0].rsplit("/", 1)[-1]
+
+
+def _ending(unit: Unit) -> str:
+    if unit.process is None or unit.process.returncode is None:
+        return "never started"
+    code = unit.process.returncode
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+
+def _signal_session(unit: Unit, number: int) -> None:
+    """To the daemon and its workers: each service leads a session, which is its process group."""
+    assert unit.process is not None
+    try:
+        os.killpg(unit.process.pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def group_by_host(units: Iterable[Unit]) -> dict[str, list[Unit]]:
+    """Units of each host, in their order."""
+    table: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        table[unit.service.host].append(unit)
+    return dict(table)

@@ -1,0 +1,1 @@
+"""The testbed: profile, plan, box, network and the command that boots them."""

@@ -1,0 +1,257 @@
+"""The box: own network, mount, pid, uts and ipc namespaces around a whole testbed.
+
+A command that needs a box runs itself again inside one (``enter``). Outside stays the launcher: it holds the name's
+lock, waits, and relays a wish to stop. Three ties make sure that nothing outlives it:
+
+    the launcher dies      -> the kernel kills unshare      (parent-death signal, set before exec)
+    unshare dies           -> the kernel kills pid 1        (--kill-child)
+    pid 1 of the box dies  -> the kernel kills everything in the box; its links, mounts and namespaces go with it
+
+and, should a signal be lost in the first instants of a process, the box also leaves when its lifeline, a pipe from the
+launcher, is closed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from topo import needs
+from topo.errors import EXIT_BROKEN, EXIT_INTERRUPTED, FoobarError
+from topo.state import Claim, Entry
+
+VARIABLE = "FOOBAR_BOX"
+HOME = Path("/run/foobar")
+STOP, GRACE_SECONDS = b"s", 10.0
+PR_SET_PDEATHSIG = 1
+UNSHARE = ("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
+AS_USER = ("--user", "--map-root-user")
+
+
+@dataclass(frozen=True)
+class Ties:
+    """What the inside gets from the outside: its name and three descriptors."""
+
+    name: str
+    control: int
+    report: int
+    lifeline: int
+
+
+def inside() -> Ties | None:
+    """The ties to the launcher when this process runs inside a box, else None. The children do not inherit them."""
+    text = os.environ.pop(VARIABLE, None)
+    if text is None:
+        return None
+    ties = Ties(**json.loads(text))
+    for descriptor in (ties.control, ties.report, ties.lifeline):
+        os.set_inheritable(descriptor, False)
+    return ties
+
+
+# --- outside ---------------------------------------------------------------------------------------------------
+
+
+def enter(name: str, argv: list[str], profile: dict[str, Any], *, detach: bool = False) -> int:
+    """Run ``python argv`` again inside a new box and return its exit code.
+
+    With ``detach`` return as soon as the testbed is up; the launcher stays behind as a background process.
+    Raises UsageError when the name is taken, MissingError when the machine lacks something.
+    """
+    needs.check()
+    if detach:
+        return _in_background(lambda notify: _Launcher(name, argv, profile, notify).run())
+    return _Launcher(name, argv, profile).run()
+
+
+class _Launcher:
+    def __init__(
+        self, name: str, argv: list[str], profile: dict[str, Any], ready: Callable[[int], None] | None = None
+    ) -> None:
+        self.argv = argv
+        self.ready = ready
+        self.claim = Claim(name)
+        started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self.entry = Entry(name, "booting", os.getpid(), 0, started, profile, {})
+        self.stopping = False
+
+    def run(self) -> int:
+        report_in, report_out = os.pipe()
+        lifeline_in, self.lifeline = os.pipe()
+        ties = Ties(self.entry.name, self.claim.control.fileno(), report_out, lifeline_in)
+        self._previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            box = self._spawn(ties)
+            self.claim.control.close()
+            os.close(report_out)
+            os.close(lifeline_in)
+            self._follow(report_in, box)
+            return self._code(box.wait())
+        finally:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+            os.close(self.lifeline)
+            os.close(report_in)
+            self.claim.release()
+
+    def _spawn(self, ties: Ties) -> subprocess.Popen[bytes]:
+        user = AS_USER if os.geteuid() else ()
+        unshare = (UNSHARE[0], *user, *UNSHARE[1:])
+        return subprocess.Popen(
+            [*unshare, "tini", "-s", "-p", "SIGKILL", "--", sys.executable, *self.argv],
+            env={**os.environ, VARIABLE: json.dumps(asdict(ties))},
+            pass_fds=(ties.control, ties.report, ties.lifeline),
+            preexec_fn=_die_with_parent(os.getpid()),
+        )
+
+    def _follow(self, report: int, box: subprocess.Popen[bytes]) -> None:
+        """Take the inside's reports until it closes the pipe by leaving."""
+        with os.fdopen(os.dup(report)) as lines:
+            for line in lines:
+                news = json.loads(line)
+                self.entry = replace(self.entry, pid=_first_child(box.pid), **news)
+                self.claim.write(self.entry)
+                if self.entry.phase == "up" and self.ready:
+                    self.ready(0)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        """Ask the inside to leave in order; do not wait for ever."""
+        if self.stopping:
+            return
+        self.stopping = True
+        with suppress(OSError):
+            os.write(self.lifeline, STOP)
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        signal.alarm(int(GRACE_SECONDS))
+
+    def _code(self, status: int) -> int:
+        signal.alarm(0)
+        if self.stopping:
+            return EXIT_INTERRUPTED
+        if status < 0 or status > 128 and status != EXIT_INTERRUPTED:
+            number = -status if status < 0 else status - 128
+            print(f"foobar: the box was ended from outside (signal {number}); nothing is left of it", file=sys.stderr)
+            return EXIT_BROKEN
+        return status
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    libc = ctypes.CDLL(None)
+
+    def set_up() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(EXIT_BROKEN)
+
+    return set_up
+
+
+def _first_child(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    except (OSError, IndexError):
+        return 0
+
+
+def _in_background(work: Callable[[Callable[[int], None]], int]) -> int:
+    """Run ``work`` in a background process; return when it calls its argument, or when it ends."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        os.setsid()
+        _exit_with(lambda: work(lambda code: _leave_terminal(write, code)))
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        said = pipe.read(1)
+    if said:
+        return said[0]
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _exit_with(work: Callable[[], int]) -> None:
+    code = EXIT_BROKEN
+    try:
+        code = work()
+    except FoobarError as error:
+        print(f"foobar: {error}", file=sys.stderr)
+        code = error.exit_code
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _leave_terminal(pipe: int, code: int) -> None:
+    silence()
+    os.write(pipe, bytes([code]))
+    os.close(pipe)
+
+
+def silence() -> None:
+    """Give the terminal (or the pipe) back: from now on nothing is printed and nothing is read."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
+# --- inside ----------------------------------------------------------------------------------------------------
+
+
+class Interruption:
+    """Ctrl-C, SIGTERM and the launcher's wish to stop, all as one KeyboardInterrupt, raised once.
+
+    While things are being undone, further ones are ignored: half an undoing helps nobody.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._arrived)
+
+    def _arrived(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.wanted:
+            self.wanted = True
+            raise KeyboardInterrupt
+
+
+def move_in(ties: Ties) -> None:
+    """Make this new box a home: private /run, a loopback device, the lifeline watched."""
+    threading.Thread(target=_watch_lifeline, args=(ties.lifeline,), daemon=True, name="lifeline").start()
+    _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    _run("ip", "link", "set", "lo", "up")
+    _run("hostname", "box")
+    HOME.mkdir()
+
+
+def report(ties: Ties, **news: Any) -> None:
+    """Tell the launcher what other terminals should know (fields of state.Entry)."""
+    os.write(ties.report, (json.dumps(news) + "\n").encode())
+
+
+def _watch_lifeline(descriptor: int) -> None:
+    if os.read(descriptor, 1) == STOP:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(GRACE_SECONDS)
+    os._exit(EXIT_BROKEN)
+
+
+def _run(*argv: str) -> None:
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise FoobarError(f"the box: {' '.join(argv)}: {result.stderr.strip()}")

@@ -1,0 +1,205 @@
+"""The command: boots the testbed and looks after running ones. ``python -m topo.foobar --help``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+if __name__ == "__main__":  # Ctrl-C while modules are still being loaded: leave without a traceback
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+
+import argparse
+import difflib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from topo import box, control, profile, state
+from topo.errors import (
+    EXIT_BROKEN,
+    EXIT_HOLDS,
+    EXIT_INTERRUPTED,
+    FoobarError,
+    RefusedError,
+    UsageError,
+)
+from topo.namespaces import BOX, ENVIRONMENT
+
+EPILOG = """\
+commands:
+  (none)                          boot, show the map, open the Mininet command line; without a terminal: run `journey`
+  up [--detach]                   boot and stay; --detach: in the background
+  status [--json]                 running testbeds and their services
+  exec [--name N] HOST -- CMD...  run a command on an emulated host (or on `box`)
+  down [NAME | --all]             end testbeds
+each has --help. Experiments: python -m experiments list
+"""
+DOWN_SECONDS = 15.0
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with our exit code for bad usage and one line instead of two."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code of a command line. Every FoobarError becomes one line on standard error."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _dispatch(words))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Run a command; errors become a line (and a log's tail) on standard error and the right exit code."""
+    try:
+        return work()
+    except FoobarError as error:
+        print(f"foobar: {error}", file=sys.stderr)
+        if error.detail:
+            print(error.detail, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("foobar: interrupted; nothing is left behind", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_HOLDS
+    except Exception as error:  # never Python's own 1, which means "the claim fails"
+        import traceback
+
+        traceback.print_exc()
+        print(f"foobar: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_BROKEN
+
+
+def _dispatch(words: list[str]) -> int:
+    commands = {"up": _up, "status": _status, "exec": _exec, "down": _down}
+    if words and not words[0].startswith("-"):
+        if words[0] not in commands:
+            close = difflib.get_close_matches(words[0], commands, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(commands)}"
+            raise UsageError(f"{words[0]}: no such command; {hint}")
+        return commands[words[0]](words[1:])
+    return _boot(words)
+
+
+def _parser(name: str, description: str, **options: Any) -> Parser:
+    return Parser(prog=f"foobar {name}".strip(), description=description, allow_abbrev=False, **options)
+
+
+def _boot_parser(name: str, description: str, **options: Any) -> Parser:
+    parser = _parser(name, description, **options)
+    parser.add_argument("--name", default=state.DEFAULT_NAME, help="several testbeds at once need names (foobar)")
+    profile.add_flags(parser)
+    return parser
+
+
+def _boot(words: list[str]) -> int:
+    from topo import session
+
+    parser = _boot_parser(
+        "",
+        "Boot www.foobar.com: box, network, firewalls and daemons.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where results go (./runs)")
+    options = parser.parse_args(words)
+    wanted = _profile(options)
+    body = session.Interactive(options.runs) if sys.stdin.isatty() and sys.stdout.isatty() else session.Once(options.runs)
+    return session.in_box(options.name, wanted, ["-m", "topo.foobar", *words], body)
+
+
+def _up(words: list[str]) -> int:
+    from topo import session
+
+    parser = _boot_parser("up", "Boot a testbed and leave it running.")
+    parser.add_argument("--detach", action="store_true", help="return when it is up; it stays in the background")
+    options = parser.parse_args(words)
+    wanted = _profile(options)
+    body = session.Serve(detached=options.detach)
+    argv = ["-m", "topo.foobar", "up", *words]
+    return session.in_box(options.name, wanted, argv, body, detach=options.detach)
+
+
+def _profile(options: argparse.Namespace) -> profile.Profile:
+    wanted = profile.from_flags(options)
+    profile.refuse_later(wanted)
+    return wanted
+
+
+def _status(words: list[str]) -> int:
+    parser = _parser("status", "Show running testbeds.")
+    parser.add_argument("--name", help="only this one")
+    parser.add_argument("--json", action="store_true", help="as JSON: a list, or one object with --name")
+    options = parser.parse_args(words)
+    entries = [state.the(options.name)] if options.name else state.running()
+    answers = [(asdict(entry), control.ask(entry, "status") if entry.phase == "up" else None) for entry in entries]
+    if options.json:
+        values = [{**entry, **(answer or {}), "hosts": _host_rows(entry, answer)} for entry, answer in answers]
+        print(json.dumps(values[0] if options.name else values, indent=1))
+    else:
+        from topo import screen
+
+        screen.console.print(screen.status([(entry, answer) for entry, answer in answers]))
+    return EXIT_HOLDS
+
+
+def _host_rows(entry: dict[str, Any], answer: dict[str, Any] | None) -> dict[str, Any]:
+    known = answer["hosts"] if answer else {}
+    return {name: {"pid": pid, **known.get(name, {})} for name, pid in entry["hosts"].items()}
+
+
+def _exec(words: list[str]) -> int:
+    parser = _parser("exec", "Run a command on an emulated host, with this terminal's input and output.")
+    parser.usage = "foobar exec [--name NAME] HOST -- CMD..."
+    parser.add_argument("--name", help="which testbed, when several are running")
+    parser.add_argument("host")
+    before, after = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    options = parser.parse_args(before)
+    if not after:
+        raise UsageError(f"exec {options.host}: say the command after --, as in: exec {options.host} -- ip addr")
+    entry = state.the(options.name)
+    if options.host not in entry.hosts and options.host != BOX:
+        raise UsageError(f"{options.host}: no such host in {entry.name}; hosts: {', '.join([*entry.hosts, BOX])}")
+    as_user = ["--user", "--preserve-credentials"] if os.geteuid() else []
+    kinds = ["--net", "--mount", "--uts", "--ipc", "--pid"]
+    enter = ["nsenter", f"--target={entry.pid}", *as_user, *kinds, "--"]
+    if options.host != BOX:
+        enter += ["nsenter", f"--target={entry.hosts[options.host]}", *kinds, "--"]
+    there = 'cd "$1" 2>/dev/null || cd /; shift; exec "$@"'
+    environment = {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
+    os.execvpe(enter[0], [*enter, "sh", "-c", there, "sh", os.getcwd(), *after], environment)
+
+
+def _down(words: list[str]) -> int:
+    parser = _parser("down", "End a running testbed; nothing of it is left.")
+    parser.add_argument("name", nargs="?", help="which one, when several are running")
+    parser.add_argument("--all", action="store_true", help="every one")
+    options = parser.parse_args(words)
+    for entry in state.running() if options.all else [state.the(options.name)]:
+        _end(entry)
+        print(f"{entry.name}: down")
+    return EXIT_HOLDS
+
+
+def _end(entry: state.Entry) -> None:
+    """Ask the launcher to end its box; insist when it does not. Its lock tells that it has gone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(entry.launcher, number)
+        deadline = time.monotonic() + DOWN_SECONDS
+        while time.monotonic() < deadline:
+            if state.entry(entry.name) is None:
+                return
+            time.sleep(0.02)
+    raise RefusedError(f"testbed {entry.name} does not end (launcher pid {entry.launcher})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

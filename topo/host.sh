@@ -1,0 +1,27 @@
+#!/bin/sh
+# Runs as the first process of an emulated host, inside its new namespaces: host.sh NAME HOME KEEP COMMAND...
+# It gives the host its own name, /proc, directories and /etc files, then becomes COMMAND (Mininet's shell).
+# KEEP: directories, separated by colons, that stay visible even when they lie below the machine's /tmp.
+set -e
+name=$1 home=$2 keep=$3
+shift 3
+hostname "$name"
+mount -t proc proc /proc
+IFS=:
+for directory in $keep; do
+    case $directory in /tmp/*)
+        mkdir -p "$home$directory"
+        mount --bind "$directory" "$home$directory"
+    esac
+done
+unset IFS
+mount --rbind "$home/tmp" /tmp
+mount --bind "$home/log" /var/log
+mount --bind "$home/etc/hosts" /etc/hosts
+bundle=/etc/ssl/certs/ca-certificates.crt
+[ ! -e $bundle ] || mount --bind "$home/etc/ca-certificates.crt" $bundle
+[ -L /etc/resolv.conf ] || [ ! -e /etc/resolv.conf ] || mount --bind "$home/etc/resolv.conf" /etc/resolv.conf
+mount --bind "$home/run" /run
+for switch in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >"$switch"; done 2>/dev/null || true
+ip link set lo up
+exec "$@"

@@ -1,0 +1,120 @@
+"""The design space: one point of it is a Profile, one dimension of it is an axis.
+
+An axis is declared once, as a field below; the command line, the validation and ``result.json`` follow from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from topo.errors import UsageError
+
+MAX_SERVERS = 30
+
+
+def axis(seed: Any, values: tuple[Any, ...], *, hardened: Any = None, later: tuple[Any, ...] = (), why: str) -> Any:
+    """One dimension: its value in ``seed`` and in ``hardened``, all its values, and those that are still to come."""
+    metadata = {
+        "values": values,
+        "hardened": seed if hardened is None else hardened,
+        "later": frozenset(later),
+        "why": why,
+    }
+    return field(default=seed, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A point in the design space. ``Profile()`` is ``seed``: the write-ups' design with its weaknesses."""
+
+    layout: str = axis("stacked", ("stacked", "tiered"), later=("tiered",), why="what runs on each server")
+    tls: str = axis(
+        "terminate",
+        ("terminate", "reencrypt", "passthrough", "mutual"),
+        hardened="mutual",
+        later=("reencrypt", "passthrough", "mutual"),
+        why="where TLS ends",
+    )
+    db: str = axis(
+        "single",
+        ("single", "async", "semisync", "galera"),
+        hardened="semisync",
+        later=("async", "semisync", "galera"),
+        why="who may take writes when the primary dies",
+    )
+    stack: str = axis(
+        "uniform", ("uniform", "diverse"), hardened="diverse", later=("diverse",), why="are the servers alike"
+    )
+    waf: str = axis("off", ("off", "on"), hardened="on", later=("on",), why="web application firewall")
+    firewall: str = axis("on", ("on", "off"), why="the three firewalls; off is the baseline to compare with")
+    balance: str = axis("roundrobin", ("roundrobin", "leastconn", "source"), why="how HAProxy picks a server")
+    servers: int = axis(3, tuple(range(1, MAX_SERVERS + 1)), why="how many servers")
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _refuse_unknown(each.name, getattr(self, each.name), each.metadata["values"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every axis and its value, in the order of declaration."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+def _refuse_unknown(name: str, value: Any, values: tuple[Any, ...]) -> None:
+    if value in values:
+        return
+    if isinstance(values[0], int):
+        raise UsageError(f"--{name} {value}: must be a whole number from {values[0]} to {values[-1]}")
+    close = difflib.get_close_matches(str(value), values, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise UsageError(f"--{name} {value}: unknown; possible values: {', '.join(values)}{hint}")
+
+
+SEED = Profile()
+HARDENED = replace(SEED, **{each.name: each.metadata["hardened"] for each in fields(Profile)})
+NAMED: Mapping[str, Profile] = {"seed": SEED, "hardened": HARDENED}
+
+
+def refuse_later(profile: Profile) -> None:
+    """Raise UsageError, naming every axis whose value is declared but not built yet: never silently ignore one."""
+    pending = [each for each in fields(profile) if getattr(profile, each.name) in each.metadata["later"]]
+    if not pending:
+        return
+    wanted = ", ".join(f"--{each.name} {getattr(profile, each.name)}" for each in pending)
+    now = ", ".join(
+        f"--{each.name} {'|'.join(str(v) for v in each.metadata['values'] if v not in each.metadata['later'])}"
+        for each in pending
+    )
+    raise UsageError(f"{wanted}: not built yet; available today: {now}")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give a parser ``--profile`` and one flag for each axis."""
+    group = parser.add_argument_group("profile", "the design to boot: a named point, then single axes changed")
+    group.add_argument("--profile", metavar="NAME", default="seed", help="seed (default) or hardened")
+    for each in fields(Profile):
+        values = each.metadata["values"]
+        shown = f"{values[0]}..{values[-1]}" if isinstance(values[0], int) else "|".join(values)
+        group.add_argument(f"--{each.name}", metavar=shown, help=f"{each.metadata['why']} (seed: {each.default})")
+
+
+def from_flags(options: argparse.Namespace) -> Profile:
+    """The Profile that a command line asks for. Raises UsageError for an unknown name or value."""
+    if options.profile not in NAMED:
+        raise UsageError(f"--profile {options.profile}: unknown; possible values: {', '.join(NAMED)}")
+    changes: dict[str, Any] = {}
+    for each in fields(Profile):
+        given = getattr(options, each.name)
+        if given is not None:
+            changes[each.name] = _whole_number(each.name, given) if isinstance(each.default, int) else given
+    return replace(NAMED[options.profile], **changes)
+
+
+def _whole_number(name: str, text: str) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--{name} {text}: must be a whole number") from None

@@ -1,0 +1,100 @@
+"""What happens around a testbed: outside, entering a box; inside, boot, show, do something, leave."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from topo import box
+from topo.errors import EXIT_HOLDS
+from topo.profile import Profile
+
+if TYPE_CHECKING:
+    from topo.testbed import Testbed
+
+POLL_SECONDS = 0.2
+
+
+class Body(ABC):
+    """What to do with a testbed once it is steady; returns the exit code."""
+
+    @abstractmethod
+    def __call__(self, testbed: Testbed) -> int: ...
+
+
+def in_box(name: str, profile: Profile, argv: list[str], body: Body, *, detach: bool = False) -> int:
+    """Outside a box: run this command again inside one. Inside: boot the testbed and do ``body``."""
+    ties = box.inside()
+    if ties is None:
+        return box.enter(name, argv, profile.as_dict(), detach=detach)
+    from topo.foobar import guarded
+
+    code = guarded(lambda: _live(ties, profile, body))
+    # The kernel ends whatever is left in the box; threads that still wait for a deadline are not waited for.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _live(ties: box.Ties, profile: Profile, body: Body) -> int:
+    began = time.monotonic()
+    box.Interruption()
+    box.move_in(ties)
+    from topo import control, screen
+    from topo.testbed import Testbed
+
+    waterfall = screen.Waterfall()
+    testbed = Testbed(profile, box.HOME, waterfall.mark, began)
+    with waterfall.shown():
+        testbed.__enter__()
+    try:
+        gc.freeze()
+        hosts = {host.name: testbed.inside(host.name).pid for host in testbed.plan.hosts}
+        control.serve(ties.control, {"status": testbed.status, "steady": lambda: testbed.look().holds})
+        screen.console.print(screen.topology(testbed.plan, profile))
+        box.report(ties, phase="up", hosts=hosts)
+        return body(testbed)
+    finally:
+        testbed.__exit__(None, None, None)
+
+
+class Serve(Body):
+    """Stay up until somebody ends it."""
+
+    def __init__(self, *, detached: bool) -> None:
+        self.detached = detached
+
+    def __call__(self, testbed: Testbed) -> int:
+        if self.detached:
+            print("up, in the background; end it with: down")
+            box.silence()
+        else:
+            print("up; end it with Ctrl-C", flush=True)
+        while True:
+            time.sleep(POLL_SECONDS)
+            testbed.check_infrastructure()
+
+
+class Once(Body):
+    """Without a terminal: the journey of one visit, printed."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+
+    def __call__(self, testbed: Testbed) -> int:
+        return EXIT_HOLDS
+
+
+class Interactive(Body):
+    """With a terminal: Mininet's command line and ours."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+
+    def __call__(self, testbed: Testbed) -> int:
+        return EXIT_HOLDS

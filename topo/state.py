@@ -1,0 +1,143 @@
+"""The state of running testbeds as other terminals see it: one small folder of files, one lock for each name.
+
+A testbed holds a lock on its file for as long as its launcher lives, and the kernel lets go of it when the launcher
+dies, however it dies. So whether a testbed runs is asked of the lock, never of a pid in a file, and a file without a
+living owner is swept away by the next one who looks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import socket
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from topo.errors import UsageError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+DEFAULT_NAME = "foobar"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One running testbed. ``pid`` is the box's first process; ``hosts`` maps names to pids inside the box."""
+
+    name: str
+    phase: str
+    launcher: int
+    pid: int
+    started: str
+    profile: dict[str, Any]
+    hosts: dict[str, int]
+
+
+def folder() -> Path:
+    """Where state lives: /run/foobar for root, else below $XDG_RUNTIME_DIR or the temporary directory."""
+    if os.geteuid() == 0:
+        path = Path("/run/foobar")
+    elif os.environ.get("XDG_RUNTIME_DIR"):
+        path = Path(os.environ["XDG_RUNTIME_DIR"]) / "foobar"
+    else:
+        path = Path(tempfile.gettempdir()) / f"foobar-{os.geteuid()}"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.geteuid():
+        raise UsageError(f"{path} belongs to somebody else; set XDG_RUNTIME_DIR to a folder of your own")
+    return path
+
+
+class Claim:
+    """The right to run a testbed of one name, until this process ends or ``release``."""
+
+    def __init__(self, name: str) -> None:
+        """Raises UsageError for a name that is not one, or that is taken."""
+        if not NAME.fullmatch(name):
+            raise UsageError(f"--name {name}: use up to 31 lower-case letters, digits and dashes")
+        self.name = name
+        self.file = folder() / f"{name}.json"
+        self.socket_path = folder() / f"{name}.sock"
+        self._descriptor = _open_locked(self.file)
+        if self._descriptor is None:
+            raise UsageError(f"a testbed named {name} is running; choose another --name, or end it with: down {name}")
+        self.socket_path.unlink(missing_ok=True)
+        self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.control.bind(str(self.socket_path))
+        self.socket_path.chmod(0o600)
+        self.control.listen(8)
+
+    def write(self, entry: Entry) -> None:
+        assert self._descriptor is not None
+        text = json.dumps(asdict(entry)).encode()
+        os.pwrite(self._descriptor, text, 0)
+        os.ftruncate(self._descriptor, len(text))
+
+    def release(self) -> None:
+        self.control.close()
+        self.socket_path.unlink(missing_ok=True)
+        self.file.unlink(missing_ok=True)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def running() -> list[Entry]:
+    """Every testbed whose launcher lives, by name. Stale and corrupt files of dead ones are removed."""
+    found = (entry(path.stem) for path in sorted(folder().glob("*.json")))
+    return [each for each in found if each]
+
+
+def entry(name: str) -> Entry | None:
+    """The running testbed of that name, or None; what a dead one left is removed."""
+    path = folder() / f"{name}.json"
+    if not path.exists():
+        return None
+    descriptor = _open_locked(path)
+    if descriptor is not None:
+        path.unlink(missing_ok=True)
+        (folder() / f"{name}.sock").unlink(missing_ok=True)
+        os.close(descriptor)
+        return None
+    try:
+        return Entry(**json.loads(path.read_text()))
+    except (ValueError, TypeError):
+        return None
+
+
+def the(name: str | None) -> Entry:
+    """The testbed a command means: the named one, or the only one. Raises UsageError, saying which there are."""
+    names = [each.name for each in running()]
+    wanted = name or (names[0] if len(names) == 1 else DEFAULT_NAME)
+    found = entry(wanted)
+    if found:
+        return found
+    if not names:
+        raise UsageError("no testbed is running; start one with: up --detach")
+    if name:
+        raise UsageError(f"no testbed named {name} is running; running: {', '.join(names)}")
+    raise UsageError(f"several testbeds are running; say which with --name: {', '.join(names)}")
+
+
+def _open_locked(path: Path) -> int | None:
+    """An open, exclusively locked descriptor of the file at that path, or None when somebody else has the lock."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _is_still(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """False when the file was removed (and perhaps made anew) between opening and locking it."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,143 @@
+"""The steady state: what must hold before anything is measured, and hold again afterwards.
+
+Every service ready; every allow-rule passing; replication caught up; the site answered by name, over HTTPS, from each
+server.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dns.exception
+import dns.message
+import dns.query
+
+from controllers.policy import Rule, pairs
+from services import mariadb
+from topo.namespaces import Inside
+from topo.plan import SITE, Host
+
+if TYPE_CHECKING:
+    from topo.testbed import Testbed
+
+SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at; ``seen`` is None when it is as it must be, else what was seen."""
+
+    name: str
+    seen: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "holds": self.seen is None, "seen": self.seen}
+
+
+@dataclass(frozen=True)
+class Steady:
+    checks: tuple[Check, ...]
+
+    @property
+    def holds(self) -> bool:
+        """False too when nothing was looked at."""
+        return bool(self.checks) and self.problems is None
+
+    @property
+    def problems(self) -> str | None:
+        wrong = [f"{check.name}: {check.seen}" for check in self.checks if check.seen]
+        return "; ".join(wrong) or None
+
+
+def look(testbed: Testbed) -> Steady:
+    """Look at everything once, side by side."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        looks = [pool.submit(_service, testbed, unit.service.id) for unit in testbed.supervisor.units]
+        looks += [
+            pool.submit(_rule, rule, testbed.inside(src.name), src, dst)
+            for rule in testbed.rules
+            if _can_be_tried(rule)
+            for src, dst in pairs(rule, testbed.plan)
+        ]
+        looks += [pool.submit(_replica, testbed, replica.name) for replica in testbed.plan.names["replicas"]]
+        looks.append(pool.submit(_site, testbed))
+        return Steady(tuple(each.result() for each in looks))
+
+
+def _service(testbed: Testbed, service_id: str) -> Check:
+    unit = testbed.supervisor.unit(service_id)
+    if unit.state != "ready":
+        return Check(service_id, unit.state)
+    return Check(service_id, unit.service.ready(unit.place))
+
+
+def _can_be_tried(rule: Rule) -> bool:
+    """An allow-rule for one port can be tried; "anything goes" (the firewall-off baseline) names nothing to try."""
+    return rule.action == "allow" and rule.port is not None
+
+
+def _rule(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
+    name = f"rule {rule.name}: {src.name} -> {dst.name}"
+    assert rule.port is not None
+    try:
+        if rule.proto == "tcp":
+            inside.connect(rule.port, dst.ip, SECONDS).close()
+        elif rule.proto == "udp":
+            _ask_dns(inside, dst.ip, rule.port)
+        else:
+            _ping(inside, dst.ip)
+    except (OSError, dns.exception.DNSException, subprocess.SubprocessError) as error:
+        return Check(name, f"{rule.proto}/{rule.port}: {error or type(error).__name__}")
+    return Check(name, None)
+
+
+def _ask_dns(inside: Inside, address: str, port: int) -> None:
+    with inside.socket(socket.SOCK_DGRAM) as datagrams:
+        datagrams.setblocking(False)
+        dns.query.udp(dns.message.make_query(SITE, "A"), address, SECONDS, port, sock=datagrams)
+
+
+def _ping(inside: Inside, address: str) -> None:
+    result = inside.run(["ping", "-n", "-q", "-c", "1", "-W", "1", address], seconds=SECONDS + 1)
+    if result.returncode:
+        raise ConnectionError("no echo reply")
+
+
+def _replica(testbed: Testbed, name: str) -> Check:
+    label = f"replication {testbed.plan.primary.name} -> {name}"
+    try:
+        state = testbed.supervisor.unit(f"{name}/mariadb").service
+        assert isinstance(state, mariadb.MariaDB)
+        if problem := state.joined(testbed.inside(name)):
+            return Check(label, problem)
+        ahead = mariadb.position(testbed.inside(testbed.plan.primary.name))
+        behind = mariadb.position(testbed.inside(name))
+    except Exception as error:  # a database that cannot be asked is a look that failed, whatever the reason
+        return Check(label, str(error))
+    return Check(label, None if ahead == behind else f"at {behind or 'nothing'}, primary at {ahead}")
+
+
+def _site(testbed: Testbed) -> Check:
+    """As many requests as servers: each must have answered (with ``--balance source`` one address always gets one)."""
+    wanted = {host.name for host in testbed.plan.servers}
+    try:
+        answered = Counter(servers_answering(testbed.inside("client"), len(wanted)))
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check(f"https://{SITE}/", str(error))
+    enough = bool(answered) if testbed.profile.balance == "source" else set(answered) == wanted
+    return Check(f"https://{SITE}/", None if enough else f"answered by {dict(answered) or 'nobody'}")
+
+
+def servers_answering(client: Inside, requests: int) -> list[str]:
+    """Who answered each of some HTTPS requests by name. Raises ConnectionError with curl's words."""
+    each = [part for _ in range(requests) for part in ("-o", "/dev/null", f"https://{SITE}/")]
+    result = client.run(["curl", "-sS", "--fail", "--max-time", "5", "-D", "-", *each], seconds=20)
+    if result.returncode:
+        raise ConnectionError(result.stderr.strip() or f"curl exit status {result.returncode}")
+    lines = [line.partition(":") for line in result.stdout.splitlines()]
+    return [value.strip() for name, _, value in lines if name.lower() == "x-served-by"]

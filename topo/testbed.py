@@ -1,0 +1,195 @@
+"""A testbed: everything of one www.foobar.com, booted in parallel and undone in reverse. Runs inside a box."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from controllers.compile import compile_flows
+from controllers.flow import of_switch
+from controllers.policy import policy
+from services import catalog, secrets
+from services.base import Joins, Service
+from services.controller import PORT as CONTROLLER_PORT
+from services.controller import Controller
+from services.supervisor import Supervisor, Unit
+from topo import network as networks
+from topo import steady, wait
+from topo.errors import FoobarError
+from topo.namespaces import BOX, Inside
+from topo.plan import SITE, plan
+from topo.profile import Profile
+
+CONTROLLER = ("127.0.0.1", CONTROLLER_PORT)
+CONTROLLER_ID = f"{BOX}/{Controller.name}"
+INFRASTRUCTURE = (f"{BOX}/ovsdb-server", f"{BOX}/ovs-vswitchd")
+WATCH_SECONDS = 0.1
+
+Mark = Callable[[str, str, float], None]
+
+
+class Testbed:
+    """``with Testbed(profile, home) as testbed``: booted, joined and steady; or an error, and nothing left.
+
+    ``mark`` is told (what, phase, seconds since the boot began) as parts of the boot are done.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    def __init__(self, profile: Profile, home: Path, mark: Mark = lambda *_: None, began: float | None = None) -> None:
+        self.profile = profile
+        self.home = home
+        self.plan = plan(profile)
+        self.rules = policy(profile)
+        self.flows = compile_flows(self.plan, self.rules)
+        self.began = time.monotonic() if began is None else began
+        self.supervisor = Supervisor(mark, self.began)
+        self.insides: dict[str, Inside] = {BOX: Inside(BOX, None, home)}
+        self.network: networks.Network
+        self.datapath = ""
+        self.steady = steady.Steady(())
+        self._mark = mark
+        self._undo = ExitStack()
+        self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="boot")
+
+    def __enter__(self) -> Testbed:
+        try:
+            self._boot()
+        except BaseException:
+            self._undo.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    def inside(self, name: str) -> Inside:
+        """The inside of a host (or ``box``). Raises PlanError for a name the plan does not have."""
+        if name != BOX:
+            self.plan.host(name)
+        return self.insides[name]
+
+    def status(self) -> dict[str, Any]:
+        """What ``status --json`` shows of a running testbed."""
+        return {
+            "steady": self.steady.holds,
+            "datapath": self.datapath,
+            "hosts": {host.name: {"ip": host.ip, "zone": host.zone} for host in self.plan.hosts},
+            "services": self.supervisor.status(),
+        }
+
+    def look(self) -> steady.Steady:
+        """Look whether the testbed is in its steady state, and remember it."""
+        self.steady = steady.look(self)
+        return self.steady
+
+    # --- boot ----------------------------------------------------------------------------------------------
+
+    def _boot(self) -> None:
+        self._undo.callback(self._pool.shutdown, wait=False, cancel_futures=True)
+        self._undo.callback(self.supervisor.stop_all)
+        self._add(catalog.network_services(self.plan, self.flows))
+        self.supervisor.configure(unit.service for unit in self.supervisor.units)
+        controller = self._pool.submit(self.supervisor.launch, CONTROLLER_ID)
+        switching = self._pool.submit(self._start_openvswitch)
+        # made while the first daemons start
+        self._secrets = secrets.fresh(SITE)
+        self._make_hosts()
+        services = self._pool.submit(self._start_services)
+        self._build_network(switching, controller)
+        services.result()
+        self._join()
+        self._settle()
+        threading.Thread(target=self._watch, daemon=True, name="watch").start()
+
+    def _add(self, services: tuple[Service, ...]) -> None:
+        for service in services:
+            self.supervisor.add(service, self.insides[service.host])
+
+    def _start_openvswitch(self) -> None:
+        database, switchd = INFRASTRUCTURE
+        self.supervisor.launch(database)
+        networks.prefer_offloads()
+        self.supervisor.launch(switchd)
+        self.datapath = networks.detect_datapath()
+
+    def _make_hosts(self) -> None:
+        self.network = networks.Network(self.plan, self.home / "hosts")
+        for host in self.plan.hosts:
+            networks.write_host_files(self.plan, host.name, self.home / "hosts" / host.name, self._secrets.authority)
+            self.insides[host.name] = self.network.add_host(host.name)
+        self._note("hosts")
+
+    def _start_services(self) -> None:
+        services = catalog.host_services(self.plan, self.profile, self._secrets)
+        self._add(services)
+        self.supervisor.configure(services)
+        for launched in [self._pool.submit(self.supervisor.launch, service.id) for service in services]:
+            launched.result()
+
+    def _build_network(self, switching: Future[None], controller: Future[None]) -> None:
+        switching.result()
+        self.network.link(CONTROLLER, self.datapath)
+        controller.result()
+        self.network.start()
+        self._note("links")
+        self.wait_for_flows()
+        self._note("flows")
+
+    def wait_for_flows(self) -> None:
+        """Every switch has confirmed its flows, and holds exactly the compiled ones. Raises DeadlineError."""
+        service = self.supervisor.unit(CONTROLLER_ID).service
+        assert isinstance(service, Controller)
+        wait.until(lambda: service.installed(self.insides[BOX]), what="flows installed", seconds=10)
+        networks.wait_for_interfaces(self.plan)
+        for switch in self.plan.switches:
+            expected = self.home / f"{switch.name}.flows"
+            expected.write_text("".join(f"{flow.text()}\n" for flow in of_switch(self.flows, switch.name)))
+            wait.until(
+                lambda name=switch.name, file=expected: networks.flow_differences(name, file),  # type: ignore[misc]
+                what=f"the flows of {switch.name} as compiled",
+                seconds=5,
+            )
+
+    def _join(self) -> None:
+        joining = [unit for unit in self.supervisor.units if isinstance(unit.service, Joins)]
+        for done in [self._pool.submit(_join, unit) for unit in joining]:
+            done.result()
+        self._note("replication")
+
+    def _settle(self) -> None:
+        def unsteady() -> str | None:
+            return self.look().problems
+
+        wait.until(unsteady, what="steady state", seconds=20)
+        self._note("steady")
+
+    def _note(self, what: str) -> None:
+        self._mark(what, "ready", time.monotonic() - self.began)
+
+    def _watch(self) -> None:
+        """Bring the controller back when it dies."""
+        while True:
+            time.sleep(WATCH_SECONDS)
+            self.supervisor.revive()
+
+    def check_infrastructure(self) -> None:
+        """Raise FoobarError when Open vSwitch has died: without it there is no testbed."""
+        for service_id in INFRASTRUCTURE:
+            if self.supervisor.unit(service_id).state == "died":
+                raise FoobarError(f"{service_id} died: the network is gone, so the testbed ends")
+
+
+def _join(unit: Unit) -> None:
+    assert isinstance(unit.service, Joins)
+    service, place = unit.service, unit.place
+    service.join(place)
+    wait.until(lambda: service.joined(place), what=f"{unit.service.id} joined", seconds=15)
