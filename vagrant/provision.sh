@@ -272,7 +272,7 @@ make_venv() {
     pip --no-build-isolation --editable "${project}[test]"
     # the clone's owner keeps it when root sets up
     if [[ $venv == "$project"/* && $(stat -c %u "$project") != 0 ]]; then
-        chown -R --reference="$project" "$venv" "$project"/*.egg-info
+        chown -R --reference="$project" "$venv"
     fi
     printf '%s\n' "$made_from" "$made_with" >"$venv/foobar-stamp"
 }
