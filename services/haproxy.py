@@ -15,6 +15,7 @@ class HAProxy(Service):
     """One process in the foreground; its log goes to standard output, one JSON object a line."""
 
     name = "haproxy"
+    last = True
 
     def __init__(self, host: str, plan: Plan, profile: Profile, site: KeyPair) -> None:
         super().__init__(host)

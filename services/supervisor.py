@@ -50,6 +50,7 @@ class Unit:
     paused: bool = False
     times: dict[str, float] = field(default_factory=dict)
     restarts: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def state(self) -> str:
@@ -69,7 +70,6 @@ class Supervisor:
         self._units: dict[str, Unit] = {}
         self._mark = mark
         self._began = time.monotonic() if began is None else began
-        self._lock = threading.RLock()
 
     def add(self, service: Service, place: Place) -> None:
         self._units[service.id] = Unit(service, place)
@@ -87,26 +87,27 @@ class Supervisor:
     def configure(self, services: Iterable[Service]) -> None:
         """Write every file, then run every daemon's own check. Raises ServiceError before anything has started.
 
-        Checks of equal commands over equal files are run once: three alike servers have one configuration.
+        A configuration that several servers have word for word is checked once.
         """
         units = [self.unit(service.id) for service in services]
-        distinct: dict[tuple[Any, ...], Unit] = {}
         for unit in units:
             _write(unit)
-            distinct.setdefault((unit.service.files(), unit.service.checks()), unit)
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(_check, distinct.values()))
+        distinct = {(unit.service.configuration(), unit.service.checks()): unit for unit in units}
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            for done in [
+                *(pool.submit(unit.service.prepare, unit.place) for unit in units if isinstance(unit.service, Prepares)),
+                *(pool.submit(_check, unit) for unit in distinct.values()),
+            ]:
+                done.result()
         for unit in units:
             self._note(unit, "configured")
 
     def start(self, service_id: str) -> None:
         """Start the process; it may not serve yet. Raises RefusedError when it runs already."""
         unit = self.unit(service_id)
-        with self._lock:
+        with unit.lock:
             if unit.process is not None and unit.process.poll() is None:
                 raise RefusedError(f"{service_id} is running already (pid {unit.process.pid})")
-            if unit.process is None and isinstance(unit.service, Prepares):
-                unit.service.prepare(unit.place)
             unit.times.pop("ready", None)
             unit.wanted, unit.paused = True, False
             self._spawn(unit)
@@ -165,7 +166,7 @@ class Supervisor:
         for unit in self.units:
             if unit.service.restarts and unit.state == "died":
                 unit.restarts += 1
-                with self._lock:
+                with unit.lock:
                     self._spawn(unit)
                 self._note(unit, "started")
 

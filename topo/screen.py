@@ -17,7 +17,7 @@ from topo.plan import SITE, Plan
 from topo.profile import SEED, Profile
 
 console = Console(highlight=False)
-BAR_WIDTH = 40
+BAR_WIDTH = 24
 PHASES = ("configured", "started", "ready")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -106,6 +106,7 @@ class Testbed:
         services = self._pool.submit(self._start_services)
         self._build_network(switching, controller)
         services.result()
+        self._launch(unit for unit in self.supervisor.units if unit.service.last)
         self._join()
         self._settle()
         threading.Thread(target=self._watch, daemon=True, name="watch").start()
@@ -132,7 +133,10 @@ class Testbed:
         services = catalog.host_services(self.plan, self.profile, self._secrets)
         self._add(services)
         self.supervisor.configure(services)
-        for launched in [self._pool.submit(self.supervisor.launch, service.id) for service in services]:
+        self._launch(unit for unit in self.supervisor.units if not unit.service.last and unit.process is None)
+
+    def _launch(self, units: Iterable[Unit]) -> None:
+        for launched in [self._pool.submit(self.supervisor.launch, unit.service.id) for unit in units]:
             launched.result()
 
     def _build_network(self, switching: Future[None], controller: Future[None]) -> None:
