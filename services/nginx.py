@@ -8,6 +8,7 @@ from services.base import Command, File, Look, Service, listens, render
 from services.gunicorn import PORT as APP_PORT
 
 CONFIG = "/run/nginx/nginx.conf"
+# where nginx writes errors before it has read its configuration, too (older ones have no flag for that)
 ACCESS, ERROR = "/var/log/nginx/access.log", "/var/log/nginx/error.log"
 STATIC = Path(__file__).parent / "site" / "static"
 
@@ -29,10 +30,10 @@ class Nginx(Service):
         return ("/var/log/nginx", "/run/nginx/temp")
 
     def checks(self) -> tuple[Command, ...]:
-        return (("nginx", "-t", "-q", "-c", CONFIG, "-e", ERROR),)
+        return (("nginx", "-t", "-q", "-c", CONFIG),)
 
     def command(self) -> Command:
-        return ("nginx", "-c", CONFIG, "-e", ERROR)
+        return ("nginx", "-c", CONFIG)
 
     def ready(self, look: Look) -> str | None:
         return listens(look, 80)

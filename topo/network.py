@@ -6,6 +6,7 @@ One of the two files that import mininet (the other is cli.py).
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ HOST_SETUP = Path(__file__).parent / "host.sh"
 # The project and its Python: a host sees them even where a person cloned into /tmp, which is private there
 KEEP = sorted({str(Path(__file__).parent.parent), sys.prefix, sys.base_prefix})
 SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+COUNTER = re.compile(r"cookie=(0x[0-9a-f]+), .*?n_packets=(\d+)")
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 
@@ -174,6 +176,20 @@ def flow_differences(switch: str, expected: Path) -> str | None:
     if result.returncode == 0:
         return None
     return f"{switch}: " + " ".join((result.stdout + result.stderr).splitlines()[:3])
+
+
+def packets_by_cookie(switch: str) -> dict[int, int]:
+    """How many packets the flows of each cookie have matched on a switch so far."""
+    counts: dict[int, int] = {}
+    for cookie, packets in COUNTER.findall(dump_flows(switch)):
+        counts[int(cookie, 16)] = counts.get(int(cookie, 16), 0) + int(packets)
+    return counts
+
+
+def dump_flows(switch: str) -> str:
+    """A switch's tables as ovs-ofctl prints them, one flow a line."""
+    text = _ovs("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", switch)
+    return "\n".join(line.strip() for line in text.splitlines() if "cookie=" in line)
 
 
 def wait_for_interfaces(plan: Plan, seconds: float = 5) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group
@@ -22,11 +22,28 @@ PHASES = ("configured", "started", "ready")
 
 
 class Waterfall:
-    """What has been configured, started and ready since the boot began, as a table that grows."""
+    """What has been configured, started and ready since the boot began, as a table that grows.
 
-    def __init__(self) -> None:
+    ``with waterfall:`` shows it live on a terminal, and once at the end elsewhere; ``shown=False``: not at all.
+    """
+
+    def __init__(self, *, shown: bool = True) -> None:
         self.rows: dict[str, dict[str, float]] = {}
         self._lock = threading.Lock()
+        self._shown = shown
+        self._live = Live(get_renderable=self.table, console=console, refresh_per_second=10)
+
+    def __enter__(self) -> None:
+        if self._shown and console.is_terminal:
+            self._live.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown and console.is_terminal:
+            self._live.stop()
+        elif self._shown and self.rows:
+            console.print(self.table())
 
     def mark(self, what: str, phase: str, seconds: float) -> None:
         with self._lock:
@@ -34,10 +51,10 @@ class Waterfall:
 
     def table(self) -> Table:
         table = Table(box=None, padding=(0, 1), header_style="bold")
-        table.add_column("boot")
+        table.add_column("boot", no_wrap=True)
         for phase in PHASES:
-            table.add_column(phase, justify="right")
-        table.add_column("")
+            table.add_column(phase, justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
         with self._lock:
             rows = {what: dict(times) for what, times in self.rows.items()}
         end = max((max(times.values()) for times in rows.values()), default=1.0)
@@ -45,16 +62,6 @@ class Waterfall:
             cells = [f"{times[phase]:.2f} s" if phase in times else "" for phase in PHASES]
             table.add_row(what, *cells, _bar(times, end))
         return table
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Live on a terminal; printed once at the end elsewhere."""
-        if not console.is_terminal:
-            yield
-            console.print(self.table())
-            return
-        with Live(get_renderable=self.table, console=console, refresh_per_second=10):
-            yield
 
 
 def _bar(times: Mapping[str, float], end: float) -> Text:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,40 +27,42 @@ class Body(ABC):
     def __call__(self, testbed: Testbed) -> int: ...
 
 
-def in_box(name: str, profile: Profile, argv: list[str], body: Body, *, detach: bool = False) -> int:
-    """Outside a box: run this command again inside one. Inside: boot the testbed and do ``body``."""
+def in_box(
+    name: str, profile: Profile, argv: list[str], body: Body, *, detach: bool = False, quiet: bool = False
+) -> int:
+    """Outside a box: run this command again inside one. Inside: boot the testbed and do ``body``.
+
+    ``quiet``: no waterfall and no map, for output that a program reads.
+    """
     ties = box.inside()
     if ties is None:
         return box.enter(name, argv, profile.as_dict(), detach=detach)
     from topo.foobar import guarded
 
-    code = guarded(lambda: _live(ties, profile, body))
+    code = guarded(lambda: _live(ties, profile, body, quiet=quiet))
     # The kernel ends whatever is left in the box; threads that still wait for a deadline are not waited for.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _live(ties: box.Ties, profile: Profile, body: Body) -> int:
+def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
     began = time.monotonic()
     box.Interruption()
     box.move_in(ties)
     from topo import control, screen
     from topo.testbed import Testbed
 
-    waterfall = screen.Waterfall()
-    testbed = Testbed(profile, box.HOME, waterfall.mark, began)
-    with waterfall.shown():
-        testbed.__enter__()
-    try:
-        gc.freeze()
-        hosts = {host.name: testbed.inside(host.name).pid for host in testbed.plan.hosts}
+    waterfall = screen.Waterfall(shown=not quiet)
+    with ExitStack() as stack:
+        with waterfall:
+            testbed = stack.enter_context(Testbed(profile, box.HOME, waterfall.mark, began))
         control.serve(ties.control, {"status": testbed.status, "steady": lambda: testbed.look().holds})
-        screen.console.print(screen.topology(testbed.plan, profile))
-        box.report(ties, phase="up", hosts=hosts)
+        if not quiet:
+            screen.console.print(screen.topology(testbed.plan, profile))
+        pids = {host.name: testbed.inside(host.name).pid for host in testbed.plan.hosts}
+        box.report(ties, phase="up", hosts=pids)
         return body(testbed)
-    finally:
-        testbed.__exit__(None, None, None)
 
 
 class Serve(Body):
@@ -87,7 +89,10 @@ class Once(Body):
         self.runs = runs
 
     def __call__(self, testbed: Testbed) -> int:
-        return EXIT_HOLDS
+        from experiments.__main__ import Run
+        from experiments.catalog import experiment
+
+        return Run([experiment("journey")], self.runs)(testbed)
 
 
 class Interactive(Body):
@@ -97,4 +102,7 @@ class Interactive(Body):
         self.runs = runs
 
     def __call__(self, testbed: Testbed) -> int:
+        from topo.cli import CommandLine
+
+        CommandLine(testbed, self.runs)
         return EXIT_HOLDS

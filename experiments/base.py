@@ -1,0 +1,61 @@
+"""What an experiment is: a claim, a measurement that gives evidence, and a judgement of that evidence alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+
+if TYPE_CHECKING:
+    from topo.testbed import Testbed
+
+Evidence = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``holds``: True, False, or None for unknown: a blind probe proves neither."""
+
+    holds: bool | None
+    because: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Experiment(ABC):
+    """One claim, always the *good* property, so that a weak design fails it."""
+
+    #: what it is called on the command line
+    name: str
+    #: one sentence
+    claim: str
+
+    @abstractmethod
+    def measure(self, testbed: Testbed, folder: Path) -> Evidence:
+        """Do it on a steady testbed. Returns plain JSON data; files it makes go into ``folder``."""
+
+    @abstractmethod
+    def judge(self, evidence: Evidence) -> Verdict:
+        """Pure: the same evidence gives the same verdict, today and years later, without root or a network."""
+
+    def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:
+        """What is printed at the end of a run."""
+        return f"{self.name}: {verdict.because}"
+
+    def page(self, evidence: Evidence, verdict: Verdict) -> str:
+        """The experiment's part of report.html, as HTML."""
+        return ""
+
+
+def judged(experiment: Experiment, evidence: Evidence) -> Verdict:
+    """The judge's verdict; a judge that throws knows nothing."""
+    try:
+        return experiment.judge(evidence)
+    except Exception as error:  # whatever evidence it chokes on, the verdict is unknown
+        return Verdict(None, f"the evidence cannot be judged: {type(error).__name__}: {error}")

@@ -1,0 +1,58 @@
+"""How an experiment is run: steady state, measure, steady state, save the evidence, judge, report."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from experiments import folder, provenance, report
+from experiments.base import Evidence, Experiment, Verdict, judged
+from topo.errors import EXIT_FAILS, EXIT_HOLDS, EXIT_UNKNOWN
+from topo.testbed import Testbed
+
+
+def run(experiment: Experiment, testbed: Testbed, runs: Path) -> tuple[dict[str, Any], Path]:
+    """Run it and return (result.json's content, the run's folder).
+
+    Refused when the testbed is not steady; when measuring fails or is interrupted, what there is has been saved with
+    status ``aborted`` before the exception goes on.
+    """
+    path = folder.make(runs, experiment.name)
+    began = time.monotonic()
+    result: dict[str, Any] = {
+        "experiment": experiment.name,
+        "claim": experiment.claim,
+        "profile": testbed.profile.as_dict(),
+        "seed": None,
+        "status": "aborted",
+        "steady": {"before": testbed.look().holds, "after": False},
+        "verdict": Verdict(None, "not measured").as_dict(),
+        "provenance": provenance.provenance(provenance.command_line(), testbed.datapath),
+        "started": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "duration_s": 0.0,
+    }
+    evidence: Evidence = {}
+    try:
+        if not result["steady"]["before"]:
+            result["status"] = "refused"
+            result["verdict"] = Verdict(None, f"not steady: {testbed.steady.problems}").as_dict()
+            return result, path
+        evidence = experiment.measure(testbed, path)
+        folder.write(path, folder.EVIDENCE, evidence)
+        result["steady"]["after"] = testbed.look().holds
+        result["status"] = "completed"
+        result["verdict"] = judged(experiment, evidence).as_dict()
+        return result, path
+    finally:
+        result["duration_s"] = round(time.monotonic() - began, 3)
+        folder.write(path, folder.RESULT, result)
+        if evidence:
+            report.write(experiment, path)
+        folder.hand_over(path)
+
+
+def exit_code(holds: bool | None) -> int:
+    """The exit code of a verdict."""
+    return EXIT_UNKNOWN if holds is None else EXIT_HOLDS if holds else EXIT_FAILS

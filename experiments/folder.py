@@ -1,0 +1,54 @@
+"""A run's folder: runs/<experiment>/<UTC time>-<short id>/, with the result, the evidence and what else was made."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from topo.errors import UsageError
+
+RESULT, EVIDENCE, REPORT = "result.json", "evidence.json", "report.html"
+
+
+def make(runs: Path, experiment: str) -> Path:
+    """A new folder. Raises UsageError when it cannot be made there."""
+    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    path = runs / experiment / f"{moment}-{secrets.token_hex(3)}"
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; say where results may go with --runs DIR") from None
+    return path
+
+
+def write(folder: Path, name: str, content: Any) -> None:
+    """Write JSON so that a reader finds all of it or nothing."""
+    partial = folder / f".{name}.part"
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(folder / name)
+
+
+def read(folder: Path, name: str) -> Any:
+    """Read JSON back. Raises UsageError, naming the file, when it is not there or not whole."""
+    path = folder / name
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON ({error})") from None
+
+
+def hand_over(folder: Path) -> None:
+    """Everyone may read a result; with sudo it belongs to the person who typed it."""
+    uid, gid = (int(os.environ.get(name, -1)) for name in ("SUDO_UID", "SUDO_GID"))
+    for path in (folder.parent.parent, folder.parent, folder, *folder.rglob("*")):
+        with suppress(OSError):
+            if uid >= 0:
+                os.chown(path, uid, gid)
+            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))

@@ -1,0 +1,180 @@
+"""``journey``: one visit to https://www.foobar.com, followed through every part of the infrastructure.
+
+The write-up (seed 003) tells a request's way in 13 steps. Here each step is looked for in packets of every link, in log
+lines and in the SQL the databases were sent. A step nobody has seen is unknown, never assumed.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+
+from experiments import observe, says
+from experiments.base import Evidence, Experiment, Verdict
+from experiments.capture import Capture, Frame, capturing, frames
+from experiments.steps import Step, steps
+from services import mariadb
+from services.gunicorn import PORT as APP_PORT
+from topo import wait
+from topo.errors import FoobarError
+from topo.plan import SITE
+
+if TYPE_CHECKING:
+    from topo.testbed import Testbed
+
+VISIT_SECONDS = 60.0
+
+
+class Journey(Experiment):
+    """Capture everything, make one visit, then read what was seen."""
+
+    name = "journey"
+    claim = "a visit takes the 13 steps of the write-up, each seen in packets, logs or SQL"
+
+    def measure(self, testbed: Testbed, folder: Path) -> Evidence:
+        name, password, message = _visitor()
+        places = [(testbed.inside(host.name), host.interface) for host in testbed.plan.hosts]
+        places += [(testbed.inside(server.name), "lo") for server in testbed.plan.servers]
+        before = observe.rule_counters(testbed)
+        with ExitStack() as stack:
+            sql = stack.enter_context(observe.statements(testbed, folder))
+            captures = stack.enter_context(capturing(places, folder))
+            seen = _visit(testbed, name, password, message)
+            _wait_for_replicas(testbed)
+        rows, dropped = _frames(captures, _marks(seen, message, password))
+        return {
+            "site": SITE,
+            "balance": testbed.profile.balance,
+            "primary": testbed.plan.primary.name,
+            "hosts": {host.name: host.ip for host in testbed.plan.hosts},
+            "firewalls": {switch.guards: switch.name for switch in testbed.plan.switches if switch.guards},
+            "app_port": APP_PORT,
+            "visit": seen,
+            "message": message,
+            "captures": dropped,
+            "frames": rows,
+            "logs": observe.request_logs(testbed, folder),
+            "sql": [row for row in sql if "req=" in row["sql"] or message in row["sql"]],
+            "counters": {"before": before, "after": observe.rule_counters(testbed)},
+        }
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        taken = steps(evidence)
+        proved = [step.number for step in taken if step.holds]
+        wrong = [step for step in taken if step.holds is False]
+        unknown = [step for step in taken if step.holds is None]
+        numbers = {
+            "steps": len(taken),
+            "proved": len(proved),
+            "wrong": [step.number for step in wrong],
+            "unknown": [step.number for step in unknown],
+            "visit_ms": _visit_ms(evidence),
+            "requests": len(evidence["visit"]["requests"]),
+            "packets": sum(capture["frames"] for capture in evidence["captures"]),
+        }
+        if wrong:
+            return Verdict(False, f"step {wrong[0].number}: {wrong[0].seen}", numbers)
+        if unknown:
+            return Verdict(None, f"step {unknown[0].number} has no evidence: {unknown[0].seen}", numbers)
+        return Verdict(True, f"all {len(taken)} steps were seen", numbers)
+
+    def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:
+        from experiments.timeline import timeline
+
+        return timeline(evidence, steps(evidence), verdict)
+
+    def page(self, evidence: Evidence, verdict: Verdict) -> str:
+        from experiments.timeline import page
+
+        return page(evidence, steps(evidence))
+
+
+def _visitor() -> tuple[str, str, str]:
+    """A name, a password and a message that occur nowhere else, so that finding one means something."""
+    return f"ada-{secrets.token_hex(3)}", secrets.token_urlsafe(12), f"hello from the journey {secrets.token_hex(8)}"
+
+
+def _visit(testbed: Testbed, name: str, password: str, message: str) -> dict[str, Any]:
+    command = (sys.executable, "-m", "experiments.visit", f"https://{SITE}/", name, password, message)
+    project = str(Path(__file__).parent.parent)
+    result = testbed.inside("client").run(command, seconds=VISIT_SECONDS, environment={"PYTHONPATH": project})
+    if result.returncode:
+        raise FoobarError("the client could not finish its visit", detail=result.stderr.strip())
+    seen: dict[str, Any] = json.loads(result.stdout)
+    return seen
+
+
+def _wait_for_replicas(testbed: Testbed) -> None:
+    """The visit's writes have reached every replica, so its packets are in the captures."""
+    goal = mariadb.position(testbed.inside(testbed.plan.primary.name))
+    for replica in testbed.plan.names["replicas"]:
+        inside = testbed.inside(replica.name)
+
+        def behind(inside: Any = inside) -> str | None:
+            here = mariadb.position(inside)
+            return None if here == goal else f"at {here}, primary at {goal}"
+
+        wait.until(behind, what=f"{replica.name} caught up", seconds=10)
+
+
+def _marks(seen: dict[str, Any], message: str, password: str) -> dict[str, bytes]:
+    """What to look for in every payload: request ids, and what only an eavesdropper could know."""
+    ids = {request["request_id"]: request["request_id"].encode() for request in seen["requests"] if request["request_id"]}
+    return {**ids, "message": message.encode(), "message+": message.replace(" ", "+").encode(), "password": password.encode()}
+
+
+def _frames(captures: Iterable[Capture], marks: dict[str, bytes]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every frame as a row without its payload, and what each capture saw and lost."""
+    rows, summary = [], []
+    for capture in captures:
+        found = frames(capture.file)
+        rows += [_row(capture, frame, marks) for frame in found]
+        summary.append(
+            {
+                "link": capture.link,
+                "file": capture.file.name,
+                "frames": found[-1].number if found else 0,
+                "dropped": capture.dropped,
+            }
+        )
+    return rows, summary
+
+
+def _row(capture: Capture, frame: Frame, marks: dict[str, bytes]) -> dict[str, Any]:
+    ports = {int(end.rpartition(":")[2]) for end in (frame.src, frame.dst) if ":" in end}
+    return {
+        "link": capture.link,
+        "file": capture.file.name,
+        "frame": frame.number,
+        "time": frame.time,
+        "src": frame.src,
+        "dst": frame.dst,
+        "proto": frame.proto,
+        "flags": frame.flags,
+        "bytes": len(frame.payload),
+        "says": says.describe(frame.payload, ports),
+        "marks": [name for name, mark in marks.items() if mark in frame.payload],
+    }
+
+
+def _visit_ms(evidence: Evidence) -> float:
+    first, last = evidence["visit"]["requests"][0], evidence["visit"]["requests"][-1]
+    return round((last["time"] - first["time"]) * 1000 + last["ms"], 1)
+
+
+def main() -> int:
+    """``python -m experiments.journey`` is ``python -m experiments run journey``."""
+    from experiments.__main__ import main as experiments
+
+    return experiments(["run", Journey.name, *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

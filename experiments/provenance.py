@@ -1,0 +1,61 @@
+"""Where a result comes from: the code, the programs and the machine, so that it can be made again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parent.parent
+PROGRAMS = {
+    "haproxy": ("haproxy", "-v"),
+    "nginx": ("nginx", "-v"),
+    "mariadb": ("mariadbd", "--version"),
+    "nsd": ("nsd", "-v"),
+    "openvswitch": ("ovs-vswitchd", "--version"),
+    "tcpdump": ("tcpdump", "--version"),
+}
+LIBRARIES = ("mininet", "ryu", "scapy", "flask", "gunicorn")
+
+
+def provenance(argv: list[str], datapath: str) -> dict[str, Any]:
+    """The ``provenance`` of result.json."""
+    versions = {"python": platform.python_version()}
+    versions |= {library: metadata.version(library) for library in LIBRARIES}
+    versions |= {program: _first_line(*command) for program, command in PROGRAMS.items()}
+    commit = _git("rev-parse", "HEAD")
+    return {
+        "commit": commit or None,
+        "dirty": bool(_git("status", "--porcelain")) if commit else None,
+        "versions": versions,
+        "argv": argv,
+        "kernel": platform.release(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "datapath": datapath,
+    }
+
+
+def _git(*arguments: str) -> str:
+    """git's answer; empty where the project is no clone. Root may ask about a clone that belongs to a person."""
+    command = ("git", "-c", f"safe.directory={PROJECT}", "-C", str(PROJECT), *arguments)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _first_line(*command: str) -> str:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "not installed"
+    return (result.stdout + result.stderr).strip().splitlines()[0]
+
+
+def command_line() -> list[str]:
+    """How this process was asked for, as a person would type it again."""
+    return [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]

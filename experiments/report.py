@@ -1,0 +1,59 @@
+"""What a run shows: a few lines on the terminal, and report.html, one self-contained file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from rich.console import Console
+from rich.text import Text
+
+from experiments import folder
+from experiments.base import Experiment, Verdict, judged
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    autoescape=select_autoescape(["html", "svg", "j2"]),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+WORDS = {True: ("holds", "bold green"), False: ("fails", "bold red"), None: ("unknown", "bold yellow")}
+
+console = Console(highlight=False)
+
+
+def show(experiment: Experiment, result: Mapping[str, Any], path: Path) -> None:
+    """The experiment's own story, then the verdict and where everything is."""
+    verdict = Verdict(**result["verdict"])
+    if result["status"] == "completed":
+        console.print(experiment.show(folder.read(path, folder.EVIDENCE), verdict))
+    say(experiment, verdict)
+    console.print(f"results: {path}", soft_wrap=True)
+
+
+def say(experiment: Experiment, verdict: Verdict) -> None:
+    """Claim and verdict in two lines."""
+    word, style = WORDS[verdict.holds]
+    console.print(f"claim: {experiment.claim}", soft_wrap=True)
+    console.print(Text.assemble("verdict: ", (word, style), f" - {verdict.because}"), soft_wrap=True)
+
+
+def write(experiment: Experiment, path: Path) -> Path:
+    """Write report.html from what is in a run's folder; returns its path."""
+    result = folder.read(path, folder.RESULT)
+    evidence = folder.read(path, folder.EVIDENCE)
+    verdict = judged(experiment, evidence)
+    html = TEMPLATES.get_template("report.html.j2").render(
+        experiment=experiment,
+        result=result,
+        verdict=verdict,
+        word=WORDS[verdict.holds][0],
+        page=experiment.page(evidence, verdict),
+        files=sorted(each.name for each in path.iterdir() if each.is_file() and not each.name.startswith(".")),
+    )
+    target = path / folder.REPORT
+    target.write_text(html)
+    return target
