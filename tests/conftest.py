@@ -1,0 +1,77 @@
+"""What all tests share: the two tiers, the golden files, and values made once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from controllers.compile import compile_flows
+from controllers.flow import Flow
+from controllers.policy import Rule, policy
+from services.pki import KeyPair
+from services.secrets import Secrets
+from topo.plan import Plan
+from topo.plan import plan as plan_of
+from topo.profile import Profile
+
+PROJECT = Path(__file__).resolve().parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate", action="store_true", help="write the golden files anew; read the diff then")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="boots a real testbed: needs root"))
+
+
+@pytest.fixture(scope="session")
+def plan() -> Plan:
+    return plan_of(Profile())
+
+
+@pytest.fixture(scope="session")
+def rules() -> tuple[Rule, ...]:
+    return policy(Profile())
+
+
+@pytest.fixture(scope="session")
+def flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
+    return compile_flows(plan, rules)
+
+
+@pytest.fixture(scope="session")
+def secrets() -> Secrets:
+    """Secrets that are the same in every run, for the golden files."""
+    return Secrets(
+        read_password="READ",
+        write_password="WRITE",
+        replication_password="REPLICATION",
+        session_key="SESSION",
+        authority="AUTHORITY\n",
+        site=KeyPair(key="KEY\n", certificate="CERTIFICATE\n"),
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """``golden(name, text)``: the text is what tests/golden/name holds; with --regenerate it is written there."""
+
+    def compare(name: str, text: str) -> None:
+        text = text.replace(str(PROJECT), "<project>")
+        path = GOLDEN / name
+        if request.config.getoption("--regenerate"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert path.exists(), f"no golden file {name}; make it with: pytest --regenerate"
+        assert text == path.read_text(), f"{name} changed; if it should: pytest --regenerate, then read the diff"
+
+    return compare

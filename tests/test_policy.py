@@ -1,0 +1,111 @@
+"""The policy: one row for every port that is open, everything else shut, wrong rules refused before any switch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+
+from controllers.policy import DENY_REST, FIREWALLS_ON, Rule, decide, pairs, policy, validate
+from topo.errors import PolicyError
+from topo.plan import ANY, Plan
+from topo.profile import Profile
+
+# (from, to, protocol, port) -> the rule that opens it. A change of the policy shows here, one row for each.
+OPEN = {
+    ("client", "dns", "udp", 53): "dns-udp",
+    ("attacker", "dns", "udp", 53): "dns-udp",
+    ("client", "dns", "tcp", 53): "dns-tcp",
+    ("attacker", "dns", "tcp", 53): "dns-tcp",
+    ("client", "lb", "tcp", 443): "site-https",
+    ("attacker", "lb", "tcp", 443): "site-https",
+    ("dns", "lb", "tcp", 443): "site-https",
+    ("client", "lb", "tcp", 80): "site-http",
+    ("attacker", "lb", "tcp", 80): "site-http",
+    ("dns", "lb", "tcp", 80): "site-http",
+    ("client", "lb", "icmp", 8): "site-ping",
+    ("attacker", "lb", "icmp", 8): "site-ping",
+    ("dns", "lb", "icmp", 8): "site-ping",
+    ("lb", "srv1", "tcp", 80): "web",
+    ("lb", "srv2", "tcp", 80): "web",
+    ("lb", "srv3", "tcp", 80): "web",
+    ("srv1", "lb", "tcp", 3306): "db-write-endpoint",
+    ("srv2", "lb", "tcp", 3306): "db-write-endpoint",
+    ("srv3", "lb", "tcp", 3306): "db-write-endpoint",
+    ("lb", "srv1", "tcp", 3306): "db-primary",
+    ("srv2", "srv1", "tcp", 3306): "db-replication",
+    ("srv3", "srv1", "tcp", 3306): "db-replication",
+    ("mon", "lb", "tcp", 8404): "lb-statistics",
+    **{("mon", host, "icmp", 8): "mon-ping" for host in "client attacker dns lb srv1 srv2 srv3".split()},
+}
+PORTS = [("tcp", port) for port in (22, 53, 80, 443, 3306, 6653, 8000, 8404)]
+PORTS += [("udp", port) for port in (53, 123, 443)] + [("icmp", 8), ("icmp", 13)]
+
+
+def test_what_is_open_and_nothing_else(plan: Plan, rules: tuple[Rule, ...]) -> None:
+    hosts = [host.name for host in plan.hosts]
+    seen = {
+        (src, dst, proto, port): decided.name
+        for src, dst in permutations(hosts, 2)
+        for proto, port in PORTS
+        if (decided := decide(rules, plan, src, dst, proto, port)).action == "allow"
+    }
+    assert seen == OPEN
+
+
+def test_without_firewalls_everything_is_open(plan: Plan) -> None:
+    rules = policy(Profile(firewall="off"))
+    validate(rules, plan)
+    assert decide(rules, plan, "attacker", "srv1", "tcp", 22).name == "firewall-off"
+
+
+def test_the_first_match_wins(plan: Plan) -> None:
+    shut = Rule("shut", "attacker", "lb", "tcp", 443, "deny", "an attacker")
+    assert decide((shut, *FIREWALLS_ON), plan, "attacker", "lb", "tcp", 443) == shut
+    assert decide((shut, *FIREWALLS_ON), plan, "client", "lb", "tcp", 443).name == "site-https"
+    late = (*FIREWALLS_ON[:-1], shut, DENY_REST)
+    assert decide(late, plan, "attacker", "lb", "tcp", 443).name == "site-https"
+
+
+def test_a_host_never_talks_to_itself_over_the_network(plan: Plan) -> None:
+    rule = Rule("all", ANY, ANY, ANY, None, "allow", "")
+    spoken = list(pairs(rule, plan))
+    assert len(spoken) == len(plan.hosts) * (len(plan.hosts) - 1)
+    assert all(src != dst for src, dst in spoken)
+
+
+RULE = Rule("mine", "lb", "srv1", "tcp", 80, "allow", "a test")
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (replace(RULE, dst="srv9"), "rule mine: srv9 is no host, zone or group; did you mean srv3?"),
+        (replace(RULE, src="zzzzzz"), "rule mine: zzzzzz is no host, zone or group; known: client, attacker, dns, "
+         "lb, srv1, srv2, srv3, mon, internet, dmz, servers, monitoring, primary, replicas, any"),
+        (replace(RULE, proto="sctp"), "rule mine: protocol sctp is none of tcp, udp, icmp, any"),
+        (replace(RULE, action="reject"), "rule mine: action reject is none of allow, deny"),
+        (replace(RULE, port=65536), "rule mine: port 65536 is not within 0..65535"),
+        (replace(RULE, port=-1), "rule mine: port -1 is not within 0..65535"),
+        (replace(RULE, proto="icmp", port=256), "rule mine: port 256 is not within 0..255"),
+        (replace(RULE, proto=ANY), "rule mine: a port needs a protocol"),
+        (replace(RULE, name="web"), "rule web: the name is used twice"),
+    ],
+)  # fmt: skip
+def test_wrong_rules_are_refused(plan: Plan, rule: Rule, said: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        validate((rule, *FIREWALLS_ON), plan)
+    assert str(caught.value) == f"policy: {said}"
+
+
+def test_all_problems_are_said_at_once(plan: Plan) -> None:
+    wrong = replace(RULE, src="nobody", proto="sctp")
+    with pytest.raises(PolicyError, match=r"nobody is no host.*protocol sctp.*last rule must be deny-rest"):
+        validate((wrong,), plan)
+
+
+@pytest.mark.parametrize("rules", [(), (RULE,), (DENY_REST, RULE)])
+def test_the_end_is_always_deny(plan: Plan, rules: tuple[Rule, ...]) -> None:
+    with pytest.raises(PolicyError, match="the last rule must be deny-rest"):
+        validate(rules, plan)

@@ -1,0 +1,92 @@
+"""The design space: every axis declared, every wrong value named with the possible ones, none silently ignored."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, replace
+
+import pytest
+
+from topo.errors import UsageError
+from topo.profile import HARDENED, NAMED, SEED, Profile, add_flags, from_flags, refuse_later
+
+AXES = {
+    "layout": ("stacked", "tiered"),
+    "tls": ("terminate", "reencrypt", "passthrough", "mutual"),
+    "db": ("single", "async", "semisync", "galera"),
+    "stack": ("uniform", "diverse"),
+    "waf": ("off", "on"),
+    "firewall": ("on", "off"),
+    "balance": ("roundrobin", "leastconn", "source"),
+    "servers": tuple(range(1, 31)),
+}
+
+
+def parse(*words: str) -> Profile:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_flags(parser)
+    return from_flags(parser.parse_args(words))
+
+
+def test_every_axis_of_the_design_is_declared_with_its_values() -> None:
+    assert {each.name: each.metadata["values"] for each in fields(Profile)} == AXES
+    assert all(each.metadata["why"] for each in fields(Profile))
+    assert list(Profile().as_dict()) == list(AXES)
+
+
+def test_every_value_is_either_built_or_refused_with_a_line() -> None:
+    for axis, values in AXES.items():
+        later = next(each.metadata["later"] for each in fields(Profile) if each.name == axis)
+        assert later < set(values), "a value to come is one of the axis, and not all are to come"
+        for value in values:
+            wanted = replace(SEED, **{axis: value})
+            if value in later:
+                with pytest.raises(UsageError, match=rf"^--{axis} {value}: not built yet; available today: --{axis} "):
+                    refuse_later(wanted)
+            else:
+                refuse_later(wanted)
+
+
+def test_seed_is_the_default_and_boots() -> None:
+    assert parse() == SEED == Profile() == NAMED["seed"]
+    refuse_later(SEED)
+
+
+def test_hardened_names_every_axis_that_is_still_to_come() -> None:
+    assert parse("--profile", "hardened") == HARDENED
+    changed = {axis for axis, value in HARDENED.as_dict().items() if value != SEED.as_dict()[axis]}
+    assert changed == {"tls", "db", "stack", "waf"}
+    with pytest.raises(UsageError) as caught:
+        refuse_later(HARDENED)
+    for axis in changed:
+        assert f"--{axis} {getattr(HARDENED, axis)}" in str(caught.value)
+
+
+def test_single_axes_change_the_named_point() -> None:
+    assert parse("--profile", "hardened", "--waf", "off") == replace(HARDENED, waf="off")
+    assert parse("--servers", "5", "--balance", "source") == Profile(servers=5, balance="source")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--balance random", "--balance random: unknown; possible values: roundrobin, leastconn, source"),
+        ("--balance lastconn", "--balance lastconn: unknown; possible values: roundrobin, leastconn, source (did you mean leastconn?)"),
+        ("--firewall maybe", "--firewall maybe: unknown; possible values: on, off"),
+        ("--profile best", "--profile best: unknown; possible values: seed, hardened"),
+        ("--servers 0", "--servers 0: must be a whole number from 1 to 30"),
+        ("--servers 31", "--servers 31: must be a whole number from 1 to 30"),
+        ("--servers -1", "--servers -1: must be a whole number from 1 to 30"),
+        ("--servers many", "--servers many: must be a whole number"),
+        ("--servers 2.5", "--servers 2.5: must be a whole number"),
+    ],
+)  # fmt: skip
+def test_wrong_values_are_refused_with_the_possible_ones(words: str, line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(*words.split())
+    assert str(caught.value) == line
+
+
+def test_a_profile_cannot_be_made_wrong_in_code_either() -> None:
+    with pytest.raises(UsageError, match="--waf perhaps: unknown"):
+        Profile(waf="perhaps")
