@@ -18,7 +18,6 @@ from topo import wait
 from topo.errors import RefusedError, ServiceError, UsageError
 
 TAIL_LINES = 15
-RESTART_PAUSE = 0.2
 STOP_SECONDS = 5.0
 
 
@@ -162,13 +161,21 @@ class Supervisor:
         unit.paused = False
 
     def revive(self) -> None:
-        """Start again what ended unasked and is declared to come back; called from time to time."""
+        """Start again what ended unasked and is declared to come back; called from time to time.
+
+        A later call notices that it serves: until then it counts as started, not as ready.
+        """
         for unit in self.units:
-            if unit.service.restarts and unit.state == "died":
+            if not unit.service.restarts:
+                continue
+            if unit.state == "died":
                 unit.restarts += 1
+                unit.times.pop("ready", None)
                 with unit.lock:
                     self._spawn(unit)
                 self._note(unit, "started")
+            elif unit.state == "started" and unit.restarts and unit.service.ready(unit.place) is None:
+                self._note(unit, "ready")
 
     def stop_all(self) -> None:
         """Kill everything, last started first; for the end of a testbed."""
@@ -243,6 +250,10 @@ def _check(unit: Unit) -> None:
             result = unit.place.run(command, seconds=60, environment=unit.service.environment)
         except FileNotFoundError:
             raise ServiceError(f"{unit.service.id}: {command[0]} is not installed") from None
+        except subprocess.TimeoutExpired:
+            raise ServiceError(
+                f"{unit.service.id}: {_program(command)} does not finish checking its configuration"
+            ) from None
         if result.returncode:
             raise ServiceError(
                 f"{unit.service.id}: {_program(command)} refuses its configuration",
