@@ -1,0 +1,78 @@
+"""Fakes for the rootless tests: a place whose processes are this machine's own, and services that do as told."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from services.base import Command, File, Look, Service
+
+
+class FakePlace:
+    """A host that is a folder: its private paths lie below ``root``, its processes are ordinary local ones."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.started: list[tuple[str, ...]] = []
+        self.checked: list[tuple[str, ...]] = []
+
+    def path(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    def connect(self, port: int, address: str = "127.0.0.1", seconds: float = 1) -> socket.socket:
+        raise ConnectionRefusedError
+
+    def popen(self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None, **options: Any) -> Any:
+        self.started.append(tuple(argv))
+        return subprocess.Popen(
+            list(argv), env={**os.environ, **(environment or {})}, cwd=self.root, start_new_session=True, **options
+        )
+
+    def run(
+        self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        self.checked.append(tuple(argv))
+        return subprocess.run(argv, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def python(code: str) -> Command:
+    return (sys.executable, "-S", "-c", code)
+
+
+class FakeService(Service):
+    """A daemon made of a command; ready once the file ``/run/NAME.ready`` is there, or at once."""
+
+    patience = 5.0
+
+    def __init__(
+        self,
+        name: str,
+        command: Command = ("sleep", "60"),
+        *,
+        check: Command | None = None,
+        files: tuple[File, ...] = (),
+        waits: bool = False,
+        host: str = "srv1",
+    ) -> None:
+        super().__init__(host)
+        self.name = name
+        self._command, self._check, self._files, self.waits = command, check, files, waits
+
+    def files(self) -> tuple[File, ...]:
+        return self._files
+
+    def checks(self) -> tuple[Command, ...]:
+        return (self._check,) if self._check else ()
+
+    def command(self) -> Command:
+        return self._command
+
+    def ready(self, look: Look) -> str | None:
+        if self.waits and not look.path(f"/run/{self.name}.ready").exists():
+            return "no sign of it"
+        return None

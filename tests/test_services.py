@@ -1,0 +1,305 @@
+"""The services as descriptions: every rendered file against its golden file, secrets unreadable, looks that tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from jinja2 import DictLoader, UndefinedError
+
+from controllers.flow import Flow
+from services import base, catalog, datadir, pki
+from services.base import Joins, Prepares, Service
+from services.controller import Controller
+from services.gunicorn import Gunicorn
+from services.haproxy import HAProxy
+from services.mariadb import SOCKET, MariaDB
+from services.nginx import Nginx
+from services.openvswitch import Switchd
+from services.secrets import Secrets, fresh
+from topo.namespaces import BOX
+from topo.plan import SITE, Plan
+from topo.plan import plan as plan_of
+from topo.profile import Profile
+
+SERVICES = ["mariadb", "app", "nginx"]
+IDS = [f"srv{n}/{name}" for name in SERVICES for n in (1, 2, 3)] + ["lb/haproxy", "dns/nsd"]
+
+
+@pytest.fixture(scope="module")
+def services(plan: Plan, secrets: Secrets) -> dict[str, Service]:
+    return {each.id: each for each in catalog.host_services(plan, Profile(), secrets)}
+
+
+def haproxy(secrets: Secrets, **axes: object) -> str:
+    profile = Profile(**axes)  # type: ignore[arg-type]
+    return HAProxy("lb", plan_of(profile), profile, secrets.site).files()[0].text
+
+
+def test_what_runs_where(services: dict[str, Service]) -> None:
+    assert list(services) == IDS
+
+
+@pytest.mark.parametrize("service_id", IDS)
+def test_every_rendered_file(
+    services: dict[str, Service], service_id: str, golden: Callable[[str, str], None]
+) -> None:
+    service = services[service_id]
+    assert service.files()
+    for file in service.files():
+        golden(f"{service.host}/{Path(file.path).name}", file.text)
+
+
+def test_no_golden_file_is_left_over(services: dict[str, Service], plan: Plan) -> None:
+    golden = Path(__file__).parent / "golden"
+    made = {f"{s.host}/{Path(file.path).name}" for s in services.values() for file in s.files()}
+    made |= {f"flows/{switch.name}.txt" for switch in plan.switches}
+    there = {str(path.relative_to(golden)) for path in golden.rglob("*") if path.is_file()}
+    assert {name for name in there if name.split("/")[0] in {"flows", *(h.name for h in plan.hosts)}} == made
+
+
+def test_a_value_missing_in_a_template_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base.TEMPLATES, "loader", DictLoader({"x": "port {{ port }}", "y": "{{ plan.nothing }}"}))
+    assert base.render("x", port=1) == "port 1"
+    with pytest.raises(UndefinedError, match="'port' is undefined"):
+        base.render("x")
+    with pytest.raises(UndefinedError, match="no attribute 'nothing'"):
+        base.render("y", plan=object())
+
+
+def test_whatever_holds_a_secret_is_for_its_owner_only(plan: Plan) -> None:
+    secrets = fresh(SITE)
+    texts = [secrets.read_password, secrets.write_password, secrets.replication_password, secrets.session_key]
+    keeping = 0
+    for service in catalog.host_services(plan, Profile(), secrets):
+        for file in service.files():
+            if any(text in file.text for text in (*texts, "PRIVATE KEY")):
+                keeping += 1
+                assert file.mode == 0o600, f"{service.id} {file.path}"
+        argv = " ".join([*service.command(), *service.environment.values(), *map(str, service.checks())])
+        assert not any(text in argv for text in texts), f"{service.id} shows a secret in its process list"
+    assert keeping == 7  # accounts and site.json of three servers, the balancer's key
+    assert not any(text in repr(secrets) for text in (*texts, "PRIVATE KEY"))
+
+
+def test_secrets_are_new_at_every_boot() -> None:
+    one, other = fresh(SITE), fresh(SITE)
+    assert one.session_key != other.session_key
+    assert one.site.key != other.site.key
+    assert len({one.read_password, one.write_password, one.replication_password, one.session_key}) == 4
+
+
+def test_the_certificate_is_what_a_browser_accepts() -> None:
+    authority = pki.Authority()
+    pair = authority.issue(SITE)
+    certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
+    root = x509.load_pem_x509_certificate(authority.certificate.encode())
+    certificate.verify_directly_issued_by(root)
+    assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [SITE]
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert pair.bundle == pair.certificate + pair.key
+    with pytest.raises(Exception, match=r".*"):
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(pki.Authority().certificate.encode()))
+
+
+@pytest.mark.parametrize("balance", ["roundrobin", "leastconn", "source"])
+def test_balance_reaches_haproxy(secrets: Secrets, balance: str) -> None:
+    assert f"    balance {balance}\n" in haproxy(secrets, balance=balance)
+
+
+@pytest.mark.parametrize("servers", [1, 5, 30])
+def test_every_server_is_balanced_to_and_one_takes_the_writes(secrets: Secrets, servers: int) -> None:
+    site, _, writes = haproxy(secrets, servers=servers).partition("listen db-write")
+    assert [line.split()[1] for line in site.splitlines() if line.startswith("    server ")] == [
+        f"srv{number}" for number in range(1, servers + 1)
+    ]
+    assert [line.split()[1] for line in writes.splitlines() if line.startswith("    server ")] == ["srv1"]
+
+
+def test_one_primary_and_the_rest_read_only(services: dict[str, Service]) -> None:
+    texts = {name: services[f"{name}/mariadb"].files()[0].text for name in ("srv1", "srv2", "srv3")}
+    assert [name for name, text in texts.items() if "read_only = OFF" in text] == ["srv1"]
+    assert {text.partition("server_id = ")[2].split()[0] for text in texts.values()} == {"1", "2", "3"}
+
+
+def test_the_site_config_is_json_that_names_its_server(services: dict[str, Service]) -> None:
+    for name in ("srv1", "srv2", "srv3"):
+        site = json.loads(services[f"{name}/app"].files()[1].text)
+        assert site["server"] == name
+        assert site["write"]["host"] == "10.0.2.10"
+
+
+def test_every_service_has_its_own_files_and_logs(services: dict[str, Service], plan: Plan, flows: tuple[Flow, ...]) -> None:
+    """Two services of one host never write the same file, and what they write lies in a private directory."""
+    everything = [*services.values(), *catalog.network_services(plan, flows)]
+    for host in {service.host for service in everything}:
+        here = [service for service in everything if service.host == host]
+        paths = [file.path for service in here for file in service.files()]
+        logs = [log for service in here for log in service.logs]
+        assert len(paths) == len(set(paths))
+        assert len(logs) == len(set(logs))
+        assert all(path.startswith(("/run/", "/var/log/")) for path in (*paths, *logs))
+
+
+def test_every_daemon_with_a_configuration_checks_it(services: dict[str, Service]) -> None:
+    assert [service.id for service in services.values() if not service.checks()] == []
+
+
+def test_only_databases_prepare_and_join(services: dict[str, Service], plan: Plan, flows: tuple[Flow, ...]) -> None:
+    everything = [*services.values(), *catalog.network_services(plan, flows)]
+    assert {service.name for service in everything if isinstance(service, Joins)} == {"mariadb"}
+    assert {service.name for service in everything if isinstance(service, Prepares)} == {"mariadb", "ovsdb-server"}
+    assert {service.name for service in everything if service.restarts} == {"controller"}
+    assert {service.name for service in everything if service.last} == {"haproxy"}
+
+
+# --- looks ---------------------------------------------------------------------------------------------------------
+
+
+class FakeLook:
+    """A host whose private paths lie below ``root`` and whose ports are this machine's, as far as ``ports`` says."""
+
+    def __init__(self, root: Path, ports: dict[int, int] | None = None) -> None:
+        self.root = root
+        self.ports = ports or {}
+
+    def path(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    def connect(self, port: int, address: str = "127.0.0.1", seconds: float = 1) -> socket.socket:
+        if port not in self.ports:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return socket.create_connection((address, self.ports[port]), seconds)
+
+
+@contextmanager
+def listening(path: Path, greeting: bytes) -> Iterator[None]:
+    """Somebody who greets once on a UNIX socket."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(greeting)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        yield
+        thread.join()
+
+
+def test_a_tcp_daemon_is_ready_when_it_accepts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert Nginx("srv1").ready(FakeLook(tmp_path, {80: server.getsockname()[1]})) is None
+    assert Nginx("srv1").ready(FakeLook(tmp_path)) == "port 80: [Errno 111] Connection refused"
+
+
+def test_mariadb_is_ready_when_it_greets(tmp_path: Path, plan: Plan, secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    look, service = FakeLook(Path()), MariaDB("srv1", plan, secrets)
+    assert "No such file" in str(service.ready(look))
+    with listening(look.path(SOCKET), b"\x4a\x00\x00\x00\x0a5.5.5-10.11"):
+        assert service.ready(look) is None
+    look.path(SOCKET).unlink()
+    with listening(look.path(SOCKET), b"\x4a\x00\x00\x00\xff\x10\x04Too many"):
+        assert "greeting" in str(service.ready(look))
+    look.path(SOCKET).unlink()
+    with listening(look.path(SOCKET), b""):
+        assert "greeting b''" in str(service.ready(look))
+
+
+def test_the_primary_follows_nobody(tmp_path: Path, plan: Plan, secrets: Secrets) -> None:
+    primary = MariaDB("srv1", plan, secrets)
+    primary.join(FakeLook(tmp_path))  # asks nothing: there is no database here
+    assert primary.joined(FakeLook(tmp_path)) is None
+
+
+def test_ovs_vswitchd_is_not_ready_without_its_pidfile(tmp_path: Path) -> None:
+    assert "ovs-vswitchd.pid" in str(Switchd(BOX).ready(FakeLook(tmp_path)))
+
+
+def test_the_controller_tells_which_switch_has_not_confirmed(tmp_path: Path, plan: Plan, flows: tuple[Flow, ...]) -> None:
+    controller, look = Controller(BOX, plan, flows), FakeLook(tmp_path)
+    installed = look.path("/run/foobar/controller/installed.json")
+    assert controller.installed(look) == "no barrier reply from core, fw1, fw2, fw3"
+    installed.parent.mkdir(parents=True)
+    installed.write_text(json.dumps({"1": 10, "3": 10}))
+    assert controller.installed(look) == "no barrier reply from fw1, fw3"
+    installed.write_text(json.dumps({str(switch.dpid): 1 for switch in plan.switches}))
+    assert controller.installed(look) is None
+
+
+def test_gunicorns_check_reads_what_every_server_has_alike(plan: Plan, secrets: Secrets) -> None:
+    one, other = (Gunicorn(name, plan, secrets, SOCKET) for name in ("srv1", "srv2"))
+    assert one.configuration() == other.configuration()
+    assert one.files() != other.files()
+
+
+# --- MariaDB's template data directory --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(datadir, "_key", lambda: "key")
+    return tmp_path / "foobar"
+
+
+def test_the_template_is_made_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def make(target: Path) -> None:
+        made.append(target)
+        (target / "ibdata1").write_text("data")
+
+    monkeypatch.setattr(datadir, "_make", make)
+    for copy in ("a", "b"):
+        datadir.copy(tmp_path / copy)
+        assert (tmp_path / copy / "ibdata1").read_text() == "data"
+    assert len(made) == 1
+    assert [path.name for path in cache.iterdir()] == ["mariadb-key"]
+
+
+def test_a_template_that_could_not_be_made_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(target: Path) -> None:
+        (target / "half").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datadir, "_make", fail)
+    with pytest.raises(KeyboardInterrupt):
+        datadir.template()
+    assert list(cache.iterdir()) == []
+
+
+def test_when_two_make_it_at_once_the_first_wins(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(target: Path) -> None:
+        (target / "mine").write_text("second")
+        (cache / "mariadb-key").mkdir()
+        (cache / "mariadb-key" / "theirs").write_text("first")
+
+    monkeypatch.setattr(datadir, "_make", make)
+    assert [path.name for path in datadir.template().iterdir()] == ["theirs"]
+    assert [path.name for path in cache.iterdir()] == ["mariadb-key"]
+
+
+def test_the_templates_files_are_its_owners_alone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datadir, "_make", lambda target: None)
+    assert stat.S_IMODE(os.stat(datadir.template()).st_mode) == 0o700

@@ -1,0 +1,373 @@
+"""The supervisor, with local processes in the place of daemons: checks first, then start, ready, stop, kill, pause."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from fakes import FakePlace, FakeService, python
+
+from services.base import Command, File, Look
+from services.supervisor import Supervisor, group_by_host, tail
+from topo import wait
+from topo.errors import RefusedError, ServiceError, UsageError
+
+SLEEP = ("sleep", "60")
+
+
+@dataclass
+class Bench:
+    """A supervisor, its one place and the phases that it told of."""
+
+    place: FakePlace
+    supervisor: Supervisor
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, *services: FakeService) -> list[str]:
+        for service in services:
+            self.supervisor.add(service, self.place)
+        return [service.id for service in services]
+
+    def run(self, service: FakeService) -> str:
+        (service_id,) = self.add(service)
+        self.supervisor.launch(service_id)
+        return service_id
+
+    def pid(self, service_id: str) -> int:
+        process = self.supervisor.unit(service_id).process
+        assert process is not None
+        return int(process.pid)
+
+    def state(self, service_id: str) -> str:
+        return self.supervisor.unit(service_id).state
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    told: list[tuple[str, str]] = []
+    bench = Bench(FakePlace(tmp_path), Supervisor(lambda what, phase, _: told.append((what, phase))), told)
+    yield bench
+    bench.supervisor.stop_all()
+
+
+def process_state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def until_state(bench: Bench, service_id: str, state: str) -> None:
+    wait.until(lambda: None if bench.state(service_id) == state else bench.state(service_id), what=state, seconds=5)
+
+
+# --- configure -----------------------------------------------------------------------------------------------------
+
+
+def test_files_are_written_with_their_modes(bench: Bench) -> None:
+    files = (File("/run/a/secret.conf", "hush", 0o600), File("/run/a/plain.conf", "hello"))
+    service = FakeService("a", files=files)
+    bench.add(service)
+    bench.supervisor.configure([service])
+    secret, plain = (bench.place.path(file.path) for file in files)
+    assert (secret.read_text(), plain.read_text()) == ("hush", "hello")
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert bench.state("srv1/a") == "configured"
+
+
+def test_a_refused_configuration_starts_nothing_at_all(bench: Bench) -> None:
+    """All checks pass before anything starts; the error carries what the daemon itself said."""
+    good = FakeService("good", check=("true",))
+    bad = FakeService("bad", check=("sh", "-c", "echo line 3: unknown keyword; echo so there >&2; exit 1"))
+    bench.add(good, bad)
+    with pytest.raises(ServiceError, match="^srv1/bad: sh refuses its configuration$") as caught:
+        bench.supervisor.configure([good, bad])
+    assert caught.value.detail == "line 3: unknown keyword\nso there"
+    assert bench.place.started == []
+    assert [bench.state(each) for each in ("srv1/good", "srv1/bad")] == ["new", "new"]
+
+
+def test_a_check_runs_after_all_files_are_written(bench: Bench) -> None:
+    needs_other = FakeService("a", check=("test", "-e", str(bench.place.path("/run/b.conf"))))
+    other = FakeService("b", files=(File("/run/b.conf", ""),))
+    bench.add(needs_other, other)
+    bench.supervisor.configure([needs_other, other])
+
+
+def test_equal_configurations_are_checked_once(bench: Bench) -> None:
+    services = [FakeService("web", check=("true", "same"), host=f"srv{n}") for n in (1, 2, 3)]
+    services.append(FakeService("web", check=("true", "other"), host="srv4"))
+    bench.add(*services)
+    bench.supervisor.configure(services)
+    assert sorted(bench.place.checked) == [("true", "other"), ("true", "same")]
+
+
+def test_a_missing_daemon_is_named(bench: Bench) -> None:
+    service = FakeService("a", check=("no-such-daemon", "-t"))
+    bench.add(service)
+    with pytest.raises(ServiceError, match="^srv1/a: no-such-daemon is not installed$"):
+        bench.supervisor.configure([service])
+
+
+def test_what_needs_preparing_is_prepared_before_it_starts(bench: Bench) -> None:
+    class Prepared(FakeService):
+        def prepare(self, look: Look) -> None:
+            look.path("/run").mkdir(exist_ok=True)
+            look.path("/run/prepared").touch()
+
+    service = Prepared("a")
+    bench.add(service)
+    bench.supervisor.configure([service])
+    assert bench.place.path("/run/prepared").exists()
+
+
+# --- start and ready -----------------------------------------------------------------------------------------------
+
+
+def test_phases_are_told_in_order(bench: Bench) -> None:
+    service = FakeService("a")
+    bench.add(service)
+    bench.supervisor.configure([service])
+    bench.supervisor.launch("srv1/a")
+    assert bench.told == [("srv1/a", phase) for phase in ("configured", "started", "ready")]
+    (row,) = bench.supervisor.status()
+    assert list(row["times"]) == ["configured", "started", "ready"]
+    assert list(row["times"].values()) == sorted(row["times"].values())
+    assert (row["id"], row["host"], row["name"], row["state"], row["restarts"]) == ("srv1/a", "srv1", "a", "ready", 0)
+    assert row["pid"] == bench.pid("srv1/a")
+
+
+def test_it_is_ready_only_once_it_serves(bench: Bench) -> None:
+    touch = python("import pathlib, time; pathlib.Path('run').mkdir(); pathlib.Path('run/a.ready').touch(); time.sleep(60)")
+    bench.add(FakeService("a", touch, waits=True))
+    bench.supervisor.start("srv1/a")
+    assert bench.state("srv1/a") == "started"
+    bench.supervisor.wait_ready("srv1/a")
+    assert bench.state("srv1/a") == "ready"
+
+
+def test_a_daemon_that_dies_at_boot_shows_the_tail_of_its_log(bench: Bench) -> None:
+    dying = python("import sys; [print('line', n) for n in range(40)]; print('no such user', file=sys.stderr); sys.exit(7)")
+    bench.add(FakeService("a", dying, waits=True))
+    with pytest.raises(ServiceError, match=r"^srv1/a died while starting \(exit status 7\)$") as caught:
+        bench.supervisor.launch("srv1/a")
+    lines = caught.value.detail.splitlines()
+    assert lines[0] == "--- srv1:/var/log/a.log"
+    assert "no such user" in lines
+    assert "line 39" in lines
+    assert "line 0" not in lines
+    assert len(lines) == 16
+    assert bench.state("srv1/a") == "died"
+
+
+def test_a_daemon_ended_by_a_signal_names_it(bench: Bench) -> None:
+    bench.add(FakeService("a", ("sh", "-c", "kill -SEGV $$"), waits=True))
+    with pytest.raises(ServiceError, match=r"died while starting \(signal SIGSEGV\)"):
+        bench.supervisor.launch("srv1/a")
+
+
+def test_a_daemon_that_never_serves_is_given_up(bench: Bench) -> None:
+    service = FakeService("a", ("sh", "-c", "echo waiting for something; exec sleep 60"), waits=True)
+    service.patience = 0.3
+    bench.add(service)
+    with pytest.raises(ServiceError, match=r"srv1/a ready: not within 0.3 s; last seen: no sign of it") as caught:
+        bench.supervisor.launch("srv1/a")
+    assert "waiting for something" in caught.value.detail
+    assert bench.state("srv1/a") == "started"
+
+
+def test_every_log_is_shown_under_its_name_and_missing_ones_are_not(bench: Bench) -> None:
+    class TwoLogs(FakeService):
+        @property
+        def logs(self) -> tuple[str, ...]:
+            return ("/var/log/a/error.log", "/var/log/a/none.log", self.output)
+
+    bench.run(TwoLogs("a", ("sh", "-c", "echo out; exec sleep 60")))
+    unit = bench.supervisor.unit("srv1/a")
+    error = bench.place.path("/var/log/a/error.log")
+    error.parent.mkdir(parents=True)
+    error.write_bytes(b"bad \xff bytes\n")
+    wait.until(lambda: None if "out" in tail(unit) else "nothing", what="output", seconds=5)
+    assert tail(unit) == "--- srv1:/var/log/a/error.log\nbad \ufffd bytes\n--- srv1:/var/log/a.log\nout"
+
+
+def test_starting_twice_is_refused(bench: Bench) -> None:
+    bench.run(FakeService("a"))
+    with pytest.raises(RefusedError, match=rf"srv1/a is running already \(pid {bench.pid('srv1/a')}\)"):
+        bench.supervisor.start("srv1/a")
+    assert bench.place.started == [SLEEP]
+
+
+def test_an_unknown_service_is_refused_with_the_known_ones(bench: Bench) -> None:
+    bench.add(FakeService("a"), FakeService("b"))
+    with pytest.raises(UsageError, match="srv1/c: no such service; services: srv1/a, srv1/b"):
+        bench.supervisor.unit("srv1/c")
+
+
+# --- stop, kill, pause, restart ------------------------------------------------------------------------------------
+
+
+def test_stop_asks_first(bench: Bench) -> None:
+    polite = "trap 'echo bye; exit 0' TERM; echo > run.ready; while :; do sleep 0.01; done"
+    bench.run(FakeService("a", ("sh", "-c", polite)))
+    wait.until(lambda: None if bench.place.path("run.ready").exists() else "not yet", what="its trap", seconds=5)
+    bench.supervisor.stop("srv1/a")
+    assert bench.state("srv1/a") == "stopped"
+    assert bench.place.path("/var/log/a.log").read_text() == "bye\n"
+
+
+def test_stop_insists_when_asking_does_not_help(bench: Bench) -> None:
+    deaf = "trap '' TERM; echo > run.ready; while :; do sleep 0.01; done"
+    bench.run(FakeService("a", ("sh", "-c", deaf)))
+    wait.until(lambda: None if bench.place.path("run.ready").exists() else "not yet", what="its trap", seconds=5)
+    bench.supervisor.stop("srv1/a", seconds=0.1)
+    process = bench.supervisor.unit("srv1/a").process
+    assert process is not None
+    assert process.returncode == -signal.SIGKILL
+    assert bench.state("srv1/a") == "stopped"
+
+
+def test_stop_ends_a_paused_one_too(bench: Bench) -> None:
+    bench.run(FakeService("a"))
+    bench.supervisor.pause("srv1/a")
+    bench.supervisor.stop("srv1/a", seconds=0.1)
+    assert bench.state("srv1/a") == "stopped"
+
+
+def test_kill_takes_the_workers_with_it(bench: Bench) -> None:
+    bench.run(FakeService("a", ("sh", "-c", "sleep 61 & echo $! > worker; exec sleep 62")))
+    worker = bench.place.path("worker")
+    wait.until(lambda: None if worker.exists() and worker.read_text().strip() else "none", what="worker", seconds=5)
+    pid = int(worker.read_text())
+    assert process_state(pid) in "RS"
+    bench.supervisor.kill("srv1/a")
+    wait.until(lambda: None if _gone(pid) else f"worker {pid} lives", what="workers gone", seconds=5)
+    assert bench.state("srv1/a") == "stopped"
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return process_state(pid) == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_pause_freezes_and_resume_thaws(bench: Bench) -> None:
+    bench.run(FakeService("a"))
+    bench.supervisor.pause("srv1/a")
+    wait.until(lambda: None if process_state(bench.pid("srv1/a")) == "T" else "running", what="frozen", seconds=5)
+    assert bench.state("srv1/a") == "paused"
+    bench.supervisor.resume("srv1/a")
+    wait.until(lambda: None if process_state(bench.pid("srv1/a")) == "S" else "frozen", what="thawed", seconds=5)
+    assert bench.state("srv1/a") == "ready"
+
+
+@pytest.mark.parametrize("verb", ["stop", "kill", "pause", "resume"])
+def test_what_does_not_run_cannot_be_stopped(bench: Bench, verb: str) -> None:
+    bench.add(FakeService("a"))
+    with pytest.raises(RefusedError, match="srv1/a is not running"):
+        getattr(bench.supervisor, verb)("srv1/a")
+
+
+def test_it_can_start_again_and_is_not_ready_from_before(bench: Bench) -> None:
+    service_id = bench.run(FakeService("a"))
+    first = bench.pid(service_id)
+    bench.supervisor.kill(service_id)
+    bench.supervisor.start(service_id)
+    assert bench.state(service_id) == "started"
+    bench.supervisor.wait_ready(service_id)
+    assert bench.pid(service_id) != first
+
+
+class Restarting(FakeService):
+    restarts = True
+
+
+def test_what_ends_unasked_and_is_to_come_back_comes_back(bench: Bench) -> None:
+    bench.run(Restarting("a"))
+    bench.run(FakeService("b"))
+    pids = {name: bench.pid(name) for name in ("srv1/a", "srv1/b")}
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    for name in pids:
+        until_state(bench, name, "died")
+    bench.supervisor.revive()
+    bench.supervisor.revive()
+    assert bench.state("srv1/a") == "ready"
+    assert bench.pid("srv1/a") != pids["srv1/a"]
+    assert bench.supervisor.unit("srv1/a").restarts == 1
+    assert bench.state("srv1/b") == "died"
+
+
+def test_what_comes_back_is_not_called_ready_before_it_serves(bench: Bench) -> None:
+    service = Restarting("a", waits=True)
+    sign = bench.place.path("/run/a.ready")
+    sign.parent.mkdir()
+    sign.touch()
+    bench.run(service)
+    sign.unlink()
+    os.kill(bench.pid("srv1/a"), signal.SIGKILL)
+    until_state(bench, "srv1/a", "died")
+    bench.supervisor.revive()
+    assert bench.state("srv1/a") == "started"
+    sign.touch()
+    bench.supervisor.revive()
+    assert bench.state("srv1/a") == "ready"
+
+
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+def test_what_was_ended_on_purpose_does_not_come_back(bench: Bench, verb: str) -> None:
+    bench.run(Restarting("a"))
+    getattr(bench.supervisor, verb)("srv1/a")
+    bench.supervisor.revive()
+    assert bench.state("srv1/a") == "stopped"
+    assert len(bench.place.started) == 1
+
+
+def test_stop_all_ends_the_last_started_first(tmp_path: Path) -> None:
+    ended: list[str] = []
+
+    class Recording(Supervisor):
+        def _kill_session(self, unit: object) -> None:
+            ended.append(unit.service.name)  # type: ignore[attr-defined]
+            super()._kill_session(unit)  # type: ignore[arg-type]
+
+    supervisor = Recording()
+    for name in ("a", "b", "c"):
+        supervisor.add(FakeService(name), FakePlace(tmp_path))
+    for name in ("a", "b"):
+        supervisor.launch(f"srv1/{name}")
+    supervisor.stop_all()
+    assert ended == ["b", "a"]
+    assert [unit.state for unit in supervisor.units] == ["stopped", "stopped", "new"]
+
+
+def test_boot_waits_side_by_side_not_one_after_the_other(bench: Bench) -> None:
+    """Starting does not wait: readiness of many is awaited together."""
+    names = bench.add(*(FakeService(f"s{n}") for n in range(5)))
+    began = time.monotonic()
+    for name in names:
+        bench.supervisor.start(name)
+    assert time.monotonic() - began < 2
+    assert {bench.state(name) for name in names} == {"started"}
+
+
+def test_units_are_grouped_by_host_in_their_order(bench: Bench) -> None:
+    bench.add(FakeService("b", host="x"), FakeService("a", host="y"), FakeService("a", host="x"))
+    grouped = group_by_host(bench.supervisor.units)
+    assert {host: [unit.service.name for unit in units] for host, units in grouped.items()} == {"x": ["b", "a"], "y": ["a"]}
+
+
+def test_a_check_that_hangs_is_an_error_with_the_services_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(argv: Command, **_: object) -> None:
+        raise subprocess.TimeoutExpired(argv, 60)
+
+    monkeypatch.setattr(bench.place, "run", hang)
+    service = FakeService("a", check=("daemon", "-t"))
+    bench.add(service)
+    with pytest.raises(ServiceError, match="^srv1/a: daemon does not finish checking its configuration$"):
+        bench.supervisor.configure([service])
