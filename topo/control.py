@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from topo.errors import FoobarError, RefusedError
@@ -44,7 +45,8 @@ def serve(descriptor: int, handlers: Mapping[str, Handler]) -> None:
 
 
 def _answer(connection: socket.socket, handlers: Mapping[str, Handler]) -> None:
-    with connection, connection.makefile("rw") as stream:
+    # an asker who has gone away takes no answer
+    with suppress(OSError), connection, connection.makefile("rw") as stream:
         try:
             asked = json.loads(stream.readline())
             answer = {"value": handlers[asked["request"]](**asked["arguments"])}

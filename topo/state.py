@@ -12,15 +12,19 @@ import json
 import os
 import re
 import socket
+import struct
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from topo.errors import UsageError
+from topo.errors import RefusedError, UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 DEFAULT_NAME = "foobar"
+SOCKET_PATH_LIMIT = 107
+LOOK_SECONDS = 0.2  # ample for somebody who locks a file only to see whether its owner lives
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ class Claim:
         self.name = name
         self.file = folder() / f"{name}.json"
         self.socket_path = folder() / f"{name}.sock"
-        self._descriptor = _open_locked(self.file)
+        if len(os.fsencode(self.socket_path)) > SOCKET_PATH_LIMIT:
+            raise UsageError(f"{self.socket_path}: too long for a socket; set XDG_RUNTIME_DIR to a shorter one")
+        self._descriptor = _locked_soon(self.file)
         if self._descriptor is None:
             raise UsageError(f"a testbed named {name} is running; choose another --name, or end it with: down {name}")
         self.socket_path.unlink(missing_ok=True)
@@ -91,20 +97,27 @@ def running() -> list[Entry]:
 
 
 def entry(name: str) -> Entry | None:
-    """The running testbed of that name, or None; what a dead one left is removed."""
+    """The running testbed of that name, or None; what a dead one left is removed.
+
+    Where the file of a living one cannot be read, the kernel says who holds its socket: enough to end it.
+    """
+    if not NAME.fullmatch(name):
+        return None
     path = folder() / f"{name}.json"
     if not path.exists():
         return None
     descriptor = _open_locked(path)
     if descriptor is not None:
-        path.unlink(missing_ok=True)
+        # the file last: whoever takes the name next makes a socket of its own
         (folder() / f"{name}.sock").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         os.close(descriptor)
         return None
     try:
         return Entry(**json.loads(path.read_text()))
-    except (ValueError, TypeError):
-        return None
+    except (OSError, ValueError, TypeError):
+        launcher = _owner(folder() / f"{name}.sock")
+        return Entry(name, "unreadable", launcher, 0, "", {}, {}) if launcher else None
 
 
 def the(name: str | None) -> Entry:
@@ -119,6 +132,34 @@ def the(name: str | None) -> Entry:
     if name:
         raise UsageError(f"no testbed named {name} is running; running: {', '.join(names)}")
     raise UsageError(f"several testbeds are running; say which with --name: {', '.join(names)}")
+
+
+def up(name: str | None) -> Entry:
+    """The same, for commands that need it up. Raises RefusedError while it boots."""
+    found = the(name)
+    if found.phase != "up":
+        raise RefusedError(f"testbed {found.name} is {found.phase}: try again when it is up")
+    return found
+
+
+def _owner(path: Path) -> int | None:
+    """The process that listens on a socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except OSError:
+            return None
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid
+
+
+def _locked_soon(path: Path) -> int | None:
+    """``_open_locked``, given the time that somebody needs who only looks."""
+    deadline = time.monotonic() + LOOK_SECONDS
+    while (descriptor := _open_locked(path)) is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return descriptor
 
 
 def _open_locked(path: Path) -> int | None:
