@@ -1,0 +1,109 @@
+"""What the machine must have: everything missing in one line, with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from topo import needs
+from topo.errors import MissingError
+
+
+@pytest.fixture
+def complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A machine with everything, run by root."""
+    monkeypatch.setattr(shutil, "which", lambda program, path=None: f"/usr/bin/{program}")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    tun = tmp_path / "tun"
+    tun.touch()
+    monkeypatch.setattr(needs, "TUN", tun)
+    return monkeypatch
+
+
+def unshare(monkeypatch: pytest.MonkeyPatch, returncode: int, stderr: str = "") -> None:
+    monkeypatch.setattr(
+        subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], returncode, stdout="", stderr=stderr)
+    )
+
+
+def said() -> str:
+    with pytest.raises(MissingError) as caught:
+        needs.check()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_complete_machine_passes(complete: pytest.MonkeyPatch) -> None:
+    needs.check()
+
+
+def test_missing_programs_are_all_named_with_their_packages(complete: pytest.MonkeyPatch) -> None:
+    missing = {"nginx", "ovs-vsctl", "ovs-vswitchd"}
+    complete.setattr(shutil, "which", lambda program, path=None: None if program in missing else program)
+    assert said() == (
+        "missing: ovs-vsctl, ovs-vswitchd, nginx (packages: nginx openvswitch-switch); "
+        "run: sudo ./foobar, which installs them"
+    )
+
+
+def test_daemons_are_found_where_an_ordinary_users_path_does_not_look(
+    complete: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paths = set()
+    complete.setattr(shutil, "which", lambda program, path=None: paths.add(path) or program)
+    needs.check()
+    assert paths == {needs.SYSTEM_PATH}
+    assert "/usr/sbin" in needs.SYSTEM_PATH.split(":")
+
+
+def test_an_ordinary_user_with_user_namespaces_passes(complete: pytest.MonkeyPatch) -> None:
+    complete.setattr(os, "geteuid", lambda: 1000)
+    unshare(complete, 0)
+    needs.check()
+
+
+@pytest.mark.parametrize(
+    ("switches", "remedy"),
+    [
+        ({"kernel/apparmor_restrict_unprivileged_userns": "1"}, "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+        ({"kernel/unprivileged_userns_clone": "0"}, "sysctl -w kernel.unprivileged_userns_clone=1"),
+        ({"kernel/unprivileged_userns_clone": "1"}, "sysctl -w user.max_user_namespaces=10000"),
+        ({}, "sysctl -w user.max_user_namespaces=10000"),
+    ],
+)  # fmt: skip
+def test_without_user_namespaces_an_ordinary_user_is_told_what_to_change(
+    complete: pytest.MonkeyPatch, tmp_path: Path, switches: dict[str, str], remedy: str
+) -> None:
+    complete.setattr(os, "geteuid", lambda: 1000)
+    unshare(complete, 1, "unshare: unshare failed: Operation not permitted\n")
+    exists, read = Path.exists, Path.read_text
+    known = {f"/proc/sys/{name}": value for name, value in switches.items()}
+    complete.setattr(
+        Path, "exists", lambda self: str(self) in known if str(self).startswith("/proc/sys/") else exists(self)
+    )
+    complete.setattr(Path, "read_text", lambda self: f"{known[str(self)]}\n" if str(self) in known else read(self))
+    assert said() == (
+        "user namespaces are not permitted here (Operation not permitted); use sudo, "
+        f"or let an administrator run: {remedy}"
+    )
+
+
+def test_a_device_that_may_not_be_opened_is_named(complete: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    complete.setattr(needs, "_opens", lambda path: False)
+    _without_the_kernels_switch(complete)
+    assert said() == f"{tmp_path}/tun is not accessible; run: sudo chmod 0666 {tmp_path}/tun"
+
+
+def test_a_device_that_is_not_there_needs_its_module(complete: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tun").unlink()
+    _without_the_kernels_switch(complete)
+    assert said() == f"{tmp_path}/tun is not accessible; run: sudo modprobe tun"
+
+
+def _without_the_kernels_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda self: str(self) != "/sys/module/openvswitch" and exists(self))
