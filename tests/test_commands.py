@@ -1,0 +1,292 @@
+"""The command line: every kind of bad input gets one line on standard error and its exit code; nothing starts."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from topo import box, control, foobar, needs, state
+from topo.errors import (
+    DeadlineError,
+    FoobarError,
+    MissingError,
+    PlanError,
+    PolicyError,
+    RefusedError,
+    ServiceError,
+    UsageError,
+)
+from topo.state import Claim, Entry
+
+PROJECT = Path(__file__).resolve().parent.parent
+ENTRY = Entry("a", "up", 2**22 + 1, 4242, "2025-01-01T00:00:00+00:00", {}, {"client": 7, "srv1": 9})
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """``run("status", "--json") -> (exit code, output, error output)``, on a machine of its own that boots nothing."""
+    for module in (state, control):
+        monkeypatch.setattr(module, "folder", lambda: tmp_path)
+    monkeypatch.setattr(needs, "check", lambda: None)
+    monkeypatch.delenv(box.VARIABLE, raising=False)
+
+    def no_box(*_: object, **__: object) -> int:
+        raise AssertionError("a box was about to be made")
+
+    monkeypatch.setattr(box, "_Launcher", no_box)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        try:
+            code: object = foobar.main(words)
+        except SystemExit as leaving:
+            code = leaving.code
+        out, err = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def running() -> Callable[..., Claim]:
+    """Testbeds that are there as far as their state goes."""
+
+    def claim(name: str, **changes: object) -> Claim:
+        made = Claim(name)
+        made.write(replace(ENTRY, name=name, **changes))  # type: ignore[arg-type]
+        return made
+
+    return claim
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--nonsense", "unrecognized arguments: --nonsense (see --help)"),
+        ("--servers", "argument --servers: expected one argument (see --help)"),
+        ("--serv 3", "unrecognized arguments: --serv 3 (see --help)"),
+        ("--balance random", "--balance random: unknown; possible values: roundrobin, leastconn, source"),
+        ("--servers 0", "--servers 0: must be a whole number from 1 to 30"),
+        ("--servers x", "--servers x: must be a whole number"),
+        ("--profile best", "--profile best: unknown; possible values: seed, hardened"),
+        ("--tls mutual", "--tls mutual: not built yet; available today: --tls terminate"),
+        ("--db galera --waf on", "--db galera, --waf on: not built yet; available today: --db single, --waf off"),
+        ("--profile hardened", "--tls mutual, --db semisync, --stack diverse, --waf on: not built yet; available today: --tls terminate, --db single, --stack uniform, --waf off"),
+        ("up --layout tiered", "--layout tiered: not built yet; available today: --layout stacked"),
+        ("up --detach now", "unrecognized arguments: now (see --help)"),
+        ("stats", "stats: no such command; did you mean status?"),
+        ("frobnicate", "frobnicate: no such command; commands: up, status, exec, down"),
+        ("status --name nobody", "no testbed is running; start one with: up --detach"),
+        ("status extra", "unrecognized arguments: extra (see --help)"),
+        ("exec", "the following arguments are required: host (see --help)"),
+        ("exec client", "exec client: say the command after --, as in: exec client -- ip addr"),
+        ("exec client --", "exec client: say the command after --, as in: exec client -- ip addr"),
+        ("exec client ls -- x", "unrecognized arguments: ls (see --help)"),
+        ("exec client -- ls", "no testbed is running; start one with: up --detach"),
+        ("down", "no testbed is running; start one with: up --detach"),
+        ("down ../x", "no testbed is running; start one with: up --detach"),
+        ("down a --all", "say a name or --all, not both"),
+    ],
+)  # fmt: skip
+def test_bad_usage_is_one_line_and_64(run: Run, words: str, line: str) -> None:
+    assert run(*words.split()) == (64, "", f"foobar: {line}\n")
+
+
+def test_help_is_no_error(run: Run) -> None:
+    for words in (["--help"], ["up", "--help"], ["status", "--help"], ["exec", "--help"], ["down", "--help"]):
+        code, out, err = run(*words)
+        assert (code, err) == (0, "")
+        assert out.startswith("usage: foobar")
+    assert all(command in run("--help")[1] for command in ("up", "status", "exec", "down", "journey"))
+
+
+def test_nothing_running_is_fine_for_status_and_down_all(run: Run) -> None:
+    assert run("status", "--json") == (0, "[]\n", "")
+    assert run("status") == (0, "no testbed is running; start one with: up --detach\n", "")
+    assert run("down", "--all") == (0, "", "")
+
+
+def test_several_testbeds_need_names(run: Run, running: Callable[..., Claim]) -> None:
+    claims = [running("a"), running("b")]
+    assert run("down") == (64, "", "foobar: several testbeds are running; say which with --name: a, b\n")
+    assert run("exec", "--name", "c", "lb", "--", "ls")[2] == "foobar: no testbed named c is running; running: a, b\n"
+    for claim in claims:
+        claim.release()
+
+
+def test_an_unknown_host_is_refused_with_the_known_ones(run: Run, running: Callable[..., Claim]) -> None:
+    claim = running("a")
+    assert run("exec", "srv9", "--", "ls") == (
+        64, "", "foobar: srv9: no such host in a; hosts: client, srv1, box\n",
+    )  # fmt: skip
+    claim.release()
+
+
+def test_exec_while_it_boots_is_refused(run: Run, running: Callable[..., Claim]) -> None:
+    claim = running("a", phase="booting", hosts={}, pid=0)
+    for host in ("client", "box"):
+        assert run("exec", host, "--", "ls") == (2, "", "foobar: testbed a is booting: try again when it is up\n")
+    claim.release()
+
+
+def test_status_of_one_that_does_not_answer(
+    run: Run, running: Callable[..., Claim], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "SECONDS", 0.05)
+    claim = running("a")
+    code, out, err = run("status")
+    assert (code, out) == (2, "")
+    assert err.startswith("foobar: testbed a does not answer (")
+    assert err.count("\n") == 1
+    claim.release()
+
+
+def test_status_of_one_that_boots(run: Run, running: Callable[..., Claim]) -> None:
+    claim = running("a", phase="booting", hosts={}, pid=0)
+    code, out, err = run("status", "--json", "--name", "a")
+    assert (code, err) == (0, "")
+    assert '"phase": "booting"' in out
+    assert "a: booting" in run("status")[1]
+    claim.release()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 64),
+        (PlanError("x"), 64),
+        (PolicyError("x"), 64),
+        (RefusedError("x"), 2),
+        (MissingError("x"), 3),
+        (ServiceError("x"), 3),
+        (DeadlineError("x"), 3),
+        (FoobarError("x"), 3),
+    ],
+)
+def test_every_error_has_its_exit_code(error: FoobarError, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        raise error
+
+    assert foobar.guarded(work) == code
+    assert capsys.readouterr().err == "foobar: x\n"
+
+
+def test_a_logs_tail_stands_under_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        raise ServiceError("srv1/nginx died", detail="--- srv1:/var/log/nginx.log\nno such user")
+
+    assert foobar.guarded(work) == 3
+    assert capsys.readouterr().err == "foobar: srv1/nginx died\n--- srv1:/var/log/nginx.log\nno such user\n"
+
+
+def test_an_unexpected_error_is_3_never_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert foobar.guarded(lambda: 1 // 0) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "foobar: unexpected ZeroDivisionError: integer division or modulo by zero"
+
+
+def test_an_interruption_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        raise KeyboardInterrupt
+
+    assert foobar.guarded(work) == 130
+    assert capsys.readouterr().err == "foobar: interrupted; nothing is left behind\n"
+
+
+def test_output_into_a_closed_pipe_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "topo.foobar", "--help"], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
+
+
+def test_a_missing_program_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise MissingError("missing: nginx (packages: nginx); run: sudo ./foobar, which installs them")
+
+    monkeypatch.setattr(needs, "check", missing)
+    for words in ([], ["up"], ["up", "--detach"]):
+        code, out, err = run(*words)
+        assert (code, out) == (3, "")
+        assert err == "foobar: missing: nginx (packages: nginx); run: sudo ./foobar, which installs them\n"
+
+
+# --- the background process of `up --detach` -----------------------------------------------------------------------
+
+
+def test_the_background_processs_code_is_the_commands() -> None:
+    assert box._in_background(lambda ready: 7) == 7
+
+
+def test_its_error_keeps_its_code() -> None:
+    def work(ready: Callable[[], None]) -> int:
+        raise UsageError("a testbed named a is running")
+
+    assert box._in_background(work) == 64
+
+
+def test_it_stays_when_it_has_said_that_it_is_up(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    def work(ready: Callable[[], None]) -> int:
+        pid_file.write_text(str(os.getpid()))
+        ready()
+        time.sleep(60)
+        return 0
+
+    assert box._in_background(work) == 0
+    pid = int(pid_file.read_text())
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_ctrl_c_while_it_boots_ends_the_background_process_too(tmp_path: Path) -> None:
+    """It leads a session of its own, so the terminal's Ctrl-C reaches only the process in the foreground."""
+    pid_file = tmp_path / "pid"
+
+    def work(ready: Callable[[], None]) -> int:
+        pid_file.write_text(str(os.getpid()))
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(60)
+        return 0
+
+    assert box._in_background(work) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+
+
+def test_the_box_gets_its_ties_and_passes_them_on_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert box.inside() is None
+    read, write = os.pipe()
+    for descriptor in (read, write):
+        os.set_inheritable(descriptor, True)
+    monkeypatch.setenv(box.VARIABLE, f'{{"name": "a", "control": {read}, "report": {write}, "lifeline": {read}}}')
+    assert box.inside() == box.Ties("a", read, write, read)
+    assert not os.get_inheritable(read)
+    assert not os.get_inheritable(write)
+    assert box.VARIABLE not in os.environ
+    os.close(read)
+    os.close(write)
+
+
+def test_reports_are_one_json_object_a_line() -> None:
+    read, write = os.pipe()
+    box.report(box.Ties("a", -1, write, -1), phase="up", hosts={"client": 1})
+    os.close(write)
+    with io.open(read) as lines:
+        assert lines.read() == '{"phase": "up", "hosts": {"client": 1}}\n'

@@ -1,0 +1,143 @@
+"""Guards for every list that is kept by hand: what exists is in it, and what is in it exists."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import services
+from controllers.compile import OWN_COOKIES, TABLE_NAMES
+from controllers.flow import Flow
+from controllers.policy import FIREWALLS_OFF, FIREWALLS_ON, Rule
+from services import base, catalog
+from services.base import Service
+from services.secrets import Secrets
+from topo import needs, screen
+from topo.errors import FoobarError
+from topo.plan import Plan
+from topo.profile import NAMED, Profile, add_flags
+
+PROJECT = Path(__file__).resolve().parent.parent
+TEMPLATES = PROJECT / "services" / "templates"
+
+
+def service_classes() -> set[type[Service]]:
+    """Every concrete Service of the services package."""
+    for module in pkgutil.iter_modules(services.__path__):
+        if not module.ispkg:
+            importlib.import_module(f"services.{module.name}")
+    found, frontier = set(), [Service]
+    while frontier:
+        each = frontier.pop()
+        frontier += each.__subclasses__()
+        if each.__module__.startswith("services.") and not getattr(each, "__abstractmethods__", None):
+            found.add(each)
+    return found
+
+
+def test_the_catalog_lists_every_service(plan: Plan, flows: tuple[Flow, ...], secrets: Secrets) -> None:
+    listed = (*catalog.network_services(plan, flows), *catalog.host_services(plan, Profile(), secrets))
+    assert {type(service) for service in listed} == service_classes()
+    ids = [service.id for service in listed]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_service_has_a_name_and_says_what_it_is() -> None:
+    for each in service_classes():
+        assert re.fullmatch(r"[a-z-]+", each.name), each
+        assert each.__doc__, each
+
+
+def test_every_template_is_used_and_every_used_one_exists() -> None:
+    used = set()
+    for path in (PROJECT / "services").glob("*.py"):
+        used |= set(re.findall(r'"([\w.-]+\.j2)"', path.read_text()))
+    for path in TEMPLATES.iterdir():
+        used |= set(re.findall(r'(?:include|extends|import) "([\w.-]+\.j2)"', path.read_text()))
+    assert used == {path.name for path in TEMPLATES.iterdir()}
+
+
+def test_every_template_can_be_parsed() -> None:
+    for path in TEMPLATES.iterdir():
+        base.TEMPLATES.get_template(path.name)
+
+
+def test_every_axis_has_a_flag_and_every_flag_an_axis() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    add_flags(parser)
+    assert set(vars(parser.parse_args([]))) == {each.name for each in fields(Profile)} | {"profile"}
+    assert "seed" in NAMED
+
+
+def test_every_host_is_explained_on_the_map(plan: Plan) -> None:
+    screen.topology(plan, Profile())
+    assert all(screen._runs(plan, host.name) for host in plan.hosts)
+
+
+def test_every_rule_has_a_reason_and_a_name_of_its_own() -> None:
+    for policy in (FIREWALLS_ON, FIREWALLS_OFF):
+        names = [rule.name for rule in policy]
+        assert len(names) == len(set(names))
+        assert all(isinstance(rule, Rule) and rule.why for rule in policy)
+
+
+def test_cookies_and_tables_are_told_apart() -> None:
+    assert len(set(OWN_COOKIES.values())) == len(OWN_COOKIES)
+    assert min(OWN_COOKIES.values()) > len(FIREWALLS_ON)
+    assert len(set(TABLE_NAMES)) == len(TABLE_NAMES) == 5
+
+
+def test_the_error_tree_is_drawn_whole() -> None:
+    import topo.errors
+
+    assert topo.errors.__doc__
+    frontier = [FoobarError]
+    while frontier:
+        each = frontier.pop()
+        frontier += each.__subclasses__()
+        if each.__module__ == "topo.errors":
+            assert re.search(rf"{each.__name__}\s+{each.exit_code}\b|{each.__name__}\s+a ", topo.errors.__doc__), each
+
+
+def test_every_program_that_a_service_starts_is_asked_for_first(
+    plan: Plan, flows: tuple[Flow, ...], secrets: Secrets
+) -> None:
+    listed = (*catalog.network_services(plan, flows), *catalog.host_services(plan, Profile(), secrets))
+    started = {service.command()[0] for service in listed}
+    assert {program for program in started if "/" not in program} <= set(needs.PACKAGES)
+
+
+def test_every_package_that_is_asked_for_is_installed_by_the_set_up() -> None:
+    listed = (PROJECT / "vagrant" / "provision.sh").read_text()
+    comes_along = {"hostname", "net-tools"}  # every Debian has the first, Mininet's package brings the second
+    absent = sorted(package for package in set(needs.PACKAGES.values()) - comes_along if package not in listed)
+    assert absent == []
+
+
+def subclasses(package: str, kind: type) -> set[type]:
+    """Every class of a package that is a ``kind``, whatever module it is in."""
+    found = importlib.import_module(package)
+    modules = [importlib.import_module(f"{package}.{each.name}") for each in pkgutil.iter_modules(found.__path__)
+               if each.name != "__main__"]  # fmt: skip
+    return {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
+        and not getattr(value, "__abstractmethods__", None)
+    }  # fmt: skip
+
+
+def test_every_experiment_is_listed() -> None:
+    from experiments.base import Experiment
+    from experiments.catalog import EXPERIMENTS
+
+    assert {type(each) for each in EXPERIMENTS} == subclasses("experiments", Experiment)
+    names = [each.name for each in EXPERIMENTS]
+    assert len(names) == len(set(names))
+    assert all(each.claim for each in EXPERIMENTS)
+    assert all((PROJECT / "experiments" / f"{name}.py").exists() for name in names), "python -m experiments.NAME"
