@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
-
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from topo.testbed import Testbed
 
 Evidence = Mapping[str, Any]
