@@ -83,7 +83,10 @@ def rule_number(rules: tuple[Rule, ...], name: str) -> int:
 def controller_file(plan: Plan, flows: tuple[Flow, ...]) -> str:
     """The one file the Ryu application reads: the flows of each switch, by dpid."""
     content: dict[str, Any] = {
-        str(switch.dpid): {"name": switch.name, "flows": [flow.as_dict() for flow in of_switch(flows, switch.name)]}
+        str(switch.dpid): {
+            "name": switch.name,
+            "flows": [flow.as_dict() for flow in of_switch(flows, switch.name)],
+        }
         for switch in plan.switches
     }
     return json.dumps(content, indent=1)
@@ -130,7 +133,10 @@ def _policy(plan: Plan, switch: Switch, rules: tuple[Rule, ...]) -> Iterator[Flo
     own = OWN_COOKIES
     ip: dict[str, MatchValue] = {"eth_type": IPV4}
     invalid = ip | {"ct_state": (CT_TRK | CT_INV, CT_TRK | CT_INV)}
-    related = ip | {"ip_proto": PROTO_NUMBERS["icmp"], "ct_state": (CT_TRK | CT_REL, CT_TRK | CT_REL | CT_INV)}
+    related = ip | {
+        "ip_proto": PROTO_NUMBERS["icmp"],
+        "ct_state": (CT_TRK | CT_REL, CT_TRK | CT_REL | CT_INV),
+    }
     yield _flow(switch, POLICY, INVALID, own["invalid"], invalid)
     yield _flow(switch, POLICY, RELATED, own["related"], related, Goto(FORWARD))
     for number, rule in enumerate(rules, start=1):

@@ -3,8 +3,8 @@
     python -m controllers.firewall FLOWS.json INSTALLED.json
 
 FLOWS.json is compile.controller_file's text. INSTALLED.json tells, for each dpid, how many flows a switch has
-confirmed by its barrier reply. When a switch (re)connects, entries that are not ours are deleted one by one and ours are
-added again: adding an equal entry keeps its counters, and connections stay known, so a controller that comes back
+confirmed by its barrier reply. When a switch (re)connects, entries that are not ours are deleted one by one and ours
+are added again: adding an equal entry keeps its counters, and connections stay known, so a controller that comes back
 disturbs nothing.
 
 This is the only file that imports ryu; moving to its fork os-ken is a change of these import lines.
@@ -98,7 +98,9 @@ def _flow_mod(datapath: Any, flow: dict[str, Any]) -> Any:
     match = {name: tuple(value) if isinstance(value, list) else value for name, value in flow["match"].items()}
     actions = [_action(parser, kind, fields) for kind, fields in flow["actions"] if kind != "Goto"]
     instructions = [parser.OFPInstructionActions(protocol.OFPIT_APPLY_ACTIONS, actions)] if actions else []
-    instructions += [parser.OFPInstructionGotoTable(fields["table"]) for kind, fields in flow["actions"] if kind == "Goto"]
+    instructions += [
+        parser.OFPInstructionGotoTable(fields["table"]) for kind, fields in flow["actions"] if kind == "Goto"
+    ]
     return parser.OFPFlowMod(
         datapath=datapath,
         cookie=flow["cookie"],
@@ -137,10 +139,13 @@ def _deletion(datapath: Any, entry: Any) -> Any:
 
 
 def main(flows: str, installed: str) -> None:
+    """Listen for switches until killed."""
     os.environ[FLOWS_VARIABLE], os.environ[INSTALLED_VARIABLE] = flows, installed
     host, port = LISTEN
     cfg.CONF(
-        args=[f"--ofp-listen-host={host}", f"--ofp-tcp-listen-port={port}"], project="ryu", default_config_files=[]
+        args=[f"--ofp-listen-host={host}", f"--ofp-tcp-listen-port={port}"],
+        project="ryu",
+        default_config_files=[],
     )
     AppManager.run_apps(["ryu.controller.ofp_handler", "controllers.firewall"])
 

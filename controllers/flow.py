@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Union
+from typing import Any, TypeAlias
 
-MatchValue = Union[int, str, tuple[int, int]]
+MatchValue: TypeAlias = int | str | tuple[int, int]
 
 # bits of ct_state, as Open vSwitch numbers them
 CT_NEW, CT_EST, CT_REL, CT_RPL, CT_INV, CT_TRK = 1, 2, 4, 8, 16, 32
@@ -30,11 +30,15 @@ OVS_NAMES = {
 
 @dataclass(frozen=True)
 class Output:
+    """Send the packet out of a port."""
+
     port: int
 
 
 @dataclass(frozen=True)
 class Goto:
+    """Go on in a later table."""
+
     table: int
 
 
@@ -52,7 +56,7 @@ class Conntrack:
     mark: int = 0
 
 
-Action = Union[Output, Goto, Conntrack]
+Action: TypeAlias = Output | Goto | Conntrack
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Flow:
 
 
 def of_switch(flows: Iterable[Flow], switch: str) -> list[Flow]:
+    """One switch's share of the flows."""
     return [flow for flow in flows if flow.switch == switch]
 
 

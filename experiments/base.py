@@ -44,13 +44,13 @@ class Experiment(ABC):
     def judge(self, evidence: Evidence) -> Verdict:
         """Pure: the same evidence gives the same verdict, today and years later, without root or a network."""
 
+    @abstractmethod
     def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:
-        """What is printed at the end of a run."""
-        return f"{self.name}: {verdict.because}"
+        """What is printed at the end of a run, above the verdict."""
 
-    def page(self, evidence: Evidence, verdict: Verdict) -> str:
+    @abstractmethod
+    def page(self, evidence: Evidence) -> str:
         """The experiment's part of report.html, as HTML."""
-        return ""
 
 
 def judged(experiment: Experiment, evidence: Evidence) -> Verdict:

@@ -78,9 +78,7 @@ def _start(
     capture = Capture(link, interface, folder / f"{link}.pcap")
     stream = stack.enter_context(capture.file.open("wb"))
     options = ("-n", "-U", "--immediate-mode", "-s", "0", "-B", str(BUFFER_KIB), "-Z", "root", "-w", "-")
-    process = inside.popen(
-        ("tcpdump", "-i", interface, *options), stdout=stream, stderr=subprocess.PIPE, text=True
-    )
+    process = inside.popen(("tcpdump", "-i", interface, *options), stdout=stream, stderr=subprocess.PIPE, text=True)
     stack.callback(process.kill)
     assert process.stderr is not None
     return capture, process, process.stderr

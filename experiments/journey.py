@@ -14,12 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
-
 from experiments import observe, says
 from experiments.base import Evidence, Experiment, Verdict
 from experiments.capture import Capture, Frame, capturing, frames
-from experiments.steps import Step, steps
+from experiments.steps import steps
 from services import mariadb
 from services.gunicorn import PORT as APP_PORT
 from topo import wait
@@ -27,6 +25,8 @@ from topo.errors import FoobarError
 from topo.plan import SITE
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from topo.testbed import Testbed
 
 VISIT_SECONDS = 60.0
@@ -42,7 +42,7 @@ class Journey(Experiment):
         name, password, message = _visitor()
         places = [(testbed.inside(host.name), host.interface) for host in testbed.plan.hosts]
         places += [(testbed.inside(server.name), "lo") for server in testbed.plan.servers]
-        before = observe.rule_counters(testbed)
+        before = testbed.rule_counters()
         with ExitStack() as stack:
             sql = stack.enter_context(observe.statements(testbed, folder))
             captures = stack.enter_context(capturing(places, folder))
@@ -62,7 +62,7 @@ class Journey(Experiment):
             "frames": rows,
             "logs": observe.request_logs(testbed, folder),
             "sql": [row for row in sql if "req=" in row["sql"] or message in row["sql"]],
-            "counters": {"before": before, "after": observe.rule_counters(testbed)},
+            "counters": {"before": before, "after": testbed.rule_counters()},
         }
 
     def judge(self, evidence: Evidence) -> Verdict:
@@ -90,7 +90,7 @@ class Journey(Experiment):
 
         return timeline(evidence, steps(evidence), verdict)
 
-    def page(self, evidence: Evidence, verdict: Verdict) -> str:
+    def page(self, evidence: Evidence) -> str:
         from experiments.timeline import page
 
         return page(evidence, steps(evidence))
@@ -98,7 +98,11 @@ class Journey(Experiment):
 
 def _visitor() -> tuple[str, str, str]:
     """A name, a password and a message that occur nowhere else, so that finding one means something."""
-    return f"ada-{secrets.token_hex(3)}", secrets.token_urlsafe(12), f"hello from the journey {secrets.token_hex(8)}"
+    return (
+        f"ada-{secrets.token_hex(3)}",
+        secrets.token_urlsafe(12),
+        f"hello from the journey {secrets.token_hex(8)}",
+    )
 
 
 def _visit(testbed: Testbed, name: str, password: str, message: str) -> dict[str, Any]:
@@ -126,8 +130,15 @@ def _wait_for_replicas(testbed: Testbed) -> None:
 
 def _marks(seen: dict[str, Any], message: str, password: str) -> dict[str, bytes]:
     """What to look for in every payload: request ids, and what only an eavesdropper could know."""
-    ids = {request["request_id"]: request["request_id"].encode() for request in seen["requests"] if request["request_id"]}
-    return {**ids, "message": message.encode(), "message+": message.replace(" ", "+").encode(), "password": password.encode()}
+    ids = {
+        request["request_id"]: request["request_id"].encode() for request in seen["requests"] if request["request_id"]
+    }
+    return {
+        **ids,
+        "message": message.encode(),
+        "message+": message.replace(" ", "+").encode(),
+        "password": password.encode(),
+    }
 
 
 def _frames(captures: Iterable[Capture], marks: dict[str, bytes]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -166,7 +177,7 @@ def _row(capture: Capture, frame: Frame, marks: dict[str, bytes]) -> dict[str, A
 
 def _visit_ms(evidence: Evidence) -> float:
     first, last = evidence["visit"]["requests"][0], evidence["visit"]["requests"][-1]
-    return round((last["time"] - first["time"]) * 1000 + last["ms"], 1)
+    return round((float(last["time"]) - float(first["time"])) * 1000 + float(last["ms"]), 1)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What the hosts themselves wrote down while something was measured: log lines, SQL statements, flow counters."""
+"""What the hosts themselves wrote down while something was measured: log lines and SQL statements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import mariadb
-from topo import network
 
 if TYPE_CHECKING:
     from topo.testbed import Testbed
@@ -34,7 +33,13 @@ def request_logs(testbed: Testbed, folder: Path) -> list[dict[str, Any]]:
             copy = folder / f"{unit.service.host}-{service}.log"
             shutil.copyfile(source, copy)
             rows += [
-                {"file": copy.name, "line": number, "host": unit.service.host, "service": service, "data": data}
+                {
+                    "file": copy.name,
+                    "line": number,
+                    "host": unit.service.host,
+                    "service": service,
+                    "data": data,
+                }
                 for number, data in _json_lines(copy)
             ]
     return rows
@@ -80,16 +85,3 @@ def _statements(testbed: Testbed, host: str, file: Path) -> list[dict[str, Any]]
     ]
     file.write_text("".join(json.dumps({"time": row["time"], "sql": row["sql"]}) + "\n" for row in rows))
     return rows
-
-
-def rule_counters(testbed: Testbed) -> dict[str, dict[str, int]]:
-    """For each switch: how many packets each rule of the policy has matched so far, by the rule's name."""
-    names = dict(enumerate((rule.name for rule in testbed.rules), start=1))
-    return {
-        switch.name: {
-            names[cookie]: packets
-            for cookie, packets in network.packets_by_cookie(switch.name).items()
-            if cookie in names
-        }
-        for switch in testbed.plan.switches
-    }

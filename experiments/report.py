@@ -51,7 +51,7 @@ def write(experiment: Experiment, path: Path) -> Path:
         result=result,
         verdict=verdict,
         word=WORDS[verdict.holds][0],
-        page=experiment.page(evidence, verdict),
+        page=experiment.page(evidence),
         files=sorted(each.name for each in path.iterdir() if each.is_file() and not each.name.startswith(".")),
     )
     target = path / folder.REPORT

@@ -18,7 +18,7 @@ from experiments.steps import Step
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 
 # the diagram's measures, in SVG units
-LANE, TOP, ROW, MARGIN = 150, 70, 58, 80
+LANE, TOP, ROW, MARGIN = 140, 70, 58, 110
 
 
 def timeline(evidence: Mapping[str, Any], steps: Sequence[Step], verdict: Verdict) -> RenderableType:
@@ -28,7 +28,12 @@ def timeline(evidence: Mapping[str, Any], steps: Sequence[Step], verdict: Verdic
     for step in steps:
         mark, style = MARKS[step.holds]
         shown.append(
-            Text.assemble((f"{step.number:2} {mark} ", style), (step.title, "bold"), f"  {_between(step)}", (_when(step, start), "cyan"))
+            Text.assemble(
+                (f"{step.number:2} {mark} ", style),
+                (step.title, "bold"),
+                f"  {_between(step)}",
+                (_when(step, start), "cyan"),
+            )
         )
         proofs = "  ".join(dict.fromkeys(str(proof) for proof in step.proofs))
         shown.append(Padding(Text.assemble(step.seen, *_how(step)), (0, 0, 0, 5)))

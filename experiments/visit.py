@@ -1,7 +1,7 @@
 """A visit as a browser makes it, run on the client host: ``python -m experiments.visit URL NAME PASSWORD MESSAGE``.
 
-It looks the name up, speaks TLS and HTTP/2, keeps cookies, loads what a page refers to, fills in forms, follows redirects
-as the site asks, and prints what it saw as one JSON object.
+It looks the name up, speaks TLS and HTTP/2, keeps cookies, loads what a page refers to, fills in forms, follows
+redirects as the site asks, and prints what it saw as one JSON object.
 """
 
 from __future__ import annotations
@@ -171,7 +171,11 @@ def visit(url: str, name: str, password: str, message: str) -> dict[str, Any]:
     shown = browser.submit(board.form_with("message"), message=message)
     return {
         "requests": browser.requests,
-        "shown": {"title": " ".join(shown.title.split()), "has_message": message in shown.text, "has_name": name in shown.text},
+        "shown": {
+            "title": " ".join(shown.title.split()),
+            "has_message": message in shown.text,
+            "has_name": name in shown.text,
+        },
     }
 
 

@@ -86,7 +86,8 @@ def _run(*argv: str, stdin: str = "") -> None:
     result = subprocess.run(argv, input=stdin, capture_output=True, text=True)
     if result.returncode or "ERROR" in result.stderr:
         raise ServiceError(
-            f"{argv[0]} could not make MariaDB's data directory", detail=(result.stdout + result.stderr)[-2000:]
+            f"{argv[0]} could not make MariaDB's data directory",
+            detail=(result.stdout + result.stderr)[-2000:],
         )
 
 

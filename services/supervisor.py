@@ -10,12 +10,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from services.base import Command, Look, Prepares, Service
 from topo import wait
-from topo.errors import RefusedError, ServiceError, UsageError
+from topo.errors import DeadlineError, RefusedError, ServiceError, UsageError
 
 TAIL_LINES = 15
 STOP_SECONDS = 5.0
@@ -94,7 +95,11 @@ class Supervisor:
         distinct = {(unit.service.configuration(), unit.service.checks()): unit for unit in units}
         with ThreadPoolExecutor(max_workers=16) as pool:
             for done in [
-                *(pool.submit(unit.service.prepare, unit.place) for unit in units if isinstance(unit.service, Prepares)),
+                *(
+                    pool.submit(unit.service.prepare, unit.place)
+                    for unit in units
+                    if isinstance(unit.service, Prepares)
+                ),
                 *(pool.submit(_check, unit) for unit in distinct.values()),
             ]:
                 done.result()
@@ -123,7 +128,7 @@ class Supervisor:
 
         try:
             wait.until(look, what=f"{service_id} ready", seconds=unit.service.patience)
-        except wait.DeadlineError as error:
+        except DeadlineError as error:
             raise ServiceError(str(error), detail=tail(unit)) from None
         self._note(unit, "ready")
 
@@ -210,7 +215,10 @@ class Supervisor:
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("ab") as log:
             unit.process = unit.place.popen(
-                unit.service.command(), environment=unit.service.environment, stdout=log, stderr=subprocess.STDOUT
+                unit.service.command(),
+                environment=unit.service.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     def _kill_session(self, unit: Unit) -> None:
@@ -275,10 +283,8 @@ def _ending(unit: Unit) -> str:
 def _signal_session(unit: Unit, number: int) -> None:
     """To the daemon and its workers: each service leads a session, which is its process group."""
     assert unit.process is not None
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(unit.process.pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def group_by_host(units: Iterable[Unit]) -> dict[str, list[Unit]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -27,10 +28,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from topo import needs
-from topo.errors import EXIT_BROKEN, EXIT_INTERRUPTED, FoobarError
+from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, FoobarError
 from topo.state import Claim, Entry
 
 VARIABLE = "FOOBAR_BOX"
@@ -73,19 +74,20 @@ def enter(name: str, argv: list[str], profile: dict[str, Any], *, detach: bool =
     """
     needs.check()
     if detach:
-        return _in_background(lambda notify: _Launcher(name, argv, profile, notify).run())
+        return _in_background(lambda ready: _Launcher(name, argv, profile, ready).run())
     return _Launcher(name, argv, profile).run()
 
 
 class _Launcher:
     def __init__(
-        self, name: str, argv: list[str], profile: dict[str, Any], ready: Callable[[int], None] | None = None
+        self, name: str, argv: list[str], profile: dict[str, Any], ready: Callable[[], None] | None = None
     ) -> None:
         self.argv = argv
         self.ready = ready
         self.claim = Claim(name)
         started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.entry = Entry(name, "booting", os.getpid(), 0, started, profile, {})
+        self.claim.write(self.entry)
         self.stopping = False
 
     def run(self) -> int:
@@ -125,7 +127,7 @@ class _Launcher:
                 self.entry = replace(self.entry, pid=_first_child(box.pid), **news)
                 self.claim.write(self.entry)
                 if self.entry.phase == "up" and self.ready:
-                    self.ready(0)
+                    self.ready()
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         """Ask the inside to leave in order; do not wait for ever."""
@@ -141,9 +143,12 @@ class _Launcher:
         signal.alarm(0)
         if self.stopping:
             return EXIT_INTERRUPTED
-        if status < 0 or status > 128 and status != EXIT_INTERRUPTED:
+        if status < 0 or (status > 128 and status != EXIT_INTERRUPTED):
             number = -status if status < 0 else status - 128
-            print(f"foobar: the box was ended from outside (signal {number}); nothing is left of it", file=sys.stderr)
+            print(
+                f"foobar: the box was ended from outside (signal {number}); nothing is left of it",
+                file=sys.stderr,
+            )
             return EXIT_BROKEN
         return status
 
@@ -166,23 +171,46 @@ def _first_child(pid: int) -> int:
         return 0
 
 
-def _in_background(work: Callable[[Callable[[int], None]], int]) -> int:
-    """Run ``work`` in a background process; return when it calls its argument, or when it ends."""
-    read, write = os.pipe()
+def _in_background(work: Callable[[Callable[[], None]], int]) -> int:
+    """Run ``work`` in a background process; return when it calls its argument, or with its code when it ends.
+
+    What it prints until then is passed on from a pipe, so that nothing in the background holds this terminal (or the
+    pipe of a script that waits for our output to end).
+    """
+    said, says = os.pipe()
+    ready, readies = os.pipe()
+    if sys.stdout.isatty():
+        os.environ |= {"FORCE_COLOR": "1", "COLUMNS": str(os.get_terminal_size().columns)}
     child = os.fork()
     if child == 0:
-        os.close(read)
         os.setsid()
-        _exit_with(lambda: work(lambda code: _leave_terminal(write, code)))
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        said = pipe.read(1)
-    if said:
-        return said[0]
+        for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, says), (2, says)):
+            os.dup2(source, descriptor)
+        for descriptor in (said, ready, says):
+            os.close(descriptor)
+        _exit_with(lambda: work(lambda: _go_quiet(readies)))
+    os.close(says)
+    os.close(readies)
+    try:
+        _pass_on(said, until=ready)
+        if os.read(ready, 1):
+            return EXIT_HOLDS
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGTERM)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _exit_with(work: Callable[[], int]) -> None:
+def _pass_on(source: int, until: int) -> None:
+    """Copy to standard output until the other descriptor has something to say, and all that came before it."""
+    done = False
+    while not done:
+        select.select([source, until], [], [])
+        done = bool(select.select([until], [], [], 0)[0])
+        while select.select([source], [], [], 0)[0] and (text := os.read(source, 65536)):
+            os.write(1, text)
+
+
+def _exit_with(work: Callable[[], int]) -> NoReturn:
     code = EXIT_BROKEN
     try:
         code = work()
@@ -194,10 +222,10 @@ def _exit_with(work: Callable[[], int]) -> None:
         os._exit(code)
 
 
-def _leave_terminal(pipe: int, code: int) -> None:
+def _go_quiet(ready: int) -> None:
     silence()
-    os.write(pipe, bytes([code]))
-    os.close(pipe)
+    os.write(ready, b"1")
+    os.close(ready)
 
 
 def silence() -> None:
@@ -214,20 +242,27 @@ def silence() -> None:
 
 
 class Interruption:
-    """Ctrl-C, SIGTERM and the launcher's wish to stop, all as one KeyboardInterrupt, raised once.
+    """Ctrl-C as KeyboardInterrupt, a wish to stop (SIGTERM) as SystemExit, a broken testbed as FoobarError: each once.
 
     While things are being undone, further ones are ignored: half an undoing helps nobody.
     """
 
     def __init__(self) -> None:
-        self.wanted = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._arrived)
+        self._leaving = False
+        self._reason = ""
+        signal.signal(signal.SIGINT, lambda *_: self._leave(KeyboardInterrupt()))
+        signal.signal(signal.SIGTERM, lambda *_: self._leave(SystemExit(EXIT_INTERRUPTED)))
+        signal.signal(signal.SIGUSR1, lambda *_: self._leave(FoobarError(self._reason)))
 
-    def _arrived(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.wanted:
-            self.wanted = True
-            raise KeyboardInterrupt
+    def broken(self, reason: str) -> None:
+        """Called from any thread: the main thread leaves with a FoobarError that says the reason."""
+        self._reason = reason
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def _leave(self, how: BaseException) -> None:
+        if not self._leaving:
+            self._leaving = True
+            raise how
 
 
 def move_in(ties: Ties) -> None:
@@ -246,7 +281,7 @@ def report(ties: Ties, **news: Any) -> None:
 
 def _watch_lifeline(descriptor: int) -> None:
     if os.read(descriptor, 1) == STOP:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
     os._exit(EXIT_BROKEN)
 

@@ -26,7 +26,9 @@ def ask(entry: Entry, request: str, **arguments: Any) -> Any:
             with connection.makefile() as stream:
                 answer = json.loads(stream.readline() or "null")
         except (OSError, ValueError) as error:
-            raise RefusedError(f"testbed {entry.name} does not answer ({error}); it may be booting or leaving") from None
+            raise RefusedError(
+                f"testbed {entry.name} does not answer ({error}); it may be booting or leaving"
+            ) from None
     if not isinstance(answer, dict) or "error" in answer:
         raise FoobarError(answer["error"] if answer else f"testbed {entry.name} left without an answer")
     return answer["value"]

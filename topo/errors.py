@@ -26,28 +26,32 @@ class FoobarError(Exception):
 
 
 class UsageError(FoobarError):
+    """What was asked cannot be meant."""
+
     exit_code = EXIT_USAGE
 
 
 class PlanError(UsageError):
-    pass
+    """A plan contradicts itself, or is asked for what it does not have."""
 
 
 class PolicyError(UsageError):
-    pass
+    """A rule names what the plan does not have, or is no rule."""
 
 
 class RefusedError(FoobarError):
+    """The testbed is not in the state that the request needs."""
+
     exit_code = EXIT_UNKNOWN
 
 
 class MissingError(FoobarError):
-    pass
+    """A program or a kernel feature is not there."""
 
 
 class ServiceError(FoobarError):
-    pass
+    """A daemon refused its configuration, died, or never became ready."""
 
 
 class DeadlineError(FoobarError):
-    pass
+    """A condition did not come true in time."""

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from topo import box, control, profile, state
+from topo import control, profile, state
 from topo.errors import (
     EXIT_BROKEN,
     EXIT_HOLDS,
@@ -67,6 +67,8 @@ def guarded(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("foobar: interrupted; nothing is left behind", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except SystemExit as leaving:  # --help, and a testbed that was asked to stop
+        return leaving.code if isinstance(leaving.code, int) else EXIT_HOLDS
     except BrokenPipeError:
         return EXIT_HOLDS
     except Exception as error:  # never Python's own 1, which means "the claim fails"
@@ -111,7 +113,9 @@ def _boot(words: list[str]) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where results go (./runs)")
     options = parser.parse_args(words)
     wanted = _profile(options)
-    body = session.Interactive(options.runs) if sys.stdin.isatty() and sys.stdout.isatty() else session.Once(options.runs)
+    body = (
+        session.Interactive(options.runs) if sys.stdin.isatty() and sys.stdout.isatty() else session.Once(options.runs)
+    )
     return session.in_box(options.name, wanted, ["-m", "topo.foobar", *words], body)
 
 
@@ -124,7 +128,10 @@ def _up(words: list[str]) -> int:
     wanted = _profile(options)
     body = session.Serve(detached=options.detach)
     argv = ["-m", "topo.foobar", "up", *words]
-    return session.in_box(options.name, wanted, argv, body, detach=options.detach)
+    code = session.in_box(options.name, wanted, argv, body, detach=options.detach)
+    if options.detach and code == EXIT_HOLDS:
+        print(f"{options.name} is up, in the background; end it with: down {options.name}")
+    return code
 
 
 def _profile(options: argparse.Namespace) -> profile.Profile:
@@ -164,7 +171,7 @@ def _exec(words: list[str]) -> int:
     options = parser.parse_args(before)
     if not after:
         raise UsageError(f"exec {options.host}: say the command after --, as in: exec {options.host} -- ip addr")
-    entry = state.the(options.name)
+    entry = state.up(options.name)
     if options.host not in entry.hosts and options.host != BOX:
         raise UsageError(f"{options.host}: no such host in {entry.name}; hosts: {', '.join([*entry.hosts, BOX])}")
     as_user = ["--user", "--preserve-credentials"] if os.geteuid() else []
@@ -182,6 +189,8 @@ def _down(words: list[str]) -> int:
     parser.add_argument("name", nargs="?", help="which one, when several are running")
     parser.add_argument("--all", action="store_true", help="every one")
     options = parser.parse_args(words)
+    if options.all and options.name:
+        raise UsageError("say a name or --all, not both")
     for entry in state.running() if options.all else [state.the(options.name)]:
         _end(entry)
         print(f"{entry.name}: down")

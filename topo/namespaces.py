@@ -1,8 +1,8 @@
 """Reaching into an emulated host: start a process there, open a socket there.
 
 A host is five namespaces behind one init process. Two things make this cheap: the pid namespace for children is a
-thread's own, so a process is started *directly* inside, with no helper to supervise between it and us; and a socket keeps
-the network namespace in which it was opened.
+thread's own, so a process is started *directly* inside, with no helper to supervise between it and us; and a socket
+keeps the network namespace in which it was opened.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Inside:
         text: bool = False,
     ) -> subprocess.Popen[Any]:
         """Start a process inside, in its own session; its pid is the process's own."""
-        options = {
+        options: dict[str, Any] = {
             "stdin": stdin,
             "stdout": stdout,
             "stderr": stderr,
@@ -107,9 +107,7 @@ class Inside:
         self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside to its end. Raises subprocess.TimeoutExpired, with the process killed."""
-        process = self.popen(
-            argv, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        process = self.popen(argv, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             out, err = process.communicate(timeout=seconds)
         except BaseException:
@@ -118,7 +116,7 @@ class Inside:
             raise
         return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
 
-    def socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    def open_socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """A new IPv4 socket that sends and listens inside."""
         if self.pid is None:
             return socket.socket(socket.AF_INET, kind)
@@ -127,7 +125,7 @@ class Inside:
 
     def connect(self, port: int, address: str = "127.0.0.1", seconds: float = 1) -> socket.socket:
         """A TCP connection from inside; to the host itself unless told otherwise. Raises OSError."""
-        connection = self.socket()
+        connection = self.open_socket()
         connection.settimeout(seconds)
         try:
             connection.connect((address, port))
@@ -135,4 +133,3 @@ class Inside:
             connection.close()
             raise
         return connection
-

@@ -39,6 +39,7 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
 
     def __init__(self, name: str, **params: Any) -> None:
         self.home: Path = params["home"]
+        self.pid: int
         super().__init__(name, **params)
 
     def _popen(self, cmd: list[str], **params: Any) -> subprocess.Popen[Any]:
@@ -48,9 +49,10 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
             unshare = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
             cmd = [*unshare, "sh", str(HOST_SETUP), self.name, str(self.home), ":".join(KEEP), *shell]
             params["start_new_session"] = True
-        return super()._popen(cmd, **params)
+        process: subprocess.Popen[Any] = super()._popen(cmd, **params)
+        return process
 
-    def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802 (Mininet's name)
+    def startShell(self, mnopts: str | None = None) -> None:
         super().startShell(mnopts)
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         if not children:
@@ -60,7 +62,8 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
     def popen(self, *args: Any, **kwargs: Any) -> subprocess.Popen[Any]:
         enter = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--uts", "--ipc", "--pid", "--"]
         kwargs.setdefault("mncmd", enter)
-        return super().popen(*args, **kwargs)
+        process: subprocess.Popen[Any] = super().popen(*args, **kwargs)
+        return process
 
     def terminate(self) -> None:
         """The kernel ends a host's processes with its init; nothing to unmount."""
@@ -76,7 +79,7 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
 class Controller(RemoteController):  # type: ignore[misc]
     """The Ryu process is the supervisor's; Mininet only needs to know where it listens."""
 
-    def checkListening(self) -> None:  # noqa: N802 (Mininet's name)
+    def checkListening(self) -> None:
         pass
 
 
@@ -86,7 +89,7 @@ class Network:
     def __init__(self, plan: Plan, homes: Path) -> None:
         self.plan = plan
         self.homes = homes
-        setLogLevel("error")
+        setLogLevel("output")  # what a person asked to see, not the progress of building
         # Mininet would raise limits of the whole machine; the box leaves them alone
         Mininet.inited = True
         self.mininet = Mininet(build=False, controller=None, link=OVSLink, ipBase=str(NETWORK))

@@ -28,6 +28,7 @@ from topo.profile import Profile
 DOMAIN = "foobar.com"
 SITE = f"www.{DOMAIN}"
 NETWORK = ipaddress.ip_network("10.0.0.0/16")
+REVERSE_DOMAIN = "0.10.in-addr.arpa"
 ZONE_NUMBERS = {"internet": 1, "dmz": 2, "servers": 3, "monitoring": 4}
 INTERFACE_LIMIT = 15
 ANY = "any"
@@ -45,6 +46,11 @@ class Host:
     @property
     def interface(self) -> str:
         return f"{self.name}-eth0"
+
+    @property
+    def reverse_name(self) -> str:
+        """The name under which DNS knows the address."""
+        return ipaddress.ip_address(self.ip).reverse_pointer
 
 
 @dataclass(frozen=True)
@@ -107,9 +113,14 @@ class Plan:
         if problems:
             raise PlanError("plan: " + "; ".join(problems))
 
+    @property
+    def nodes(self) -> tuple[Host | Switch, ...]:
+        """Hosts, then switches."""
+        return (*self.hosts, *self.switches)
+
     @cached_property
     def _nodes(self) -> dict[str, Host | Switch]:
-        return {node.name: node for node in (*self.hosts, *self.switches)}
+        return {node.name: node for node in self.nodes}
 
     @cached_property
     def _neighbours(self) -> dict[str, list[tuple[End, End]]]:
@@ -175,7 +186,9 @@ class Plan:
         """The switches between two hosts, in order. The plan is a tree, so there is one path."""
         ends = self._walk(src, dst, came_from=None)
         assert ends is not None, "a valid plan is connected"
-        return tuple(Hop(arrive.node, arrive.port, leave.port) for arrive, leave in zip(ends[1::2], ends[2::2]))
+        return tuple(
+            Hop(arrive.node, arrive.port, leave.port) for arrive, leave in zip(ends[1:-1:2], ends[2::2], strict=True)
+        )
 
     def _walk(self, node: str, goal: str, came_from: str | None) -> list[End] | None:
         """Ends passed on the way from ``node`` to ``goal``: leave, arrive, leave, arrive, ..."""
@@ -207,9 +220,7 @@ def plan(profile: Profile) -> Plan:
         _host("mon", "monitoring", 10),
     )
     core = Switch("core", 1)
-    firewalls = tuple(
-        Switch(f"fw{number}", 1 + number, guards=name) for number, name in enumerate(servers, start=1)
-    )
+    firewalls = tuple(Switch(f"fw{number}", 1 + number, guards=name) for number, name in enumerate(servers, start=1))
     direct = [host.name for host in hosts if host.name not in servers]
     links = [Link(End(core.name, port), End(name, 0)) for port, name in enumerate(direct, start=1)]
     for port, firewall in enumerate(firewalls, start=len(direct) + 1):
@@ -227,7 +238,7 @@ def _host(name: str, zone: str, number: int) -> Host:
 
 def _problems(plan: Plan) -> Iterable[str]:
     """Everything that contradicts itself, all at once."""
-    names = [node.name for node in (*plan.hosts, *plan.switches)]
+    names = [node.name for node in plan.nodes]
     yield from _twice("name", names)
     yield from _twice("address", [host.ip for host in plan.hosts])
     yield from _twice("MAC address", [host.mac for host in plan.hosts])

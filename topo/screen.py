@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
+from controllers.compile import TABLE_NAMES, cookie_name
 from controllers.policy import Rule
 from topo.plan import SITE, Plan
 from topo.profile import SEED, Profile
 
 console = Console(highlight=False)
+FLOW = re.compile(
+    r"cookie=(?P<cookie>0x[0-9a-f]+), .*?table=(?P<table>\d+), n_packets=(?P<packets>\d+), n_bytes=\d+, (?P<rest>.*)"
+)
 BAR_WIDTH = 24
 PHASES = ("configured", "started", "ready")
 
@@ -77,14 +83,23 @@ def _bar(times: Mapping[str, float], end: float) -> Text:
 
 
 def topology(plan: Plan, profile: Profile) -> Group:
-    """The map: who stands where, behind which firewall, at which address."""
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for column in ("zone", "host", "address", "behind", "runs"):
-        table.add_column(column)
-    behind = {switch.guards: switch.name for switch in plan.switches if switch.guards}
-    for host in plan.hosts:
-        table.add_row(host.zone, host.name, host.ip, behind.get(host.name, "core"), _runs(plan, host.name))
-    return Group(Text(f"https://{SITE}/   {describe(profile)}", style="bold"), table)
+    """The map: which host hangs on which switch, its zone and address, and what runs there."""
+    core = plan.switches[0]
+    tree = Tree(Text(core.name, style="bold yellow"))
+    for _, far in plan.links_of(core.name):
+        if not plan.is_switch(far.node):
+            tree.add(_leaf(plan, far.node))
+            continue
+        firewall = tree.add(Text.assemble((far.node, "bold yellow"), " firewall"))
+        for _, beyond in plan.links_of(far.node):
+            if beyond.node != core.name:
+                firewall.add(_leaf(plan, beyond.node))
+    return Group(Text(f"https://{SITE}/   {describe(profile)}", style="bold"), tree)
+
+
+def _leaf(plan: Plan, name: str) -> Text:
+    host = plan.host(name)
+    return Text.assemble((f"{host.name:9}", "bold"), f"{host.ip:12}", (f"{host.zone:11}", "cyan"), _runs(plan, name))
 
 
 def _runs(plan: Plan, host: str) -> str:
@@ -115,8 +130,11 @@ def status(entries: list[tuple[Mapping[str, Any], Mapping[str, Any] | None]]) ->
 
 def _one_status(entry: Mapping[str, Any], answer: Mapping[str, Any] | None) -> Group:
     title = Text(f"{entry['name']}: {entry['phase']}, box pid {entry['pid']}, since {entry['started']}", style="bold")
-    if answer is None:
-        return Group(title)
+    return Group(title) if answer is None else Group(title, services(answer))
+
+
+def services(answer: Mapping[str, Any]) -> Group:
+    """A testbed's services, as it tells of them itself (Testbed.status)."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for column in ("service", "state", "pid in the box", "restarts", "ready after"):
         table.add_column(column)
@@ -131,19 +149,47 @@ def _one_status(entry: Mapping[str, Any], answer: Mapping[str, Any] | None) -> G
             f"{ready:.2f} s" if ready else "",
         )
     steady = "steady" if answer["steady"] else "not steady"
-    return Group(title, Text(f"{steady}; datapath: {answer['datapath']}"), table)
+    return Group(Text(f"{steady}; datapath: {answer['datapath']}"), table)
 
 
-def rules(policy: tuple[Rule, ...], counts: Mapping[int, Mapping[str, int]]) -> Table:
-    """The policy in order, with the packets that each rule has decided on each switch so far."""
+def rules(policy: tuple[Rule, ...], counters: Mapping[str, Mapping[str, int]]) -> Table:
+    """The policy in order, with the packets that each rule has matched on each switch so far."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for column in ("#", "rule", "from", "to", "what", "action", "packets", "why"):
         table.add_column(column)
     for number, rule in enumerate(policy, start=1):
-        packets = ", ".join(f"{switch} {count}" for switch, count in counts.get(number, {}).items() if count)
+        packets = ", ".join(
+            f"{switch} {counts[rule.name]}" for switch, counts in counters.items() if counts.get(rule.name)
+        )
         what = rule.proto if rule.port is None else f"{rule.proto}/{rule.port}"
         style = "green" if rule.action == "allow" else "red"
         table.add_row(
-            str(number), rule.name, rule.src, rule.dst, what, Text(rule.action, style=style), packets or "0", rule.why
+            str(number),
+            rule.name,
+            rule.src,
+            rule.dst,
+            what,
+            Text(rule.action, style=style),
+            packets or "0",
+            rule.why,
         )
     return table
+
+
+def flows(switch: str, dump: str, policy: tuple[Rule, ...]) -> Group:
+    """A switch's flows, table by table, each with the name of its rule or of its part of the pipeline."""
+    shown: list[RenderableType] = [Text(switch, style="bold")]
+    for line in dump.splitlines():
+        found = FLOW.match(line)
+        if not found:
+            continue
+        cookie, table, packets, rest = (
+            int(found["cookie"], 16),
+            TABLE_NAMES[int(found["table"])],
+            found["packets"],
+            found["rest"],
+        )
+        shown.append(
+            Text.assemble((f"{table:8}", "cyan"), (f"{cookie_name(cookie, policy):18}", "bold"), f"{packets:>8} ", rest)
+        )
+    return Group(*shown)

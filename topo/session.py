@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -16,8 +17,6 @@ from topo.profile import Profile
 
 if TYPE_CHECKING:
     from topo.testbed import Testbed
-
-POLL_SECONDS = 0.2
 
 
 class Body(ABC):
@@ -48,7 +47,7 @@ def in_box(
 
 def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
     began = time.monotonic()
-    box.Interruption()
+    interruption = box.Interruption()
     box.move_in(ties)
     from topo import control, screen
     from topo.testbed import Testbed
@@ -56,10 +55,12 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
     waterfall = screen.Waterfall(shown=not quiet)
     with ExitStack() as stack:
         with waterfall:
-            testbed = stack.enter_context(Testbed(profile, box.HOME, waterfall.mark, began))
+            testbed = Testbed(profile, box.HOME, mark=waterfall.mark, began=began, broken=interruption.broken)
+            stack.enter_context(testbed)
         control.serve(ties.control, {"status": testbed.status, "steady": lambda: testbed.look().holds})
         if not quiet:
             screen.console.print(screen.topology(testbed.plan, profile))
+        sys.stdout.flush()
         pids = {host.name: testbed.inside(host.name).pid for host in testbed.plan.hosts}
         box.report(ties, phase="up", hosts=pids)
         return body(testbed)
@@ -71,15 +72,13 @@ class Serve(Body):
     def __init__(self, *, detached: bool) -> None:
         self.detached = detached
 
-    def __call__(self, testbed: Testbed) -> int:
+    def __call__(self, testbed: Testbed) -> int:  # noqa: ARG002 - it serves by being there
         if self.detached:
-            print("up, in the background; end it with: down")
             box.silence()
         else:
             print("up; end it with Ctrl-C", flush=True)
         while True:
-            time.sleep(POLL_SECONDS)
-            testbed.check_infrastructure()
+            signal.pause()
 
 
 class Once(Body):
@@ -104,5 +103,7 @@ class Interactive(Body):
     def __call__(self, testbed: Testbed) -> int:
         from topo.cli import CommandLine
 
+        # at the prompt Ctrl-C ends the command that runs, not the testbed
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         CommandLine(testbed, self.runs)
         return EXIT_HOLDS

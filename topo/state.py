@@ -41,8 +41,10 @@ class Entry:
 
 
 def folder() -> Path:
-    """Where state lives: /run/foobar for root, else below $XDG_RUNTIME_DIR or the temporary directory."""
-    if os.geteuid() == 0:
+    """Where state lives: $FOOBAR_STATE, else /run/foobar for root, else below $XDG_RUNTIME_DIR or /tmp."""
+    if os.environ.get("FOOBAR_STATE"):
+        path = Path(os.environ["FOOBAR_STATE"])
+    elif os.geteuid() == 0:
         path = Path("/run/foobar")
     elif os.environ.get("XDG_RUNTIME_DIR"):
         path = Path(os.environ["XDG_RUNTIME_DIR"]) / "foobar"

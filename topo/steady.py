@@ -41,6 +41,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Steady:
+    """One look at everything."""
+
     checks: tuple[Check, ...]
 
     @property
@@ -92,12 +94,12 @@ def _rule(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
         else:
             _ping(inside, dst.ip)
     except (OSError, dns.exception.DNSException, subprocess.SubprocessError) as error:
-        return Check(name, f"{rule.proto}/{rule.port}: {error or type(error).__name__}")
+        return Check(name, f"{rule.proto}/{rule.port}: {str(error) or type(error).__name__}")
     return Check(name, None)
 
 
 def _ask_dns(inside: Inside, address: str, port: int) -> None:
-    with inside.socket(socket.SOCK_DGRAM) as datagrams:
+    with inside.open_socket(socket.SOCK_DGRAM) as datagrams:
         datagrams.setblocking(False)
         dns.query.udp(dns.message.make_query(SITE, "A"), address, SECONDS, port, sock=datagrams)
 

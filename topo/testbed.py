@@ -21,7 +21,6 @@ from services.controller import Controller
 from services.supervisor import Supervisor, Unit
 from topo import network as networks
 from topo import steady, wait
-from topo.errors import FoobarError
 from topo.namespaces import BOX, Inside
 from topo.plan import SITE, plan
 from topo.profile import Profile
@@ -37,12 +36,21 @@ Mark = Callable[[str, str, float], None]
 class Testbed:
     """``with Testbed(profile, home) as testbed``: booted, joined and steady; or an error, and nothing left.
 
-    ``mark`` is told (what, phase, seconds since the boot began) as parts of the boot are done.
+    ``mark`` is told (what, phase, seconds since the boot began) as parts of the boot are done. ``broken`` is told,
+    from another thread, when Open vSwitch dies: without it there is no testbed.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
 
-    def __init__(self, profile: Profile, home: Path, mark: Mark = lambda *_: None, began: float | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        home: Path,
+        *,
+        mark: Mark = lambda *_: None,
+        began: float | None = None,
+        broken: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.profile = profile
         self.home = home
         self.plan = plan(profile)
@@ -55,6 +63,7 @@ class Testbed:
         self.datapath = ""
         self.steady = steady.Steady(())
         self._mark = mark
+        self._broken = broken
         self._undo = ExitStack()
         self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="boot")
 
@@ -90,6 +99,18 @@ class Testbed:
         """Look whether the testbed is in its steady state, and remember it."""
         self.steady = steady.look(self)
         return self.steady
+
+    def rule_counters(self) -> dict[str, dict[str, int]]:
+        """For each switch: how many packets each rule of the policy has matched so far, by the rule's name."""
+        names = dict(enumerate((rule.name for rule in self.rules), start=1))
+        return {
+            switch.name: {
+                names[cookie]: packets
+                for cookie, packets in networks.packets_by_cookie(switch.name).items()
+                if cookie in names
+            }
+            for switch in self.plan.switches
+        }
 
     # --- boot ----------------------------------------------------------------------------------------------
 
@@ -180,16 +201,14 @@ class Testbed:
         self._mark(what, "ready", time.monotonic() - self.began)
 
     def _watch(self) -> None:
-        """Bring the controller back when it dies."""
+        """Bring the controller back when it dies; say so when Open vSwitch has."""
         while True:
             time.sleep(WATCH_SECONDS)
             self.supervisor.revive()
-
-    def check_infrastructure(self) -> None:
-        """Raise FoobarError when Open vSwitch has died: without it there is no testbed."""
-        for service_id in INFRASTRUCTURE:
-            if self.supervisor.unit(service_id).state == "died":
-                raise FoobarError(f"{service_id} died: the network is gone, so the testbed ends")
+            for service_id in INFRASTRUCTURE:
+                if self.supervisor.unit(service_id).state == "died":
+                    self._broken(f"{service_id} died: the network is gone, so the testbed ends")
+                    return
 
 
 def _join(unit: Unit) -> None:

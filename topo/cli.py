@@ -1,0 +1,96 @@
+"""Mininet's command line, with the testbed's own commands beside its usual ones.
+
+One of the two files that import mininet (the other is network.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mininet.cli import CLI
+
+from services.supervisor import tail
+from topo import network, screen
+from topo.errors import FoobarError
+from topo.testbed import Testbed
+
+BANNER = """\
+Type help for all commands. A host's name first runs a command there: client curl https://www.foobar.com/
+Ours: status, policy, flows [SWITCH], logs HOST [SERVICE], journey. Leave with exit or Ctrl-D."""
+
+
+class CommandLine(CLI):  # type: ignore[misc]
+    """Runs until the person leaves; the testbed ends with it."""
+
+    def __init__(self, testbed: Testbed, runs: Path) -> None:
+        self.testbed = testbed
+        self.runs = runs
+        screen.console.print(BANNER)
+        super().__init__(testbed.network.mininet)
+
+    def onecmd(self, line: str) -> Any:
+        """One line typed; an error of ours is a line on the screen and the session goes on."""
+        try:
+            return super().onecmd(line)
+        except FoobarError as error:
+            screen.console.print(f"{error}", style="red")
+            return None
+
+    def do_status(self, _line: str) -> None:
+        """status: is the testbed steady, and every service's state"""
+        steady = self.testbed.look()
+        screen.console.print(screen.services(self.testbed.status()))
+        if steady.problems:
+            screen.console.print(steady.problems, style="red")
+
+    def do_policy(self, _line: str) -> None:
+        """policy: the firewalls' rules in order, with the packets each has matched on each switch"""
+        screen.console.print(screen.rules(self.testbed.rules, self.testbed.rule_counters()))
+
+    def do_flows(self, line: str) -> None:
+        """flows [SWITCH]: a switch's flow tables, each flow with the rule it comes from"""
+        for name in line.split() or self._switches():
+            self.testbed.plan.switch(name)
+            screen.console.print(screen.flows(name, network.dump_flows(name), self.testbed.rules))
+
+    def do_logs(self, line: str) -> None:
+        """logs HOST [SERVICE]: the last lines of what the services on a host have written"""
+        words = line.split()
+        units = [
+            unit
+            for unit in self.testbed.supervisor.units
+            if words and unit.service.host == words[0] and words[1:] in ([], [unit.service.name])
+        ]
+        if not units:
+            ids = ", ".join(unit.service.id.replace("/", " ") for unit in self.testbed.supervisor.units)
+            raise FoobarError(f"usage: logs HOST [SERVICE], one of: {ids}")
+        for unit in units:
+            screen.console.print(tail(unit) or f"{unit.service.id}: nothing written yet", markup=False)
+
+    def do_journey(self, _line: str) -> None:
+        """journey: one visit to the site, followed through all 13 steps"""
+        from experiments.__main__ import Run
+        from experiments.catalog import experiment
+
+        Run([experiment("journey")], self.runs)(self.testbed)
+
+    def complete_flows(self, text: str, *_: Any) -> list[str]:
+        return [name for name in self._switches() if name.startswith(text)]
+
+    def complete_logs(self, text: str, line: str, *_: Any) -> list[str]:
+        services = [unit.service for unit in self.testbed.supervisor.units]
+        before = line.split()[1:] if line.endswith(" ") else line.split()[1:-1]
+        names = (
+            {each.name for each in services if each.host == before[0]} if before else {each.host for each in services}
+        )
+        return sorted(name for name in names if name.startswith(text))
+
+    def completenames(self, text: str, *ignored: Any) -> list[str]:
+        """Commands, and hosts to run a command on."""
+        hosts: Sequence[str] = [host.name for host in self.testbed.plan.hosts]
+        return [*super().completenames(text, *ignored), *(name for name in hosts if name.startswith(text))]
+
+    def _switches(self) -> list[str]:
+        return [switch.name for switch in self.testbed.plan.switches]
