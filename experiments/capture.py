@@ -1,12 +1,15 @@
 """Capturing packets on links without loss, and reading them back.
 
-tcpdump writes, Scapy reads: Scapy's own sniffing drops packets at a few thousand a second.
+dumpcap writes, Scapy reads: Scapy's own sniffing drops packets at a few thousand a second. tcpdump would do as well,
+but insists on setgroups(), which an ordinary user's namespace does not permit.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,26 +17,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from topo.errors import FoobarError
+from topo import wait
+from topo.errors import DeadlineError, FoobarError
 from topo.namespaces import Inside
 
-BUFFER_KIB = 16384
-DROPPED = re.compile(r"(\d+) packets? dropped by kernel")
+BUFFER_MIB = 16
+COUNTS = re.compile(r"Packets received/dropped on interface .*: \d+/(\d+) ")
+CANARY_TYPE = 0x88B5  # an EtherType for local experiments: no host takes it, every switch drops it
+TAIL_BYTES = 65536
+SECONDS = 5.0
 
 
 @dataclass
 class Capture:
-    """Packets of one interface of one host. ``dropped`` is what the kernel could not hand over; None: not known."""
+    """Packets of one interface of one host.
 
-    link: str
+    ``dropped`` is how many the kernel could not hand over; None when that is not known, or when the canary sent at the
+    end was not seen: then the capture is blind, and proves nothing by what it did not see.
+    """
+
+    inside: Inside
     interface: str
     file: Path
     dropped: int | None = None
 
     @property
-    def blind(self) -> bool:
-        """A capture that lost packets (or died) proves nothing by what it did not see."""
-        return self.dropped != 0
+    def link(self) -> str:
+        return self.inside.name if self.interface != "lo" else f"{self.inside.name}-lo"
 
 
 @dataclass(frozen=True)
@@ -51,45 +61,71 @@ class Frame:
 
 @contextmanager
 def capturing(wanted: Sequence[tuple[Inside, str]], folder: Path) -> Iterator[list[Capture]]:
-    """Capture on (host, interface) pairs while the block runs. Every tcpdump listens before the block begins.
+    """Capture on (host, interface) pairs while the block runs. Every capture has begun before the block does.
 
     Files are named after the host, and after the interface too when it is not the host's link.
     """
     with ExitStack() as stack:
         running = [_start(stack, inside, interface, folder) for inside, interface in wanted]
-        for capture, process, said in running:
-            _wait_listening(capture, process, said)
+        for capture, process in running:
+            _wait_begun(capture, process)
         try:
-            yield [capture for capture, _, _ in running]
+            yield [capture for capture, _ in running]
         finally:
-            for _, process, _ in running:
-                process.send_signal(signal.SIGINT)
-            for capture, process, said in running:
-                rest = said.read()
-                process.wait(10)
-                found = DROPPED.search(rest)
-                capture.dropped = int(found[1]) if found else None
+            for capture, process in running:
+                _end(capture, process)
 
 
-def _start(
-    stack: ExitStack, inside: Inside, interface: str, folder: Path
-) -> tuple[Capture, subprocess.Popen[Any], IO[str]]:
-    link = inside.name if interface != "lo" else f"{inside.name}-lo"
-    capture = Capture(link, interface, folder / f"{link}.pcap")
+def _start(stack: ExitStack, inside: Inside, interface: str, folder: Path) -> tuple[Capture, subprocess.Popen[Any]]:
+    capture = Capture(inside, interface, folder)
+    capture.file = folder / f"{capture.link}.pcap"
     stream = stack.enter_context(capture.file.open("wb"))
-    options = ("-n", "-U", "--immediate-mode", "-s", "0", "-B", str(BUFFER_KIB), "-Z", "root", "-w", "-")
-    process = inside.popen(("tcpdump", "-i", interface, *options), stdout=stream, stderr=subprocess.PIPE, text=True)
+    command = ("dumpcap", "-i", interface, "-P", "-q", "-B", str(BUFFER_MIB), "-w", "-")
+    process = inside.popen(command, stdout=stream, stderr=subprocess.PIPE, text=True)
     stack.callback(process.kill)
+    return capture, process
+
+
+def _wait_begun(capture: Capture, process: subprocess.Popen[Any]) -> None:
+    said: list[str] = []
+    for line in _words(process):
+        if line.startswith("File:"):
+            return
+        said.append(line)
+    raise FoobarError(f"the capture on {capture.interface} did not begin", detail="".join(said))
+
+
+def _end(capture: Capture, process: subprocess.Popen[Any]) -> None:
+    """Stop once the canary, the last packet, has been written: dumpcap forgets what it has not read yet."""
+    seen = _plant_canary(capture)
+    process.send_signal(signal.SIGINT)
+    found = COUNTS.search("".join(_words(process)))
+    process.wait(SECONDS)
+    capture.dropped = int(found[1]) if found and seen else None
+
+
+def _plant_canary(capture: Capture) -> bool:
+    token = secrets.token_bytes(46)
+    try:
+        with capture.inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET) as link:
+            link.bind((capture.interface, 0))
+            own = link.getsockname()[4]
+            link.send(b"\xff" * 6 + own + CANARY_TYPE.to_bytes(2, "big") + token)
+        wait.until(lambda: None if token in _tail(capture.file) else "no canary", what="capture", seconds=SECONDS)
+    except (OSError, DeadlineError):
+        return False
+    return True
+
+
+def _tail(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - TAIL_BYTES))
+        return stream.read()
+
+
+def _words(process: subprocess.Popen[Any]) -> IO[str]:
     assert process.stderr is not None
-    return capture, process, process.stderr
-
-
-def _wait_listening(capture: Capture, process: subprocess.Popen[Any], said: IO[str]) -> None:
-    line = ""
-    while "listening on" not in line:
-        line = said.readline()
-        if not line:
-            raise FoobarError(f"tcpdump on {capture.interface} ended with status {process.wait(5)}")
+    return process.stderr
 
 
 def frames(file: Path) -> list[Frame]:

@@ -17,7 +17,7 @@ PROGRAMS = {
     "mariadb": ("mariadbd", "--version"),
     "nsd": ("nsd", "-v"),
     "openvswitch": ("ovs-vswitchd", "--version"),
-    "tcpdump": ("tcpdump", "--version"),
+    "dumpcap": ("dumpcap", "--version"),
 }
 LIBRARIES = ("mininet", "ryu", "scapy", "flask", "gunicorn")
 

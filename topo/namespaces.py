@@ -116,12 +116,12 @@ class Inside:
             raise
         return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
 
-    def open_socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
-        """A new IPv4 socket that sends and listens inside."""
+    def open_socket(self, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) -> socket.socket:
+        """A new socket (IPv4 unless told otherwise) that sends and listens inside."""
         if self.pid is None:
-            return socket.socket(socket.AF_INET, kind)
+            return socket.socket(family, kind)
         with _entered(self.pid, "net", CLONE_NEWNET):
-            return socket.socket(socket.AF_INET, kind)
+            return socket.socket(family, kind)
 
     def connect(self, port: int, address: str = "127.0.0.1", seconds: float = 1) -> socket.socket:
         """A TCP connection from inside; to the host itself unless told otherwise. Raises OSError."""

@@ -25,7 +25,7 @@ PACKAGES = {
     "mariadbd": "mariadb-server",
     "mariadb-install-db": "mariadb-server",
     "nsd": "nsd",
-    "tcpdump": "tcpdump",
+    "dumpcap": "wireshark-common",
     "curl": "curl",
 }
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
