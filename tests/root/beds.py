@@ -1,0 +1,226 @@
+"""Real testbeds, used through the command line as a person would, and what of them could be left on the machine.
+
+Everything lives under a state folder of its own: testbeds that somebody else runs are not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from controllers.compile import rule_number
+from controllers.policy import policy
+from topo import wait
+from topo.profile import Profile
+
+PROJECT = Path(__file__).resolve().parents[2]
+RULES = policy(Profile())
+Done = subprocess.CompletedProcess[str]
+
+
+class Commands:
+    """The command line, with a state folder of its own. ``environment`` is added to each command's."""
+
+    def __init__(self, state: Path, environment: dict[str, str] | None = None) -> None:
+        self.state = state
+        self.environment = {**os.environ, "FOOBAR_STATE": str(state), **(environment or {})}
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "topo.foobar", *words]
+
+    def __call__(self, *words: str, input: str | None = None, seconds: float = 60) -> Done:  # noqa: A002
+        stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
+        return subprocess.run(
+            self.argv(*words), cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=seconds, **stdin  # type: ignore[call-overload, no-any-return]
+        )
+
+    def popen(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """The command in a session of its own, as on a terminal of its own."""
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.Popen(
+            self.argv(*words), cwd=PROJECT, env=self.environment, text=True, start_new_session=True, **options
+        )
+
+    def up(self, name: str, *flags: str) -> Bed:
+        done = self("up", "--detach", "--name", name, *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Bed(self, name)
+
+    def entry(self, name: str) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads((self.state / f"{name}.json").read_text())
+        return value
+
+
+class Bed:
+    """A running testbed, used through the command line as a person would."""
+
+    def __init__(self, commands: Commands, name: str) -> None:
+        self.commands = commands
+        self.name = name
+
+    def exec(self, host: str, *command: str, input: str | None = None, seconds: float = 60) -> Done:  # noqa: A002
+        return self.commands("exec", "--name", self.name, host, "--", *command, input=input, seconds=seconds)
+
+    def run(self, host: str, *command: str) -> str:
+        """The output of a command that must succeed."""
+        done = self.exec(host, *command)
+        assert done.returncode == 0, f"{host}: {' '.join(command)}: exit status {done.returncode}\n{done.stderr}"
+        return done.stdout
+
+    def status(self) -> dict[str, Any]:
+        done = self.commands("status", "--json", "--name", self.name)
+        assert done.returncode == 0, done.stderr
+        value: dict[str, Any] = json.loads(done.stdout)
+        return value
+
+    def service(self, service_id: str) -> dict[str, Any]:
+        row: dict[str, Any] = next(row for row in self.status()["services"] if row["id"] == service_id)
+        return row
+
+    def sql(self, host: str, statement: str, *options: str) -> str:
+        """A statement's rows, as the database's administrator."""
+        return self.run(host, "mariadb", "-S", "/run/mysqld/mysqld.sock", "-N", "-B", *options, "-e", statement).strip()
+
+    def packets(self, switch: str, cookie: int) -> int:
+        """How many packets the flows with that cookie have met on a switch."""
+        dumped = self.run("box", "ovs-ofctl", "-O", "OpenFlow13", "dump-flows", switch, f"cookie={cookie:#x}/-1")
+        return sum(int(count) for count in re.findall(r"n_packets=(\d+)", dumped))
+
+    def counter(self, switch: str, rule: str) -> int:
+        return self.packets(switch, rule_number(RULES, rule))
+
+    def connects(self, src: str, dst: str, port: int, seconds: float = 1) -> bool:
+        """Whether a TCP connection can be made from one host to another, by name or address."""
+        code = (
+            "import socket, sys\n"
+            "try: socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])).close()\n"
+            "except OSError: sys.exit(1)"
+        )
+        return self.exec(src, "python3", "-S", "-c", code, dst, str(port), str(seconds)).returncode == 0
+
+    def assert_blocked(self, src: str, dst: str, port: int, *, by: str, instead: tuple[str, int]) -> None:
+        """A block counts only if the client failed, the deny counter rose there, and the client reached another port."""
+        before = self.counter(by, "deny-rest")
+        assert not self.connects(src, dst, port), f"{src} -> {dst}:{port} is open"
+        assert self.counter(by, "deny-rest") > before, f"{src} -> {dst}:{port}: nothing was counted on {by}"
+        assert self.connects(src, *instead), f"{src} reaches nothing at all"
+
+    def processes(self) -> Processes:
+        return Processes.below(self.commands.entry(self.name)["launcher"])
+
+
+class Processes:
+    """Processes of this machine, each with its start time (so that a pid used again is another), and their namespaces."""
+
+    def __init__(self, alive: dict[int, str], namespaces: set[str]) -> None:
+        self.alive = alive
+        self.namespaces = namespaces
+
+    @classmethod
+    def below(cls, root: int) -> Processes:
+        """A process and everything that descends from it: a testbed, given its launcher."""
+        children: dict[int, list[int]] = {}
+        for pid in pids():
+            if (fields := stat(pid)) is not None:
+                children.setdefault(int(fields[1]), []).append(pid)
+        alive: dict[int, str] = {}
+        frontier = [root]
+        while frontier:
+            pid = frontier.pop()
+            if (fields := stat(pid)) is not None:
+                alive[pid] = fields[19]
+            frontier += children.get(pid, [])
+        own = namespaces(os.getpid())
+        return cls(alive, {each for pid in alive for each in namespaces(pid)} - own)
+
+    def named(self, name: str) -> int | None:
+        """The pid of the first one with that command name."""
+        for pid in self.alive:
+            try:
+                if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                    return pid
+            except OSError:
+                continue
+        return None
+
+    def leftovers(self) -> str | None:
+        """What of them is still there: None when nothing is."""
+        living = [pid for pid, start in self.alive.items() if (now := stat(pid)) and now[19] == start and now[0] != "Z"]
+        inhabited = [pid for pid in pids() if namespaces(pid) & self.namespaces and (now := stat(pid)) and now[0] != "Z"]
+        bound = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if " nsfs " in line]
+        held = [line for line in bound if any(each in line for each in self.namespaces)]
+        left = [f"{pid} {Path(f'/proc/{pid}/comm')}" for pid in {*living, *inhabited}] + held
+        return "; ".join(left) or None
+
+
+def pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the state on (0), with the parent (1) and the start time (19)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def namespaces(pid: int) -> set[str]:
+    found = set()
+    for kind in ("net", "mnt", "pid", "uts", "ipc", "user"):
+        try:
+            found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+        except OSError:
+            continue
+    return found
+
+
+class Machine:
+    """What a testbed must not change: the machine's links and mounts, and this state folder's emptiness."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.before = self.now()
+
+    def now(self) -> dict[str, set[str]]:
+        links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+        mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        ours = f"FOOBAR_STATE={self.state}\0".encode()
+        return {
+            "links": {line.split(":")[1].strip() for line in links.splitlines()},
+            "mounts": {f"{words[4]} {words[-3]}" for words in mounts},
+            "processes": {str(pid) for pid in pids() if ours in environment(pid)},
+        }
+
+    def changes(self) -> str | None:
+        now = self.now()
+        new = [f"{what} {sorted(now[what] - self.before[what])}" for what in now if now[what] - self.before[what]]
+        return "; ".join(new) or None
+
+    def assert_clean(self, *processes: Processes, seconds: float = 5) -> None:
+        """Nothing of these processes, and nothing new on the machine, is left (the kernel is given a moment)."""
+
+        def look() -> str | None:
+            return next((left for each in processes if (left := each.leftovers())), None) or self.changes()
+
+        wait.until(look, what="nothing left", seconds=seconds)
+
+
+def environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
+    except OSError:
+        return b""
+
+
+def one_line(text: str) -> str:
+    """Text that must be a single line."""
+    lines: Sequence[str] = text.splitlines()
+    assert len(lines) == 1, text
+    return lines[0]

@@ -1,0 +1,41 @@
+"""The testbeds that root's tests share where they can; all are ended whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from beds import Bed, Commands, Machine
+
+
+@pytest.fixture(scope="session")
+def shared_commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    commands = Commands(tmp_path_factory.mktemp("shared"))
+    yield commands
+    commands("down", "--all")
+
+
+@pytest.fixture(scope="session")
+def bed(shared_commands: Commands) -> Bed:
+    """The testbed that the tests share which leave it as it was."""
+    return shared_commands.up("a")
+
+
+@pytest.fixture(scope="session")
+def second(shared_commands: Commands, bed: Bed) -> Bed:
+    """Another one beside it, for tests that break something."""
+    return shared_commands.up("b")
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[Commands]:
+    """The command line for testbeds of one test."""
+    commands = Commands(tmp_path)
+    yield commands
+    commands("down", "--all")
+
+
+@pytest.fixture
+def machine(commands: Commands) -> Machine:
+    return Machine(commands.state)
