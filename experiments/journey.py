@@ -80,9 +80,9 @@ class Journey(Experiment):
             "packets": sum(capture["frames"] for capture in evidence["captures"]),
         }
         if wrong:
-            return Verdict(False, f"step {wrong[0].number}: {wrong[0].seen}", numbers)
+            return Verdict(False, f"step {wrong[0].number}: {wrong[0].what}", numbers)
         if unknown:
-            return Verdict(None, f"step {unknown[0].number} has no evidence: {unknown[0].seen}", numbers)
+            return Verdict(None, f"step {unknown[0].number} has no evidence: {unknown[0].what}", numbers)
         return Verdict(True, f"all {len(taken)} steps were seen", numbers)
 
     def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 from rich.console import Console
 from rich.text import Text
 
@@ -51,7 +52,7 @@ def write(experiment: Experiment, path: Path) -> Path:
         result=result,
         verdict=verdict,
         word=WORDS[verdict.holds][0],
-        page=experiment.page(evidence),
+        page=Markup(experiment.page(evidence)),
         files=sorted(each.name for each in path.iterdir() if each.is_file() and not each.name.startswith(".")),
     )
     target = path / folder.REPORT

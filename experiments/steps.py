@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
-Evidence = Mapping[str, Any]
-Row = Mapping[str, Any]
+Evidence: TypeAlias = Mapping[str, Any]
+Row: TypeAlias = Mapping[str, Any]
+Wanted: TypeAlias = Callable[[Row], bool]
 
 
 @dataclass(frozen=True)
@@ -27,45 +29,91 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step. ``at``: seconds since the epoch; ``ms``: its duration; ``encrypted``: None where no link is used."""
+class Seen:
+    """What was seen of a step. ``at``: seconds since the epoch; ``ms``: its duration.
 
-    number: int
-    title: str
+    ``holds`` None: seen, but not enough of it to say. ``encrypted`` None: nothing went over a link.
+    """
+
     who: str
     whom: str
-    holds: bool | None
-    seen: str
-    proofs: tuple[Proof, ...] = ()
-    at: float | None = None
+    what: str
+    proofs: tuple[Proof, ...]
+    at: float
+    holds: bool | None = True
     ms: float | None = None
     encrypted: bool | None = None
 
 
+@dataclass(frozen=True)
+class Step:
+    """One of the 13. ``seen`` None: nobody saw it, and ``missing`` says what was looked for."""
+
+    number: int
+    title: str
+    seen: Seen | None
+    missing: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        return self.seen.holds if self.seen else None
+
+    @property
+    def what(self) -> str:
+        return self.seen.what if self.seen else self.missing
+
+
+class Unseen(LookupError):
+    """Something a step needs is not in the evidence."""
+
+
 class Trail:
-    """The evidence, with questions asked of it."""
+    """The evidence, with questions asked of it. A question without an answer raises Unseen."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
+        self.site: str = evidence["site"]
+        self.primary: str = evidence["primary"]
         self.requests: Sequence[Row] = evidence["visit"]["requests"]
         self.hosts: Mapping[str, str] = evidence["hosts"]
-        self.post = next(
-            each for each in self.requests if each["method"] == "POST" and each["url"].endswith("/messages")
-        )
-        self.shown = next(each for each in reversed(self.requests) if each["page"] and each["method"] == "GET")
-        self.blind = [capture["link"] for capture in evidence["captures"] if capture["dropped"] != 0]
+        self.firewalls: Mapping[str, str] = evidence["firewalls"]
+        self.post = self._request("POST", lambda request: request["url"].endswith("/messages"))
+        self.shown = self._request("GET", lambda request: bool(request["page"]))
+        self.server = str(self.shown["server"])
 
-    def frames(self, link: str, wanted: Callable[[Row], bool]) -> list[Row]:
+    def _request(self, method: str, wanted: Wanted) -> Row:
+        """The visit's last request of a kind."""
+        found = [each for each in self.requests if each["method"] == method and wanted(each)]
+        if not found:
+            raise Unseen(f"no {method} request in the visit")
+        return found[-1]
+
+    def frames(self, link: str, wanted: Wanted) -> list[Row]:
         return [row for row in self.evidence["frames"] if row["link"] == link and wanted(row)]
 
-    def log(self, service: str, request_id: str) -> Row | None:
-        rows = (row for row in self.evidence["logs"] if row["service"] == service)
-        return next((row for row in rows if row["data"].get("request_id") == request_id), None)
+    def frame(self, link: str, what: str, wanted: Wanted) -> Row:
+        """The first such frame of a link."""
+        found = self.frames(link, wanted)
+        if not found:
+            raise Unseen(f"no {what} on the link {link}")
+        return found[0]
 
-    def sql(self, request_id: str, word: str) -> list[Row]:
-        return [
-            row for row in self.evidence["sql"] if f"req={request_id} " in row["sql"] and word in row["sql"].upper()
-        ]
+    def log(self, service: str) -> Row:
+        """A service's log line about the followed page."""
+        lines: Sequence[Row] = self.evidence["logs"]
+        for row in lines:
+            if row["service"] == service and row["data"].get("request_id") == self.shown["request_id"]:
+                return row
+        raise Unseen(f"no line about the request in {service}'s log")
+
+    def statement(self, host: str, request: Row, word: str) -> Row:
+        """A request's last SQL statement with a word in it, as a database wrote it down."""
+        rows: Sequence[Row] = self.evidence["sql"]
+        mark = f"req={request['request_id']} "
+        found = [row for row in rows if row["host"] == host and mark in row["sql"] and word in row["sql"]]
+        if not found:
+            raise Unseen(f"no {word} of the request on {host}")
+        return found[-1]
 
     def host_of(self, end: str) -> str:
         """The host that an ``address:port`` belongs to."""
@@ -73,35 +121,273 @@ class Trail:
         return next((name for name, ip in self.hosts.items() if ip == address), address)
 
     def rose(self, switch: str, rule: str) -> int:
+        """By how many packets a rule's counter on a switch rose during the visit."""
         counters = self.evidence["counters"]
         return int(counters["after"][switch].get(rule, 0)) - int(counters["before"][switch].get(rule, 0))
 
-    def answered(self, link: str, request: Row) -> Row | None:
-        """The first frame of the answer: same connection, other direction, after the request."""
-        replies = self.frames(
+    def secret(self, wanted: Wanted) -> bool | None:
+        """Can none of the visit's marks be read in such frames of the client's link? None when its capture is blind."""
+        if self.frames("client", lambda row: bool(row["marks"]) and wanted(row)):
+            return False
+        blind = [capture["link"] for capture in self.evidence["captures"] if capture["dropped"] != 0]
+        return None if "client" in blind else True
+
+    # the followed page's request and answer, where they pass
+
+    def dns(self, link: str, *, answers: bool) -> Row:
+        return self.frame(
             link,
+            f"DNS {'answer' if answers else 'question'} for {self.site}",
             lambda row: (
-                row["src"] == request["dst"]
-                and row["dst"] == request["src"]
-                and row["time"] >= request["time"]
-                and row["says"].get("kind") == "http"
+                row["says"].get("kind") == "dns"
+                and row["says"]["text"] == f"A {self.site}"
+                and (row["says"]["answer"] is not None) == answers
             ),
         )
-        return replies[0] if replies else None
 
-    def readable(self, link: str, wanted: Callable[[Row], bool] = lambda _: True) -> list[Row]:
-        """Frames of a link in which the visit's secrets or request ids can be read as plain text."""
-        return self.frames(link, lambda row: bool(row["marks"]) and wanted(row))
+    def forwarded(self, link: str) -> Row:
+        """The request on its way from the balancer to nginx."""
+        return self.frame(
+            link, "request from the balancer", lambda row: self._asks(row) and self.host_of(row["src"]) == "lb"
+        )
+
+    @cached_property
+    def asked_application(self) -> Row:
+        """The request on its way from nginx to the application."""
+        port = f":{self.evidence['app_port']}"
+        return self.frame(
+            f"{self.server}-lo", "request to the application", lambda row: self._asks(row) and row["dst"].endswith(port)
+        )
+
+    def _asks(self, row: Row) -> bool:
+        return row["says"].get("kind") == "http" and self.shown["request_id"] in row["marks"]
+
+    def answered(self, request: Row) -> Row:
+        """The first frame of a request's answer: same connection, other direction, later."""
+        return self.frame(
+            request["link"],
+            "HTTP answer",
+            lambda row: (
+                row["says"].get("kind") == "http"
+                and (row["src"], row["dst"]) == (request["dst"], request["src"])
+                and row["time"] >= request["time"]
+            ),
+        )
 
 
 def steps(evidence: Evidence) -> tuple[Step, ...]:
     """All 13, in order."""
     trail = Trail(evidence)
-    return tuple(step(trail) for step in ALL)
+    return tuple(_step(number, title, look, trail) for number, (title, look) in enumerate(STEPS, start=1))
+
+
+def _step(number: int, title: str, look: Callable[[Trail], Seen], trail: Trail) -> Step:
+    try:
+        return Step(number, title, look(trail))
+    except Unseen as error:
+        return Step(number, title, None, str(error))
+
+
+def _asks_for_the_site(trail: Trail) -> Seen:
+    first = trail.requests[0]
+    right = first["url"] == f"https://{trail.site}/"
+    return Seen("user", "browser", first["url"], (_visit(first, "asked for"),), first["time"], holds=right)
+
+
+def _asks_dns(trail: Trail) -> Seen:
+    sent, arrived = trail.dns("client", answers=False), trail.dns("dns", answers=False)
+    proofs = (_frame(sent), _frame(arrived))
+    return Seen("client", "dns", f"A {trail.site}?", proofs, sent["time"], ms=_ms(sent, arrived), encrypted=False)
+
+
+def _dns_answers(trail: Trail) -> Seen:
+    asked, answer = trail.dns("client", answers=False), trail.dns("client", answers=True)
+    told = answer["says"]["answer"]
+    what = f"{trail.site} is {', '.join(told) or 'unknown'}"
+    right = told == [trail.hosts["lb"]]
+    ms = _ms(asked, answer)
+    return Seen("dns", "client", what, (_frame(answer),), answer["time"], holds=right, ms=ms, encrypted=False)
+
+
+def _sends_https(trail: Trail) -> Seen:
+    def sent(row: Row) -> bool:
+        return bool(row["src"] == trail.shown["from"] and row["dst"] == trail.shown["to"])
+
+    opened = trail.frame("client", "SYN to the balancer", lambda row: sent(row) and row["flags"] == "S")
+    hello = trail.frame("client", "ClientHello", lambda row: sent(row) and row["says"].get("text") == "ClientHello")
+    data = trail.frames("client", lambda row: sent(row) and row["says"].get("text", "").startswith("application data"))
+    if not data or trail.host_of(trail.shown["to"]) != "lb":
+        raise Unseen("no TLS data from the client to the balancer")
+    secret = trail.secret(sent)
+    return Seen(
+        "client",
+        "lb",
+        f"{len(data)} packets of TLS, {_readable(secret)}",
+        (_frame(opened), _frame(hello), _frame(data[0])),
+        opened["time"],
+        holds=secret,
+        ms=_ms(opened, data[0]),
+        encrypted=secret,
+    )
+
+
+def _ends_tls(trail: Trail) -> Seen:
+    line, plain, certificate = trail.log("haproxy"), trail.forwarded("lb"), trail.shown["tls"]
+    if certificate is None:
+        raise Unseen("the browser was shown no certificate")
+    what = f"{line['data']['tls']}, {line['data']['cipher']}, certificate of {certificate['subject']}"
+    proofs = (
+        _line(line, "TLS version and cipher"),
+        _visit(trail.shown, f"issuer {certificate['issuer']}"),
+        _frame(plain),
+    )
+    right = certificate["subject"] == trail.site
+    return Seen("lb", "lb", what, proofs, trail.shown["time"], holds=right)
+
+
+def _forwards(trail: Trail) -> Seen:
+    sent, line = trail.forwarded("lb"), trail.log("haproxy")
+    server, chosen = trail.host_of(sent["dst"]), line["data"]["server"]
+    shares = Counter(request["server"] for request in trail.requests if request["server"])
+    share = ", ".join(f"{name} {count}" for name, count in sorted(shares.items()))
+    return Seen(
+        "lb",
+        server,
+        f"{server} was its turn by {trail.evidence['balance']}; of this visit's requests: {share}",
+        (_frame(sent), _line(line, f"server {chosen}")),
+        sent["time"],
+        holds=chosen == server,
+        ms=float(line["data"]["ms"]["connect"]),
+        encrypted=False,
+    )
+
+
+def _passes_the_firewall(trail: Trail) -> Seen:
+    outside, inside, line = trail.forwarded("lb"), trail.forwarded(trail.server), trail.log("nginx")
+    firewall = trail.firewalls[trail.server]
+    rose = trail.rose(firewall, "web")
+    what = f"rule web let {rose} packets through" if rose else "its rule web counted nothing: no firewall decided this"
+    counter = Proof("evidence.json", None, f"counters: {firewall} web +{rose}")
+    return Seen(
+        firewall,
+        trail.server,
+        f"{firewall}: {what}",
+        (_frame(outside), _frame(inside), _line(line, "nginx took it"), counter),
+        inside["time"],
+        holds=True if rose else None,
+        ms=_ms(outside, inside),
+        encrypted=False,
+    )
+
+
+def _reaches_the_application(trail: Trail) -> Seen:
+    asked, line = trail.asked_application, trail.log("app")
+    what = f"{line['data']['request']} over {trail.server}'s loopback"
+    proofs = (_frame(asked), _line(line, line["data"]["request"]))
+    took = float(line["data"]["seconds"]) * 1000
+    return Seen(f"nginx ({trail.server})", "app", what, proofs, asked["time"], ms=took, encrypted=False)
+
+
+def _asks_the_database(trail: Trail) -> Seen:
+    read = trail.statement(trail.server, trail.shown, "SELECT")
+    written = trail.statement(trail.primary, trail.post, "INSERT")
+    on_wire = trail.frame(
+        trail.primary,
+        "write from the balancer's endpoint",
+        lambda row: "message" in row["marks"] and (trail.host_of(row["src"]), row["dst"]) == ("lb", _database(trail)),
+    )
+    replicas = [server for server in trail.firewalls if server != trail.primary]
+    copies = [_copied_to(trail, replica) for replica in replicas]
+    last = max([on_wire, *copies], key=lambda row: float(row["time"]))
+    return Seen(
+        f"app ({trail.server})",
+        "database",
+        f"read on {trail.server}, written on {trail.primary} (primary), copied to {', '.join(replicas) or 'nobody'}",
+        (_line(read, read["sql"]), _line(written, written["sql"]), *map(_frame, [on_wire, *copies])),
+        on_wire["time"],
+        ms=_ms(on_wire, last),
+        encrypted=False,
+    )
+
+
+def _database(trail: Trail) -> str:
+    return f"{trail.hosts[trail.primary]}:3306"
+
+
+def _copied_to(trail: Trail, replica: str) -> Row:
+    """The posted message in the primary's binary log, on its way to a replica."""
+    return trail.frame(
+        replica,
+        "replication of the message",
+        lambda row: (
+            "message" in row["marks"] and row["src"] == _database(trail) and trail.host_of(row["dst"]) == replica
+        ),
+    )
+
+
+def _answer_goes_back(trail: Trail) -> Seen:
+    sent = trail.forwarded("lb")
+    from_application, from_nginx = trail.answered(trail.asked_application), trail.answered(sent)
+    statuses = [row["says"]["text"] for row in (from_application, from_nginx)]
+    return Seen(
+        f"app ({trail.server})",
+        "lb",
+        f"{statuses[0]} from the application, {statuses[1]} from nginx",
+        (_frame(from_application), _frame(from_nginx)),
+        from_nginx["time"],
+        holds=all(" 200" in status for status in statuses),
+        ms=_ms(sent, from_nginx),
+        encrypted=False,
+    )
+
+
+def _encrypts_the_answer(trail: Trail) -> Seen:
+    answer, line = trail.answered(trail.forwarded("lb")), trail.log("haproxy")
+
+    def sent(row: Row) -> bool:
+        return bool(row["src"] == trail.shown["to"] and row["dst"] == trail.shown["from"])
+
+    data = trail.frames(
+        "client", lambda row: sent(row) and row["time"] >= answer["time"] and row["says"].get("kind") == "tls"
+    )
+    if not data:
+        raise Unseen("no TLS data to the client after nginx's answer")
+    secret = trail.secret(sent)
+    return Seen(
+        "lb",
+        "client",
+        f"{len(data)} packets of TLS, {sum(row['bytes'] for row in data)} bytes, {_readable(secret)}",
+        (_frame(data[0]), _line(line, f"status {line['data']['status']}, {line['data']['bytes']} bytes")),
+        data[0]["time"],
+        holds=secret,
+        ms=_ms(answer, data[0]),
+        encrypted=secret,
+    )
+
+
+def _browser_decrypts(trail: Trail) -> Seen:
+    request = trail.shown
+    if request["tls"] is None:
+        raise Unseen("the browser had no TLS")
+    what = f"status {request['status']}, {request['http']}, {request['tls']['version']}, {request['bytes']} bytes"
+    done = request["time"] + request["ms"] / 1000
+    right = request["status"] == 200
+    return Seen("browser", "browser", what, (_visit(request, what),), done, holds=right, ms=request["ms"])
+
+
+def _browser_displays(trail: Trail) -> Seen:
+    shown, page = trail.evidence["visit"]["shown"], trail.shown
+    parts = [part for part, there in (("message", shown["has_message"]), ("name", shown["has_name"])) if there]
+    files = [request for request in trail.requests if not request["page"]]
+    complete = bool(files) and all(request["status"] == 200 for request in files)
+    what = f"{shown['title']!r} with {len(files)} files, showing the visitor's {' and '.join(parts) or 'nothing'}"
+    proofs = (_visit(page, "title and text"), *(_visit(file, f"status {file['status']}") for file in files[:3]))
+    done = page["time"] + page["ms"] / 1000
+    return Seen("browser", "user", what, proofs, done, holds=len(parts) == 2 and complete)
 
 
 def _frame(row: Row) -> Proof:
-    text = row["says"].get("text") or f"{row['proto']} {row['flags']} {row['bytes']} bytes".replace("  ", " ")
+    text = row["says"].get("text") or " ".join(filter(None, [row["proto"], row["flags"], f"{row['bytes']} bytes"]))
     return Proof(row["file"], row["frame"], text)
 
 
@@ -109,394 +395,32 @@ def _line(row: Row, what: str) -> Proof:
     return Proof(row["file"], row["line"], what)
 
 
-def _record(request: Row, what: str) -> Proof:
+def _visit(request: Row, what: str) -> Proof:
     return Proof("evidence.json", None, f"visit: {request['method']} {request['url']}: {what}")
 
 
-def _unseen(number: int, title: str, who: str, whom: str, missing: str) -> Step:
-    return Step(number, title, who, whom, None, missing)
-
-
-def _types_the_address(trail: Trail) -> Step:
-    title, first = "the user asks for the website", trail.requests[0]
-    return Step(
-        1,
-        title,
-        "user",
-        "browser",
-        first["url"] == f"https://{trail.evidence['site']}/",
-        first["url"],
-        (_record(first, "asked"),),
-        first["time"],
-    )
-
-
-def _asks_dns(trail: Trail) -> Step:
-    title = "the computer asks DNS for the name"
-    asked = [row for link in ("client", "dns") for row in _dns(trail, link) if row["says"]["answer"] is None]
-    if len({row["link"] for row in asked}) < 2:
-        return _unseen(2, title, "client", "dns", f"no question for {trail.evidence['site']} on both links")
-    first = min(asked, key=lambda row: row["time"])
-    return Step(
-        2,
-        title,
-        "client",
-        "dns",
-        True,
-        f"A {trail.evidence['site']}?",
-        _first_of_each_link(asked),
-        first["time"],
-        _ms_between(first, max(asked, key=lambda row: row["time"])) if len(asked) == 2 else None,
-        False,
-    )
-
-
-def _dns_answers(trail: Trail) -> Step:
-    title = "DNS returns the balancer's address"
-    answers = [row for row in _dns(trail, "client") if row["says"]["answer"] is not None]
-    if not answers:
-        return _unseen(3, title, "dns", "client", "no answer on the client's link")
-    asked = next((row for row in _dns(trail, "client") if row["says"]["answer"] is None), answers[0])
-    told = answers[0]["says"]["answer"]
-    return Step(
-        3,
-        title,
-        "dns",
-        "client",
-        told == [trail.hosts["lb"]],
-        f"{trail.evidence['site']} is {', '.join(told) or '?'}",
-        (_frame(answers[0]),),
-        answers[0]["time"],
-        _ms_between(asked, answers[0]),
-        False,
-    )
-
-
-def _dns(trail: Trail, link: str) -> list[Row]:
-    question = f"A {trail.evidence['site']}"
-    return trail.frames(link, lambda row: row["says"].get("kind") == "dns" and row["says"]["text"] == question)
-
-
-def _sends_https(trail: Trail) -> Step:
-    title, end = "the computer sends an HTTPS request to the balancer", trail.shown["from"]
-    sent = trail.frames("client", lambda row: row["src"] == end and row["dst"] == trail.shown["to"])
-    hello = [row for row in sent if row["says"].get("text") == "ClientHello"]
-    data = [row for row in sent if row["says"].get("text", "").startswith("application data")]
-    if not hello or not data or trail.host_of(trail.shown["to"]) != "lb":
-        return _unseen(4, title, "client", "lb", "no TLS connection from the client to the balancer")
-    opened = next((row for row in sent if "S" in row["flags"]), hello[0])
-    leaked = trail.readable("client", lambda row: row["src"] == end)
-    seen = f"{len(data)} encrypted packets" if not leaked else f"readable: {', '.join(leaked[0]['marks'])}"
-    return Step(
-        4,
-        title,
-        "client",
-        "lb",
-        not leaked,
-        seen,
-        (_frame(opened), _frame(hello[0]), _frame(data[0])),
-        opened["time"],
-        _ms_between(opened, data[0]),
-        not leaked,
-    )
-
-
-def _ends_tls(trail: Trail) -> Step:
-    title, line = (
-        "the balancer ends TLS with the site's certificate",
-        trail.log("haproxy", trail.shown["request_id"]),
-    )
-    certificate = trail.shown["tls"]
-    plain = trail.readable("lb", lambda row: trail.shown["request_id"] in row["marks"])
-    if line is None or certificate is None or not plain:
-        return _unseen(
-            5, title, "lb", "lb", "no log line of the balancer, or the request is readable nowhere behind it"
-        )
-    right = certificate["subject"] == trail.evidence["site"]
-    seen = f"{line['data']['tls']}, {line['data']['cipher']}"
-    seen += f", certificate for {certificate['subject']} by {certificate['issuer']}"
-    proofs = (_line(line, "TLS version and cipher"), _record(trail.shown, "certificate"), _frame(plain[0]))
-    return Step(5, title, "lb", "lb", right, seen, proofs, trail.shown["time"])
-
-
-def _forwards(trail: Trail) -> Step:
-    title, line = (
-        "the balancer forwards the decrypted request to one nginx",
-        trail.log("haproxy", trail.shown["request_id"]),
-    )
-    sent = _forwarded(trail, "lb")
-    if line is None or sent is None:
-        return _unseen(6, title, "lb", "nginx", "the request was not seen leaving the balancer")
-    server = trail.host_of(sent["dst"])
-    share = Counter(request["server"] for request in trail.requests if request["server"])
-    shares = ", ".join(f"{name} {count}" for name, count in sorted(share.items()))
-    return Step(
-        6,
-        title,
-        "lb",
-        server,
-        line["data"]["server"] == server,
-        f"to {server}, by {trail.evidence['balance']}; in this visit: {shares}",
-        (_frame(sent), _line(line, f"server {line['data']['server']}")),
-        sent["time"],
-        float(line["data"]["ms"]["connect"]),
-        False,
-    )
-
-
-def _forwarded(trail: Trail, link: str) -> Row | None:
-    """The followed page's request on its way from the balancer to nginx, as seen on a link."""
-    rows = trail.frames(
-        link,
-        lambda row: (
-            trail.shown["request_id"] in row["marks"]
-            and row["says"].get("kind") == "http"
-            and trail.host_of(row["src"]) == "lb"
-        ),
-    )
-    return rows[0] if rows else None
-
-
-def _passes_the_firewall(trail: Trail) -> Step:
-    title, outside = "nginx receives it through the firewall", _forwarded(trail, "lb")
-    server = trail.shown["server"] or ""
-    firewall = trail.evidence["firewalls"].get(server, "?")
-    inside, line = _forwarded(trail, server), trail.log("nginx", trail.shown["request_id"])
-    if outside is None or inside is None or line is None:
-        return _unseen(7, title, firewall, server, f"not seen on both sides of {firewall}, or not in nginx's log")
-    rose = trail.rose(firewall, "web")
-    allowed = f"rule web allowed {rose} packets" if rose else "its rule web counted nothing: no firewall decided this"
-    proofs = (
-        _frame(outside),
-        _frame(inside),
-        _line(line, "nginx took it"),
-        Proof(f"counters.{firewall}.web", rose, allowed),
-    )
-    return Step(
-        7,
-        title,
-        firewall,
-        server,
-        rose > 0 or None,
-        f"{firewall}: {allowed}",
-        proofs,
-        inside["time"],
-        _ms_between(outside, inside),
-        False,
-    )
-
-
-def _reaches_the_application(trail: Trail) -> Step:
-    title, server = "nginx passes it to the application server", trail.shown["server"] or ""
-    asked, line = _asked_application(trail), trail.log("app", trail.shown["request_id"])
-    if asked is None or line is None:
-        return _unseen(8, title, "nginx", "app", f"not seen on {server}'s loopback, or not in the application's log")
-    took = float(line["data"]["seconds"]) * 1000
-    proofs = (_frame(asked), _line(line, line["data"]["request"]))
-    return Step(
-        8,
-        title,
-        f"nginx ({server})",
-        f"app ({server})",
-        True,
-        line["data"]["request"],
-        proofs,
-        asked["time"],
-        took,
-        False,
-    )
-
-
-def _asked_application(trail: Trail) -> Row | None:
-    rows = trail.frames(
-        f"{trail.shown['server']}-lo",
-        lambda row: (
-            trail.shown["request_id"] in row["marks"]
-            and row["dst"].endswith(f":{trail.evidence['app_port']}")
-            and row["says"].get("kind") == "http"
-        ),
-    )
-    return rows[0] if rows else None
-
-
-def _asks_the_database(trail: Trail) -> Step:
-    title, primary = "the application asks the database: primary and replicas", trail.evidence["primary"]
-    reads = [row for row in trail.sql(trail.shown["request_id"], "SELECT") if row["host"] == trail.shown["server"]]
-    writes = [row for row in trail.sql(trail.post["request_id"], "INSERT") if row["host"] == primary]
-    on_wire = _readable_to_database(trail, primary)
-    replicas = [server for server in trail.evidence["firewalls"] if server != primary]
-    copied = {replica: _replicated(trail, replica, primary) for replica in replicas}
-    missing = [replica for replica, row in copied.items() if row is None]
-    if not reads or not writes or on_wire is None or missing:
-        lacks = ["the read", "the write", "the write on the wire"]
-        there = (reads, writes, on_wire)
-        names = [name for name, found in zip(lacks, there, strict=True) if not found] + [
-            f"replication to {name}" for name in missing
-        ]
-        return _unseen(9, title, "app", "database", f"not seen: {', '.join(names)}")
-    proofs = (
-        _line(reads[-1], reads[-1]["sql"]),
-        _line(writes[-1], writes[-1]["sql"]),
-        _frame(on_wire),
-        *(_frame(row) for row in copied.values() if row is not None),
-    )
-    last = max((row for row in copied.values() if row is not None), key=lambda row: row["time"], default=on_wire)
-    seen = f"read on {trail.shown['server']}; written on {primary}; copied to {', '.join(replicas) or 'nobody'}"
-    return Step(
-        9,
-        title,
-        f"app ({trail.shown['server']})",
-        "database",
-        True,
-        seen,
-        proofs,
-        on_wire["time"],
-        _ms_between(on_wire, last),
-        False,
-    )
-
-
-def _readable_to_database(trail: Trail, primary: str) -> Row | None:
-    """The posted message in a statement on the link of the server that the primary runs on."""
-    to_primary = trail.frames(
-        primary,
-        lambda row: (
-            "message" in row["marks"]
-            and row["dst"].endswith(":3306")
-            and trail.host_of(row["dst"]) == primary
-            and trail.host_of(row["src"]) == "lb"
-        ),
-    )
-    return to_primary[0] if to_primary else None
-
-
-def _replicated(trail: Trail, replica: str, primary: str) -> Row | None:
-    """The posted message in the primary's binary log on its way to a replica."""
-    rows = trail.frames(
-        replica,
-        lambda row: (
-            "message" in row["marks"]
-            and row["src"].endswith(":3306")
-            and trail.host_of(row["src"]) == primary
-            and trail.host_of(row["dst"]) == replica
-        ),
-    )
-    return rows[0] if rows else None
-
-
-def _answer_goes_back(trail: Trail) -> Step:
-    title, server = "the answer goes back to nginx and to the balancer", trail.shown["server"] or ""
-    asked, sent = _asked_application(trail), _forwarded(trail, "lb")
-    from_app = trail.answered(f"{server}-lo", asked) if asked else None
-    from_nginx = trail.answered("lb", sent) if sent else None
-    if from_app is None or from_nginx is None or sent is None:
-        return _unseen(10, title, f"app ({server})", "lb", "no answer seen on the loopback and on the balancer's link")
-    seen = f"{from_app['says']['text']} from the application, {from_nginx['says']['text']} from nginx"
-    ok = all(" 200" in row["says"]["text"] for row in (from_app, from_nginx))
-    return Step(
-        10,
-        title,
-        f"app ({server})",
-        "lb",
-        ok,
-        seen,
-        (_frame(from_app), _frame(from_nginx)),
-        from_nginx["time"],
-        _ms_between(sent, from_nginx),
-        False,
-    )
-
-
-def _encrypts_the_answer(trail: Trail) -> Step:
-    title, sent = "the balancer encrypts the answer and sends it", _forwarded(trail, "lb")
-    answer = trail.answered("lb", sent) if sent else None
-    line = trail.log("haproxy", trail.shown["request_id"])
-    if answer is None or line is None:
-        return _unseen(11, title, "lb", "client", "no answer that could have been encrypted")
-    data = trail.frames(
-        "client",
-        lambda row: (
-            row["src"] == trail.shown["to"]
-            and row["dst"] == trail.shown["from"]
-            and row["time"] >= answer["time"]
-            and row["says"].get("kind") == "tls"
-        ),
-    )
-    if not data:
-        return _unseen(11, title, "lb", "client", "no TLS data to the client after nginx's answer")
-    leaked = trail.readable("client", lambda row: row["dst"] == trail.shown["from"])
-    seen = f"{len(data)} packets, {sum(row['bytes'] for row in data)} bytes, " + (
-        "readable!" if leaked else "none readable"
-    )
-    proofs = (_frame(data[0]), _line(line, f"status {line['data']['status']}, {line['data']['bytes']} bytes"))
-    return Step(
-        11,
-        title,
-        "lb",
-        "client",
-        not leaked,
-        seen,
-        proofs,
-        data[0]["time"],
-        _ms_between(answer, data[0]),
-        not leaked,
-    )
-
-
-def _browser_decrypts(trail: Trail) -> Step:
-    request, title = trail.shown, "the browser decrypts the answer"
-    if request["tls"] is None:
-        return _unseen(12, title, "browser", "browser", "the browser had no TLS")
-    seen = f"status {request['status']}, {request['http']}, {request['tls']['version']}, {request['bytes']} bytes"
-    done = request["time"] + request["ms"] / 1000
-    return Step(
-        12,
-        title,
-        "browser",
-        "browser",
-        request["status"] == 200,
-        seen,
-        (_record(request, seen),),
-        done,
-        request["ms"],
-    )
-
-
-def _browser_displays(trail: Trail) -> Step:
-    shown, title = trail.evidence["visit"]["shown"], "the browser displays the website"
-    parts = [part for part, there in (("message", shown["has_message"]), ("name", shown["has_name"])) if there]
-    seen = f"{shown['title']!r}, showing the visitor's {' and '.join(parts) or 'nothing'}"
-    assets = [request for request in trail.requests if not request["page"]]
-    complete = bool(assets) and all(request["status"] == 200 for request in assets)
-    proofs = (
-        _record(trail.shown, "title and text"),
-        *(_record(asset, f"status {asset['status']}") for asset in assets[:3]),
-    )
-    done = trail.shown["time"] + trail.shown["ms"] / 1000
-    return Step(13, title, "browser", "user", len(parts) == 2 and complete, seen, proofs, done)
-
-
-def _ms_between(a: Row, b: Row) -> float:
+def _ms(a: Row, b: Row) -> float:
     return round((float(b["time"]) - float(a["time"])) * 1000, 3)
 
 
-def _first_of_each_link(rows: Sequence[Row]) -> tuple[Proof, ...]:
-    first = {row["link"]: row for row in reversed(rows)}
-    return tuple(_frame(row) for row in first.values())
+def _readable(secret: bool | None) -> str:
+    if secret is None:
+        return "but packets were lost: nobody knows whether all of it"
+    return "none readable" if secret else "readable!"
 
 
-ALL: tuple[Callable[[Trail], Step], ...] = (
-    _types_the_address,
-    _asks_dns,
-    _dns_answers,
-    _sends_https,
-    _ends_tls,
-    _forwards,
-    _passes_the_firewall,
-    _reaches_the_application,
-    _asks_the_database,
-    _answer_goes_back,
-    _encrypts_the_answer,
-    _browser_decrypts,
-    _browser_displays,
+STEPS: tuple[tuple[str, Callable[[Trail], Seen]], ...] = (
+    ("the user asks for the website", _asks_for_the_site),
+    ("the computer asks DNS for the name", _asks_dns),
+    ("DNS returns the balancer's address", _dns_answers),
+    ("the computer sends an HTTPS request to the balancer", _sends_https),
+    ("the balancer ends TLS with the site's certificate", _ends_tls),
+    ("the balancer forwards the decrypted request to one nginx", _forwards),
+    ("nginx receives it through the firewall", _passes_the_firewall),
+    ("nginx passes it to the application server", _reaches_the_application),
+    ("the application asks the database: primary and replicas", _asks_the_database),
+    ("the answer goes back to nginx and to the balancer", _answer_goes_back),
+    ("the balancer encrypts the answer and sends it", _encrypts_the_answer),
+    ("the browser decrypts the answer", _browser_decrypts),
+    ("the browser displays the website", _browser_displays),
 )

@@ -1,0 +1,169 @@
+"""The journey's judge on evidence of a real run: good, bad and blind, without root or a network."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.base import judged
+from experiments.journey import Journey
+from experiments.steps import STEPS, steps
+
+RECORDED = json.loads((Path(__file__).parent / "data" / "journey.json").read_text())
+
+
+@pytest.fixture
+def evidence() -> dict[str, Any]:
+    """What a real run on the seed profile saw; a copy to spoil."""
+    return copy.deepcopy(RECORDED)
+
+
+def page(evidence: dict[str, Any]) -> dict[str, Any]:
+    """The followed page's own record."""
+    found: dict[str, Any] = evidence["visit"]["requests"][-1]
+    while not found["page"]:
+        found = evidence["visit"]["requests"][evidence["visit"]["requests"].index(found) - 1]
+    return found
+
+
+def holds(evidence: dict[str, Any], number: int) -> bool | None:
+    return steps(evidence)[number - 1].holds
+
+
+def test_a_good_run_proves_all_13_steps(evidence: dict[str, Any]) -> None:
+    verdict = Journey().judge(evidence)
+    assert verdict.holds is True
+    assert verdict.numbers["proved"] == verdict.numbers["steps"] == 13
+    assert all(step.seen and step.seen.proofs for step in steps(evidence))
+
+
+def test_every_proof_can_be_looked_up(evidence: dict[str, Any]) -> None:
+    """A proof names a frame, a log line or a statement that the evidence really holds."""
+    rows = {(row["file"], row["frame"]) for row in evidence["frames"]}
+    rows |= {(row["file"], row["line"]) for row in (*evidence["logs"], *evidence["sql"])}
+    proofs = [proof for step in steps(evidence) if step.seen for proof in step.seen.proofs]
+    assert len(proofs) > 25
+    assert all((proof.where, proof.number) in rows for proof in proofs if proof.number is not None)
+
+
+# what to take away so that a step is no longer seen: (step, how)
+BLINDFOLDS: list[tuple[int, str, Callable[[dict[str, Any]], None]]] = [
+    (2, "no packets on dns", lambda e: drop_frames(e, lambda row: row["link"] == "dns")),
+    (3, "no answers", lambda e: drop_frames(e, lambda row: row["says"].get("answer") is not None)),
+    (4, "no ClientHello", lambda e: drop_frames(e, lambda row: row["says"].get("text") == "ClientHello")),
+    (4, "packets lost", lambda e: blind(e, "client")),
+    (5, "no balancer log", lambda e: drop_logs(e, "haproxy")),
+    (6, "no packets on lb", lambda e: drop_frames(e, lambda row: row["link"] == "lb")),
+    (7, "no nginx log", lambda e: drop_logs(e, "nginx")),
+    (7, "no counter", lambda e: e["counters"].update(after=e["counters"]["before"])),
+    (8, "no application log", lambda e: drop_logs(e, "app")),
+    (8, "no loopback", lambda e: drop_frames(e, lambda row: row["link"].endswith("-lo"))),
+    (9, "no SQL", lambda e: e.update(sql=[])),
+    (9, "no replication", lambda e: drop_frames(e, lambda row: row["link"] == "srv2")),
+    (10, "no answers", lambda e: drop_frames(e, lambda row: row["says"].get("text", "").startswith("HTTP/1.1 200"))),
+    (11, "nothing after", lambda e: drop_frames(e, lambda row: row["link"] == "client" and ":443" in row["src"])),
+    (11, "packets lost", lambda e: blind(e, "client")),
+    (12, "no TLS", lambda e: page(e).update(tls=None)),
+]
+
+
+def drop_frames(evidence: dict[str, Any], unwanted: Callable[[dict[str, Any]], bool]) -> None:
+    before = len(evidence["frames"])
+    evidence["frames"] = [row for row in evidence["frames"] if not unwanted(row)]
+    assert len(evidence["frames"]) < before
+
+
+def drop_logs(evidence: dict[str, Any], service: str) -> None:
+    evidence["logs"] = [row for row in evidence["logs"] if row["service"] != service]
+
+
+def blind(evidence: dict[str, Any], link: str) -> None:
+    next(capture for capture in evidence["captures"] if capture["link"] == link)["dropped"] = 7
+
+
+@pytest.mark.parametrize(("number", "how", "blindfold"), BLINDFOLDS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_step_nobody_saw_is_unknown(
+    evidence: dict[str, Any], number: int, how: str, blindfold: Callable[[dict[str, Any]], None]
+) -> None:
+    blindfold(evidence)
+    assert holds(evidence, number) is None
+    assert Journey().judge(evidence).holds is None
+
+
+def spoil_dns(evidence: dict[str, Any]) -> None:
+    for row in evidence["frames"]:
+        if row["says"].get("answer"):
+            row["says"]["answer"] = ["10.0.1.66"]
+
+
+def leak(evidence: dict[str, Any], end: str) -> None:
+    request = page(evidence)
+    row = next(row for row in evidence["frames"] if row["link"] == "client" and row[end] == request["from"] and row["bytes"])
+    row["marks"] = ["message"]
+
+
+def choose_another(evidence: dict[str, Any]) -> None:
+    for row in evidence["logs"]:
+        if row["service"] == "haproxy":
+            row["data"]["server"] = "elsewhere"
+
+
+def answer_with_errors(evidence: dict[str, Any]) -> None:
+    for row in evidence["frames"]:
+        if row["says"].get("text") == "HTTP/1.1 200 OK":
+            row["says"]["text"] = "HTTP/1.1 502 Bad Gateway"
+
+
+# what to change so that a step went another way than the write-up says
+SPOILERS: list[tuple[int, str, Callable[[dict[str, Any]], None]]] = [
+    (1, "another site", lambda e: e["visit"]["requests"][0].update(url="http://www.foobar.com/")),
+    (3, "another address", spoil_dns),
+    (4, "readable question", lambda e: leak(e, "src")),
+    (5, "another certificate", lambda e: page(e)["tls"].update(subject="www.example.com")),
+    (6, "another server", choose_another),
+    (10, "an error", answer_with_errors),
+    (11, "readable answer", lambda e: leak(e, "dst")),
+    (12, "an error", lambda e: page(e).update(status=500)),
+    (13, "another page", lambda e: e["visit"]["shown"].update(has_message=False)),
+    (13, "broken files", lambda e: [each.update(status=404) for each in e["visit"]["requests"] if not each["page"]]),
+]
+
+
+@pytest.mark.parametrize(("number", "how", "spoil"), SPOILERS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_step_that_went_another_way_fails(
+    evidence: dict[str, Any], number: int, how: str, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    spoil(evidence)
+    assert holds(evidence, number) is False
+    assert Journey().judge(evidence).holds is False
+
+
+def test_each_step_can_be_seen_to_miss() -> None:
+    """Every step but the first, which is the visit itself, has a blindfold or a spoiler above."""
+    tried = {number for number, _, _ in BLINDFOLDS} | {number for number, _, _ in SPOILERS}
+    assert tried == set(range(1, len(STEPS) + 1))
+
+
+def test_a_judge_that_chokes_knows_nothing() -> None:
+    verdict = judged(Journey(), {"visit": {}})
+    assert verdict.holds is None
+    assert "cannot be judged" in verdict.because
+
+
+def test_the_page_shows_every_step_and_escapes_what_it_shows(evidence: dict[str, Any]) -> None:
+    evidence["visit"]["shown"]["title"] = "<script>alert(1)</script>"
+    html = Journey().page(evidence)
+    assert all(title.replace("'", "&#39;") in html for title, _ in STEPS)
+    assert "<script>" not in html
+    assert "<svg" in html
+
+
+def test_an_unseen_step_is_shown_as_such(evidence: dict[str, Any]) -> None:
+    drop_logs(evidence, "nginx")
+    assert "nobody saw this" in Journey().page(evidence)
+    assert "nobody saw this" not in Journey().page(copy.deepcopy(RECORDED))
