@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,6 +38,7 @@ VARIABLE = "FOOBAR_BOX"
 HOME = Path("/run/foobar")
 STOP, GRACE_SECONDS = b"s", 10.0
 PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
 AS_USER = ("--user", "--map-root-user")
 
@@ -72,6 +73,7 @@ def enter(name: str, argv: list[str], profile: dict[str, Any], *, detach: bool =
     With ``detach`` return as soon as the testbed is up; the launcher stays behind as a background process.
     Raises UsageError when the name is taken, MissingError when the machine lacks something.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     needs.check()
     if detach:
         return _in_background(lambda ready: _Launcher(name, argv, profile, ready).run())
@@ -84,30 +86,30 @@ class _Launcher:
     ) -> None:
         self.argv = argv
         self.ready = ready
-        self.claim = Claim(name)
         started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.entry = Entry(name, "booting", os.getpid(), 0, started, profile, {})
-        self.claim.write(self.entry)
-        self.stopping = False
+        self.stopping: int | None = None
+        self.code: int | None = None
 
     def run(self) -> int:
         report_in, report_out = os.pipe()
         lifeline_in, self.lifeline = os.pipe()
-        ties = Ties(self.entry.name, self.claim.control.fileno(), report_out, lifeline_in)
-        self._previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        with ExitStack() as undo:
+            for number, handler in previous.items():
+                undo.callback(signal.signal, number, handler)
+            undo.callback(os.close, self.lifeline)
+            undo.callback(os.close, report_in)
+            self.claim = Claim(self.entry.name)
+            undo.callback(self.claim.release)
+            self.claim.write(self.entry)
+            ties = Ties(self.entry.name, self.claim.control.fileno(), report_out, lifeline_in)
             box = self._spawn(ties)
             self.claim.control.close()
             os.close(report_out)
             os.close(lifeline_in)
             self._follow(report_in, box)
             return self._code(box.wait())
-        finally:
-            for number, handler in self._previous.items():
-                signal.signal(number, handler)
-            os.close(self.lifeline)
-            os.close(report_in)
-            self.claim.release()
 
     def _spawn(self, ties: Ties) -> subprocess.Popen[bytes]:
         user = AS_USER if os.geteuid() else ()
@@ -124,40 +126,42 @@ class _Launcher:
         with os.fdopen(os.dup(report)) as lines:
             for line in lines:
                 news = json.loads(line)
+                if "code" in news:
+                    self.code = news["code"]
+                    continue
                 self.entry = replace(self.entry, pid=_first_child(box.pid), **news)
                 self.claim.write(self.entry)
                 if self.entry.phase == "up" and self.ready:
                     self.ready()
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
         """Ask the inside to leave in order; do not wait for ever."""
         if self.stopping:
             return
-        self.stopping = True
+        self.stopping = number
         with suppress(OSError):
             os.write(self.lifeline, STOP)
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         signal.alarm(int(GRACE_SECONDS))
 
     def _code(self, status: int) -> int:
+        """The exit code: the one that the inside reported, for unshare has a 1 of its own, and ours means a failed claim.
+
+        Raises KeyboardInterrupt for Ctrl-C, whichever side of the box heard it.
+        """
         signal.alarm(0)
-        if self.stopping:
+        if self.stopping == signal.SIGTERM:
             return EXIT_INTERRUPTED
-        if status < 0 or (status > 128 and status != EXIT_INTERRUPTED):
-            number = -status if status < 0 else status - 128
-            print(
-                f"foobar: the box was ended from outside (signal {number}); nothing is left of it",
-                file=sys.stderr,
-            )
-            return EXIT_BROKEN
-        return status
+        if self.stopping or status == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt
+        if self.code is None:
+            raise FoobarError(f"the box ended before its work was done (status {status}); nothing is left of it")
+        return self.code
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:
-    libc = ctypes.CDLL(None)
-
     def set_up() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(EXIT_BROKEN)
 
@@ -174,49 +178,60 @@ def _first_child(pid: int) -> int:
 def _in_background(work: Callable[[Callable[[], None]], int]) -> int:
     """Run ``work`` in a background process; return when it calls its argument, or with its code when it ends.
 
-    What it prints until then is passed on from a pipe, so that nothing in the background holds this terminal (or the
-    pipe of a script that waits for our output to end).
+    What it prints until then is passed on from pipes, so that nothing in the background holds this terminal (or the
+    pipe of a script that waits for our output to end). Until then it also ends when this process does.
     """
-    said, says = os.pipe()
+    out, outs = os.pipe()
+    err, errs = os.pipe()
     ready, readies = os.pipe()
     if sys.stdout.isatty():
         os.environ |= {"FORCE_COLOR": "1", "COLUMNS": str(os.get_terminal_size().columns)}
+    tie = _die_with_parent(os.getpid())
     child = os.fork()
     if child == 0:
         os.setsid()
-        for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, says), (2, says)):
+        tie()
+        for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, outs), (2, errs)):
             os.dup2(source, descriptor)
-        for descriptor in (said, ready, says):
+        for descriptor in (out, outs, err, errs, ready):
             os.close(descriptor)
         _exit_with(lambda: work(lambda: _go_quiet(readies)))
-    os.close(says)
-    os.close(readies)
+    for descriptor in (outs, errs, readies):
+        os.close(descriptor)
     try:
-        _pass_on(said, until=ready)
+        _pass_on({out: 1, err: 2}, until=ready)
         if os.read(ready, 1):
             return EXIT_HOLDS
     except KeyboardInterrupt:
         os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+        raise
+    finally:
+        for descriptor in (out, err, ready):
+            os.close(descriptor)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _pass_on(source: int, until: int) -> None:
-    """Copy to standard output until the other descriptor has something to say, and all that came before it."""
+def _pass_on(sources: dict[int, int], until: int) -> None:
+    """Copy each source to its target until ``until`` has something to say, and all that came before it."""
     done = False
     while not done:
-        select.select([source, until], [], [])
+        select.select([*sources, until], [], [])
         done = bool(select.select([until], [], [], 0)[0])
-        while select.select([source], [], [], 0)[0] and (text := os.read(source, 65536)):
-            os.write(1, text)
+        for source, target in list(sources.items()):
+            while select.select([source], [], [], 0)[0]:
+                if not (text := os.read(source, 65536)):
+                    del sources[source]
+                    break
+                os.write(target, text)
 
 
 def _exit_with(work: Callable[[], int]) -> NoReturn:
+    from topo.foobar import guarded
+
     code = EXIT_BROKEN
     try:
-        code = work()
-    except FoobarError as error:
-        print(f"foobar: {error}", file=sys.stderr)
-        code = error.exit_code
+        code = guarded(work)
     finally:
         sys.stdout.flush()
         os._exit(code)
@@ -224,6 +239,7 @@ def _exit_with(work: Callable[[], int]) -> NoReturn:
 
 def _go_quiet(ready: int) -> None:
     silence()
+    _libc.prctl(PR_SET_PDEATHSIG, 0)
     os.write(ready, b"1")
     os.close(ready)
 
@@ -242,27 +258,28 @@ def silence() -> None:
 
 
 class Interruption:
-    """Ctrl-C as KeyboardInterrupt, a wish to stop (SIGTERM) as SystemExit, a broken testbed as FoobarError: each once.
+    """Ctrl-C and a wish to stop (SIGTERM) as SystemExit, a broken testbed as FoobarError: one of them, once.
 
-    While things are being undone, further ones are ignored: half an undoing helps nobody.
+    The launcher prints the line that says so, because Ctrl-C may come before there is anybody here to print it. While things are being undone, further ones are ignored: half an undoing helps nobody.
     """
 
     def __init__(self) -> None:
         self._leaving = False
         self._reason = ""
-        signal.signal(signal.SIGINT, lambda *_: self._leave(KeyboardInterrupt()))
-        signal.signal(signal.SIGTERM, lambda *_: self._leave(SystemExit(EXIT_INTERRUPTED)))
-        signal.signal(signal.SIGUSR1, lambda *_: self._leave(FoobarError(self._reason)))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._leave(SystemExit, EXIT_INTERRUPTED))
+        signal.signal(signal.SIGUSR1, lambda *_: self._leave(FoobarError, self._reason))
 
     def broken(self, reason: str) -> None:
         """Called from any thread: the main thread leaves with a FoobarError that says the reason."""
         self._reason = reason
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    def _leave(self, how: BaseException) -> None:
+    def _leave(self, how: type[BaseException], why: object) -> None:
+        # the flag first: a second signal may arrive while the exception is being made
         if not self._leaving:
             self._leaving = True
-            raise how
+            raise how(why)
 
 
 def move_in(ties: Ties) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
-if __name__ == "__main__":  # Ctrl-C while modules are still being loaded: leave without a traceback
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+
+def _leave_early(*_: object) -> None:
+    """Ctrl-C while modules are still being loaded: a line, no traceback. Inside a box the line is the launcher's."""
+    if "FOOBAR_BOX" not in os.environ:
+        os.write(2, b"foobar: interrupted; nothing is left behind\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, _leave_early)
 
 import argparse
 import difflib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress

@@ -42,6 +42,7 @@ def in_box(
     # The kernel ends whatever is left in the box; threads that still wait for a deadline are not waited for.
     sys.stdout.flush()
     sys.stderr.flush()
+    box.report(ties, code=code)
     os._exit(code)
 
 
