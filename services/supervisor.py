@@ -166,14 +166,14 @@ class Supervisor:
         unit.paused = False
 
     def revive(self) -> None:
-        """Start again what ended unasked and is declared to come back; called from time to time.
+        """Start again what ended unasked after it had served, and is declared to come back; called from time to time.
 
         A later call notices that it serves: until then it counts as started, not as ready.
         """
         for unit in self.units:
             if not unit.service.restarts:
                 continue
-            if unit.state == "died":
+            if unit.state == "died" and ("ready" in unit.times or unit.restarts):
                 unit.restarts += 1
                 unit.times.pop("ready", None)
                 with unit.lock:

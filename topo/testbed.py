@@ -119,6 +119,8 @@ class Testbed:
         self._undo.callback(self.supervisor.stop_all)
         self._add(catalog.network_services(self.plan, self.flows))
         self.supervisor.configure(unit.service for unit in self.supervisor.units)
+        # from the first moment: what talks to Open vSwitch waits for ever when it has died
+        threading.Thread(target=self._watch, daemon=True, name="watch").start()
         controller = self._pool.submit(self.supervisor.launch, CONTROLLER_ID)
         switching = self._pool.submit(self._start_openvswitch)
         # made while the first daemons start
@@ -130,7 +132,6 @@ class Testbed:
         self._launch(unit for unit in self.supervisor.units if unit.service.last)
         self._join()
         self._settle()
-        threading.Thread(target=self._watch, daemon=True, name="watch").start()
 
     def _add(self, services: tuple[Service, ...]) -> None:
         for service in services:
@@ -206,7 +207,8 @@ class Testbed:
             time.sleep(WATCH_SECONDS)
             self.supervisor.revive()
             for service_id in INFRASTRUCTURE:
-                if self.supervisor.unit(service_id).state == "died":
+                unit = self.supervisor.unit(service_id)
+                if unit.state == "died" and "ready" in unit.times:
                     self._broken(f"{service_id} died: the network is gone, so the testbed ends")
                     return
 
