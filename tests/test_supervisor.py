@@ -319,6 +319,14 @@ def test_what_comes_back_is_not_called_ready_before_it_serves(bench: Bench) -> N
     assert bench.state("srv1/a") == "ready"
 
 
+def test_what_dies_before_it_ever_served_does_not_come_back(bench: Bench) -> None:
+    bench.add(Restarting("a", ("false",), waits=True))
+    with pytest.raises(ServiceError, match="died while starting"):
+        bench.supervisor.launch("srv1/a")
+    bench.supervisor.revive()
+    assert bench.state("srv1/a") == "died"
+
+
 @pytest.mark.parametrize("verb", ["stop", "kill"])
 def test_what_was_ended_on_purpose_does_not_come_back(bench: Bench, verb: str) -> None:
     bench.run(Restarting("a"))

@@ -10,7 +10,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,17 @@ class Commands:
             self.argv(*words), cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=seconds, **stdin  # type: ignore[call-overload, no-any-return]
         )
 
-    def popen(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """The command in a session of its own, as on a terminal of its own."""
+    @contextmanager
+    def popen(self, *words: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+        """The command in a session of its own, as on a terminal of its own; ended with the block."""
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen(
+        with subprocess.Popen(
             self.argv(*words), cwd=PROJECT, env=self.environment, text=True, start_new_session=True, **options
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def up(self, name: str, *flags: str) -> Bed:
         done = self("up", "--detach", "--name", name, *flags)

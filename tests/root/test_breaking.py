@@ -59,10 +59,7 @@ class Held:
 def held(bed: Bed) -> Iterator[Held]:
     argv = ("exec", "--name", bed.name, "client", "--", "python3", "-c", KEEP_ALIVE)
     with bed.commands.popen(*argv, stdin=subprocess.PIPE) as process:
-        try:
-            yield Held(process)
-        finally:
-            process.kill()
+        yield Held(process)
 
 
 def connected(bed: Bed) -> set[str]:

@@ -68,13 +68,12 @@ def test_exec_gives_a_terminal_where_there_is_one(bed: Bed) -> None:
     """The program sees a terminal, its size, and what is typed."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
-    process = bed.commands.popen(
-        "exec", "--name", "a", "client", "--", "sh", "-c", "test -t 0 && test -t 1 && stty size && read x && echo got $x",
-        stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    os.write(ours, b"typed\n")
-    assert process.wait(20) == 0
+    script = "test -t 0 && test -t 1 && stty size && read x && echo got $x"
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with bed.commands.popen("exec", "--name", "a", "client", "--", "sh", "-c", script, **streams) as process:
+        os.close(theirs)
+        os.write(ours, b"typed\n")
+        assert process.wait(20) == 0
     shown = os.read(ours, 10000).decode()
     os.close(ours)
     assert "33 99" in shown

@@ -1,0 +1,350 @@
+"""Boots and ends of every kind: side by side, by signal at any moment, as an ordinary user; nothing is ever left."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from beds import PROJECT, Bed, Commands, Machine, Processes, one_line
+
+from topo import wait
+from topo.plan import SITE
+
+pytestmark = pytest.mark.root
+NOBODY = 65534
+BOOT_SECONDS = 2.0  # about: random moments of a boot are drawn from this
+INTERRUPTED = "foobar: interrupted; nothing is left behind"
+
+
+def works(bed: Bed) -> bool:
+    done = bed.exec("client", "curl", "-sS", "--fail", "-o", "/dev/null", f"https://{SITE}/")
+    return done.returncode == 0
+
+
+# --- side by side ------------------------------------------------------------------------------------------------------
+
+
+def test_two_at_once_with_the_same_names_and_addresses(bed: Bed, second: Bed) -> None:
+    assert {each["name"] for each in json.loads(bed.commands("status", "--json").stdout)} >= {"a", "b"}
+    for each in (bed, second):
+        assert works(each)
+        assert each.status()["hosts"]["srv1"]["ip"] == "10.0.3.11"
+    assert bed.processes().namespaces & second.processes().namespaces == set()
+    bed.run("client", "touch", "/tmp/only-in-a")
+    assert second.exec("client", "test", "-e", "/tmp/only-in-a").returncode == 1
+
+
+def test_a_name_that_is_taken_is_refused(bed: Bed) -> None:
+    for words in (["up", "--name", "a"], ["up", "--detach", "--name", "a"], ["--name", "a"]):
+        done = bed.commands(*words)
+        assert (done.returncode, done.stdout) == (64, "")
+        assert one_line(done.stderr) == (
+            "foobar: a testbed named a is running; choose another --name, or end it with: down a"
+        )
+    assert works(bed)
+
+
+def test_down_all_leaves_nothing(commands: Commands, machine: Machine) -> None:
+    beds = [commands.up(name) for name in ("x", "y")]
+    processes = [bed.processes() for bed in beds]
+    assert all(len(each.alive) > 40 and len(each.namespaces) > 40 for each in processes), "the inspection sees them"
+    assert processes[0].leftovers() is not None
+    done = commands("down", "--all")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x: down\ny: down\n", "")
+    machine.assert_clean(*processes)
+    assert json.loads(commands("status", "--json").stdout) == []
+    assert list(commands.state.iterdir()) == []
+
+
+def test_a_testbed_that_boots_can_be_seen_and_ended(commands: Commands, machine: Machine) -> None:
+    with commands.popen("up", "--name", "x") as process:
+        wait.until(lambda: None if (commands.state / "x.json").exists() else "no state", what="booting", seconds=5)
+        wait.until(lambda: None if '"x"' in commands("status", "--json").stdout else "unseen", what="seen", seconds=5)
+        processes = Processes.below(process.pid)
+        done = commands("down", "x")
+        assert (done.returncode, done.stdout) == (0, "x: down\n")
+        assert process.wait(5) == 130
+    machine.assert_clean(processes)
+
+
+# --- other designs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags", ["--servers 1 --balance source", "--servers 5 --balance leastconn", "--balance source"]
+)
+def test_other_profiles_boot(commands: Commands, flags: str) -> None:
+    bed = commands.up("x", *flags.split())
+    status = bed.status()
+    assert status["steady"]
+    assert sum(name.startswith("srv") for name in status["hosts"]) == status["profile"]["servers"]
+    assert works(bed)
+    assert commands("down").returncode == 0
+
+
+def test_without_firewalls_all_ports_are_open_but_nobody_can_forge(commands: Commands) -> None:
+    bed = commands.up("x", "--firewall", "off")
+    assert bed.connects("attacker", "srv1.foobar.com", 80)
+    assert bed.connects("attacker", "srv2.foobar.com", 3306)
+    assert bed.exec("attacker", "ping", "-c1", "-W1", "srv3.foobar.com").returncode == 0
+    before = bed.packets("core", 1001)
+    bed.exec("attacker", "ping", "-c1", "-W1", "-I", "10.0.1.66", "lb.foobar.com")
+    bed.run("attacker", "ip", "addr", "add", "10.0.1.99/16", "dev", "attacker-eth0")
+    assert bed.exec("attacker", "ping", "-c1", "-W1", "-I", "10.0.1.99", "10.0.2.10").returncode == 1
+    assert bed.packets("core", 1001) > before
+
+
+# --- killed at any moment ----------------------------------------------------------------------------------------------
+
+MOMENTS = random.Random(20)
+# (what is killed, seconds after the boot began, seconds after the next one was up)
+KILLS = [
+    (victim, round(MOMENTS.uniform(0.05, BOOT_SECONDS), 2), round(MOMENTS.uniform(0, 0.3), 2))
+    for victim in ("launcher", "pid 1", "ovs-vswitchd", "launcher", "pid 1", "ovs-vswitchd", "launcher", "pid 1", "ovs-vswitchd", "launcher")
+]  # fmt: skip
+
+
+def find(victim: str, launcher: int) -> int | None:
+    """The pid of what is to be killed, if it is there already."""
+    if victim == "launcher":
+        return launcher
+    return Processes.below(launcher).named({"pid 1": "tini"}.get(victim, victim))
+
+
+@pytest.mark.parametrize(("victim", "during", "after"), KILLS, ids=str)
+def test_kill_9_leaves_nothing_and_the_next_boot_works(
+    commands: Commands, machine: Machine, victim: str, during: float, after: float
+) -> None:
+    """Twice: at a random moment of a boot, and shortly after the next one is up."""
+    with commands.popen("up", "--name", "x") as process:
+        time.sleep(during)  # the moment itself is what is tested
+        found: list[int] = []
+        wait.until(
+            lambda: None if found.extend(filter(None, [find(victim, process.pid)])) or found else "not there",  # type: ignore[func-returns-value]
+            what=victim,
+            seconds=5,
+        )
+        booting = Processes.below(process.pid)
+        os.kill(found[0], signal.SIGKILL)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == (-signal.SIGKILL if victim == "launcher" else 3), err
+    said = {"launcher": "", "pid 1": "foobar: the box ended before its work was done", "ovs-vswitchd": "foobar: box/ovs-vswitchd died"}
+    assert (err.splitlines() or [""])[-1].startswith(said[victim]), err
+    machine.assert_clean(booting)
+
+    bed = commands.up("x")
+    assert works(bed)
+    running = bed.processes()
+    time.sleep(after)
+    pid = find(victim, commands.entry("x")["launcher"])
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    machine.assert_clean(running)
+    assert json.loads(commands("status", "--json").stdout) == []
+
+
+def test_kill_9_of_the_command_that_boots_in_the_background(commands: Commands, machine: Machine) -> None:
+    """Until it is up, the command that was typed is the launcher as far as a person can see."""
+    with commands.popen("up", "--detach", "--name", "x") as process:
+        wait.until(lambda: None if (commands.state / "x.json").exists() else "no state", what="booting", seconds=5)
+        booting = Processes.below(process.pid)
+        process.kill()
+    machine.assert_clean(booting)
+
+
+# --- Ctrl-C -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", [round(random.Random(n).uniform(0.12, BOOT_SECONDS), 2) for n in range(8)])
+@pytest.mark.parametrize("how", ["", "--detach"], ids=["foreground", "detach"])
+def test_ctrl_c_at_any_moment_of_a_boot(commands: Commands, machine: Machine, moment: float, how: str) -> None:
+    """As a terminal does it: to every process of the foreground group."""
+    with commands.popen("up", "--name", "x", *how.split()) as process:
+        time.sleep(moment)  # the moment itself is what is tested
+        booting = Processes.below(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    if process.returncode == 0 and how:  # it was up already
+        return
+    assert process.returncode == 130, err
+    assert one_line(err) == INTERRUPTED
+    machine.assert_clean(booting)
+    assert list(commands.state.iterdir()) == []
+
+
+def test_ctrl_c_while_it_is_up(commands: Commands, machine: Machine) -> None:
+    with commands.popen("up", "--name", "x") as process:
+        wait.until(lambda: None if _is_up(commands, "x") else "booting", what="up", seconds=20)
+        running = Processes.below(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert one_line(err) == INTERRUPTED
+    machine.assert_clean(running)
+
+
+def _is_up(commands: Commands, name: str) -> bool:
+    try:
+        return bool(commands.entry(name)["phase"] == "up")
+    except (OSError, ValueError):
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_other_wishes_to_end(commands: Commands, machine: Machine, number: signal.Signals) -> None:
+    """A closed terminal and an administrator's kill end a testbed as orderly as Ctrl-C does."""
+    with commands.popen("up", "--name", "x") as process:
+        wait.until(lambda: None if _is_up(commands, "x") else "booting", what="up", seconds=20)
+        running = Processes.below(process.pid)
+        os.kill(process.pid, number)
+        process.communicate(timeout=20)
+    machine.assert_clean(running)
+    assert json.loads(commands("status", "--json").stdout) == []
+
+
+# --- services that do not start ----------------------------------------------------------------------------------------
+
+
+def sabotaged(tmp_path: Path, code: str) -> Commands:
+    """The command line with Python code run first in every process of the testbed's own."""
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.path.insert(0, {str(PROJECT)!r})\n{code}\n")
+    (tmp_path / "state").mkdir()
+    return Commands(tmp_path / "state", {"PYTHONPATH": str(tmp_path)})
+
+
+def test_a_service_that_dies_at_boot_shows_the_tail_of_its_log(tmp_path: Path) -> None:
+    dying = '("sh", "-c", "echo starting; echo cannot bind to port 53 >&2; exit 9")'
+    commands = sabotaged(tmp_path, f"import services.nsd\nservices.nsd.Nsd.command = lambda self: {dying}")
+    machine = Machine(commands.state)
+    done = commands("up", "--name", "x")
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "foobar: dns/nsd died while starting (exit status 9)",
+        "--- dns:/var/log/nsd.log",
+        "starting",
+        "cannot bind to port 53",
+    ]
+    machine.assert_clean()
+    assert list(commands.state.iterdir()) == []
+
+
+def test_a_configuration_that_its_daemon_refuses_starts_nothing(tmp_path: Path) -> None:
+    code = "from services.base import TEMPLATES as t\nfrom jinja2 import ChoiceLoader, DictLoader\n"
+    code += "t.loader = ChoiceLoader([DictLoader({'nginx.conf.j2': 'listne 80;'}), t.loader])"
+    commands = sabotaged(tmp_path, code)
+    done = commands("up", "--detach", "--name", "x")
+    assert done.returncode == 3
+    first, *rest = done.stderr.splitlines()
+    assert re.fullmatch(r"foobar: srv\d/nginx: nginx refuses its configuration", first)
+    assert any('unknown directive "listne"' in line for line in rest)
+    Machine(commands.state).assert_clean()
+
+
+def test_a_service_that_never_serves_is_given_up(tmp_path: Path) -> None:
+    code = "import services.nsd as n\nn.Nsd.command = lambda self: ('sleep', '600')\nn.Nsd.patience = 1.5"
+    done = sabotaged(tmp_path, code)("up", "--name", "x")
+    assert done.returncode == 3
+    assert one_line(done.stderr).startswith("foobar: dns/nsd ready: not within 1.5 s; last seen: port 53")
+
+
+def test_a_template_value_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    code = "from services.base import TEMPLATES as t\nfrom jinja2 import ChoiceLoader, DictLoader\n"
+    code += "t.loader = ChoiceLoader([DictLoader({'nsd.conf.j2': '{{ no_such_value }}'}), t.loader])"
+    done = sabotaged(tmp_path, code)("up", "--name", "x")
+    assert done.returncode == 3
+    assert "no_such_value" in done.stderr.splitlines()[-1]
+
+
+# --- stale and corrupt state -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"name": "x", "launcher": 1}'], ids=["empty", "torn", "strange"])
+def test_a_stale_or_corrupt_state_file_is_no_obstacle(commands: Commands, text: str) -> None:
+    (commands.state / "x.json").write_text(text)
+    (commands.state / "x.sock").write_text("")
+    assert json.loads(commands("status", "--json").stdout) == []
+    (commands.state / "x.json").write_text(text)
+    done = commands("down", "x")
+    assert (done.returncode, one_line(done.stderr)) == (64, "foobar: no testbed is running; start one with: up --detach")
+    assert list(commands.state.iterdir()) == []
+
+
+def test_a_running_one_with_a_corrupt_file_can_still_be_ended(commands: Commands, machine: Machine) -> None:
+    (commands.state / "x.json").write_text("stale")
+    bed = commands.up("x")
+    processes = bed.processes()
+    (commands.state / "x.json").write_text("{torn")
+    assert "x" in commands("status").stdout
+    assert one_line(commands("exec", "client", "--", "true").stderr).startswith("foobar: testbed x is unreadable")
+    assert commands("down", "x").stdout == "x: down\n"
+    machine.assert_clean(processes)
+
+
+def test_a_pid_that_is_somebody_elses_now_is_left_alone(commands: Commands) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        entry = {"name": "x", "phase": "up", "launcher": stranger.pid, "pid": stranger.pid, "started": "", "profile": {}, "hosts": {}}
+        (commands.state / "x.json").write_text(json.dumps(entry))
+        assert commands("down", "--all").returncode == 0
+        assert commands("down", "x").returncode == 64
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+# --- as an ordinary user -----------------------------------------------------------------------------------------------
+
+
+def as_nobody(tmp_path: Path, *prefix: str) -> subprocess.CompletedProcess[str]:
+    home = tmp_path / "nobody"
+    home.mkdir()
+    shutil.chown(home, NOBODY, NOBODY)
+    for parent in tmp_path.parents:
+        if parent.name.startswith("pytest-"):
+            parent.chmod(0o755)
+    tmp_path.chmod(0o755)
+    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    words = ["up", "--detach", "--name", "x"]
+    script = 'up=$1; shift; "$@" up --detach --name x && "$@" exec client -- curl -sS --fail -o /dev/null -w "%{http_code}\n" '
+    script += f"https://{SITE}/; code=$?; \"$@\" down --all; exit $code"
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PYTHONDONTWRITEBYTECODE": "1",
+    }  # fmt: skip
+    return subprocess.run(
+        [*prefix, *user, "sh", "-c", script, "sh", words[0], sys.executable, "-m", "topo.foobar"],
+        cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90,
+    )  # fmt: skip
+
+
+def test_an_ordinary_user_boots_or_is_told_what_to_change(tmp_path: Path) -> None:
+    done = as_nobody(tmp_path)
+    if done.returncode == 0:
+        assert "\n200\n" in done.stdout
+        return
+    assert done.returncode == 3, done.stderr
+    line = one_line(done.stderr)
+    assert line.startswith("foobar: ")
+    assert "run: " in line, line
+
+
+def test_an_ordinary_user_boots_where_the_device_may_be_opened(tmp_path: Path) -> None:
+    """With a /dev/net/tun of its own, seen only by this test's processes."""
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("this kernel has no /dev/net/tun")
+    device = os.stat("/dev/net/tun").st_rdev
+    make = f"mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c {os.major(device)} {os.minor(device)}"
+    done = as_nobody(tmp_path, "unshare", "--mount", "sh", "-c", f'{make} && exec "$@"', "sh")
+    if "user namespaces are not permitted" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "200" in done.stdout.split()
+    assert "x: down" in done.stdout
+    assert stat.S_ISCHR(os.stat("/dev/net/tun").st_mode)
