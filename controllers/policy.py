@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from topo.errors import PolicyError
+from topo.errors import PolicyError, among
 from topo.plan import ANY, Host, Plan
 from topo.profile import Profile
 
@@ -91,9 +90,7 @@ def validate(rules: tuple[Rule, ...], plan: Plan) -> None:
 def _problems(rule: Rule, plan: Plan) -> Iterable[str]:
     for side in (rule.src, rule.dst):
         if side not in plan.names:
-            close = difflib.get_close_matches(side, plan.names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(plan.names)}"
-            yield f"{side} is no host, zone or group; {hint}"
+            yield f"{side} is no host, zone or group; known: {among(side, plan.names)}"
     if rule.proto not in PROTOCOLS:
         yield f"protocol {rule.proto} is none of {', '.join(PROTOCOLS)}"
     if rule.action not in ACTIONS:

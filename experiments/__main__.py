@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import signal
-import sys
+from topo import early
 
-if __name__ == "__main__":  # Ctrl-C while modules are still being loaded: leave without a traceback
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+if __name__ == "__main__":
+    early.arm()
 
-import difflib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import catalog, folder
 from experiments.base import Experiment, judged
 from topo import profile, session, state
-from topo.errors import EXIT_HOLDS, UsageError
-from topo.foobar import Parser, guarded
+from topo.command import Parser, guarded
+from topo.errors import EXIT_HOLDS, UsageError, among
 from topo.testbed import Testbed
 
 EPILOG = """\
@@ -42,8 +41,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"usage: python -m experiments COMMAND\n\n{EPILOG}", end="")
         return EXIT_HOLDS
     if words[0] not in commands:
-        close = difflib.get_close_matches(words[0], commands, n=1)
-        raise UsageError(f"{words[0]}: no such command; {f'did you mean {close[0]}?' if close else 'see --help'}")
+        raise UsageError(f"{words[0]}: no such command; commands: {among(words[0], commands)}")
     return commands[words[0]](words[1:])
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 from experiments.base import Experiment
 from experiments.journey import Journey
-from topo.errors import UsageError
+from topo.errors import UsageError, among
 
 EXPERIMENTS: tuple[Experiment, ...] = (Journey(),)
 
@@ -16,7 +14,4 @@ def experiment(name: str) -> Experiment:
     for each in EXPERIMENTS:
         if each.name == name:
             return each
-    names = [each.name for each in EXPERIMENTS]
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"experiments: {', '.join(names)}"
-    raise UsageError(f"{name}: no such experiment; {hint}")
+    raise UsageError(f"{name}: no such experiment; experiments: {among(name, (each.name for each in EXPERIMENTS))}")

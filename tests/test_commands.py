@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from topo import box, control, foobar, needs, state
+from topo import box, command, control, foobar, needs, state
 from topo.errors import (
     DeadlineError,
     FoobarError,
@@ -84,7 +84,7 @@ def running() -> Callable[..., Claim]:
         ("--profile hardened", "--tls mutual, --db semisync, --stack diverse, --waf on: not built yet; available today: --tls terminate, --db single, --stack uniform, --waf off"),
         ("up --layout tiered", "--layout tiered: not built yet; available today: --layout stacked"),
         ("up --detach now", "unrecognized arguments: now (see --help)"),
-        ("stats", "stats: no such command; did you mean status?"),
+        ("stats", "stats: no such command; commands: up, status, exec, down (did you mean status?)"),
         ("frobnicate", "frobnicate: no such command; commands: up, status, exec, down"),
         ("status --name nobody", "no testbed is running; start one with: up --detach"),
         ("status extra", "unrecognized arguments: extra (see --help)"),
@@ -177,7 +177,7 @@ def test_every_error_has_its_exit_code(error: FoobarError, code: int, capsys: py
     def work() -> int:
         raise error
 
-    assert foobar.guarded(work) == code
+    assert command.guarded(work) == code
     assert capsys.readouterr().err == "foobar: x\n"
 
 
@@ -185,12 +185,12 @@ def test_a_logs_tail_stands_under_the_line(capsys: pytest.CaptureFixture[str]) -
     def work() -> int:
         raise ServiceError("srv1/nginx died", detail="--- srv1:/var/log/nginx.log\nno such user")
 
-    assert foobar.guarded(work) == 3
+    assert command.guarded(work) == 3
     assert capsys.readouterr().err == "foobar: srv1/nginx died\n--- srv1:/var/log/nginx.log\nno such user\n"
 
 
 def test_an_unexpected_error_is_3_never_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert foobar.guarded(lambda: 1 // 0) == 3
+    assert command.guarded(lambda: 1 // 0) == 3
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[-1] == "foobar: unexpected ZeroDivisionError: integer division or modulo by zero"
@@ -200,7 +200,7 @@ def test_an_interruption_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         raise KeyboardInterrupt
 
-    assert foobar.guarded(work) == 130
+    assert command.guarded(work) == 130
     assert capsys.readouterr().err == "foobar: interrupted; nothing is left behind\n"
 
 

@@ -81,7 +81,7 @@ RULE = Rule("mine", "lb", "srv1", "tcp", 80, "allow", "a test")
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        (replace(RULE, dst="srv9"), "rule mine: srv9 is no host, zone or group; did you mean srv3?"),
+        (replace(RULE, dst="srv9"), "rule mine: srv9 is no host, zone or group; known: client, attacker, dns, lb, srv1, srv2, srv3, mon, internet, dmz, servers, monitoring, primary, replicas, any (did you mean srv3?)"),
         (replace(RULE, src="zzzzzz"), "rule mine: zzzzzz is no host, zone or group; known: client, attacker, dns, "
          "lb, srv1, srv2, srv3, mon, internet, dmz, servers, monitoring, primary, replicas, any"),
         (replace(RULE, proto="sctp"), "rule mine: protocol sctp is none of tcp, udp, icmp, any"),

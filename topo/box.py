@@ -31,6 +31,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from topo import needs
+from topo.command import guarded
 from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, FoobarError
 from topo.state import Claim, Entry
 
@@ -145,7 +146,7 @@ class _Launcher:
         signal.alarm(int(GRACE_SECONDS))
 
     def _code(self, status: int) -> int:
-        """The exit code: the one that the inside reported, for unshare has a 1 of its own, and ours means a failed claim.
+        """The exit code: the one that the inside reported; unshare has a 1 of its own, and ours means a failed claim.
 
         Raises KeyboardInterrupt for Ctrl-C, whichever side of the box heard it.
         """
@@ -227,8 +228,6 @@ def _pass_on(sources: dict[int, int], until: int) -> None:
 
 
 def _exit_with(work: Callable[[], int]) -> NoReturn:
-    from topo.foobar import guarded
-
     code = EXIT_BROKEN
     try:
         code = guarded(work)
@@ -260,7 +259,8 @@ def silence() -> None:
 class Interruption:
     """Ctrl-C and a wish to stop (SIGTERM) as SystemExit, a broken testbed as FoobarError: one of them, once.
 
-    The launcher prints the line that says so, because Ctrl-C may come before there is anybody here to print it. While things are being undone, further ones are ignored: half an undoing helps nobody.
+    The launcher prints the line that says so, because Ctrl-C may come before there is anybody here to print it. While
+    things are being undone, further ones are ignored: half an undoing helps nobody.
     """
 
     def __init__(self) -> None:

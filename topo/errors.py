@@ -12,6 +12,11 @@
 Libraries raise these; only a ``main`` turns one into a line on standard error and an exit code.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 EXIT_HOLDS, EXIT_FAILS, EXIT_UNKNOWN, EXIT_BROKEN, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 3, 64, 130
 
 
@@ -55,3 +60,10 @@ class ServiceError(FoobarError):
 
 class DeadlineError(FoobarError):
     """A condition did not come true in time."""
+
+
+def among(word: str, possible: Iterable[str]) -> str:
+    """What a wrong word could have been: all possible ones, and the one that was probably meant."""
+    words = list(possible)
+    close = difflib.get_close_matches(word, words, n=1)
+    return ", ".join(words) + (f" (did you mean {close[0]}?)" if close else "")

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
+from topo import early
+
+if __name__ == "__main__":
+    early.arm()
+
+import argparse
+import json
 import os
 import signal
 import sys
-
-
-def _leave_early(*_: object) -> None:
-    """Ctrl-C while modules are still being loaded: a line, no traceback. Inside a box the line is the launcher's."""
-    if "FOOBAR_BOX" not in os.environ:
-        os.write(2, b"foobar: interrupted; nothing is left behind\n")
-    os._exit(130)
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, _leave_early)
-
-import argparse
-import difflib
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from topo import control, profile, state
-from topo.errors import (
-    EXIT_BROKEN,
-    EXIT_HOLDS,
-    EXIT_INTERRUPTED,
-    FoobarError,
-    RefusedError,
-    UsageError,
-)
+from topo.command import Parser, guarded
+from topo.errors import EXIT_HOLDS, RefusedError, UsageError, among
 from topo.namespaces import BOX, ENVIRONMENT
 
 EPILOG = """\
@@ -50,50 +36,17 @@ each has --help. Experiments: python -m experiments list
 DOWN_SECONDS = 15.0
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with our exit code for bad usage and one line instead of two."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of a command line. Every FoobarError becomes one line on standard error."""
     words = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: _dispatch(words))
 
 
-def guarded(work: Callable[[], int]) -> int:
-    """Run a command; errors become a line (and a log's tail) on standard error and the right exit code."""
-    try:
-        return work()
-    except FoobarError as error:
-        print(f"foobar: {error}", file=sys.stderr)
-        if error.detail:
-            print(error.detail, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("foobar: interrupted; nothing is left behind", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except SystemExit as leaving:  # --help, and a testbed that was asked to stop
-        return leaving.code if isinstance(leaving.code, int) else EXIT_HOLDS
-    except BrokenPipeError:
-        return EXIT_HOLDS
-    except Exception as error:  # never Python's own 1, which means "the claim fails"
-        import traceback
-
-        traceback.print_exc()
-        print(f"foobar: unexpected {type(error).__name__}: {error}", file=sys.stderr)
-        return EXIT_BROKEN
-
-
 def _dispatch(words: list[str]) -> int:
     commands = {"up": _up, "status": _status, "exec": _exec, "down": _down}
     if words and not words[0].startswith("-"):
         if words[0] not in commands:
-            close = difflib.get_close_matches(words[0], commands, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(commands)}"
-            raise UsageError(f"{words[0]}: no such command; {hint}")
+            raise UsageError(f"{words[0]}: no such command; commands: {among(words[0], commands)}")
         return commands[words[0]](words[1:])
     return _boot(words)
 

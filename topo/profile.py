@@ -6,12 +6,11 @@ An axis is declared once, as a field below; the command line, the validation and
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from topo.errors import UsageError
+from topo.errors import UsageError, among
 
 MAX_SERVERS = 30
 
@@ -68,9 +67,7 @@ def _refuse_unknown(name: str, value: Any, values: tuple[Any, ...]) -> None:
         return
     if isinstance(values[0], int):
         raise UsageError(f"--{name} {value}: must be a whole number from {values[0]} to {values[-1]}")
-    close = difflib.get_close_matches(str(value), values, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    raise UsageError(f"--{name} {value}: unknown; possible values: {', '.join(values)}{hint}")
+    raise UsageError(f"--{name} {value}: unknown; possible values: {among(str(value), values)}")
 
 
 SEED = Profile()
@@ -104,7 +101,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def from_flags(options: argparse.Namespace) -> Profile:
     """The Profile that a command line asks for. Raises UsageError for an unknown name or value."""
     if options.profile not in NAMED:
-        raise UsageError(f"--profile {options.profile}: unknown; possible values: {', '.join(NAMED)}")
+        raise UsageError(f"--profile {options.profile}: unknown; possible values: {among(options.profile, NAMED)}")
     changes: dict[str, Any] = {}
     for each in fields(Profile):
         given = getattr(options, each.name)

@@ -110,7 +110,7 @@ def _runs(plan: Plan, host: str) -> str:
         "client": "a visitor",
         "attacker": "nmap, hping3, Scapy",
         "dns": "NSD, authoritative for foobar.com",
-        "lb": "HAProxy: TLS, balancing, database write endpoint",
+        "lb": "HAProxy: TLS, balancing, DB writes",
         "mon": "the monitoring host",
     }[host]
 

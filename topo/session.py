@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topo import box
+from topo.command import guarded
 from topo.errors import EXIT_HOLDS
 from topo.profile import Profile
 
@@ -36,8 +37,6 @@ def in_box(
     ties = box.inside()
     if ties is None:
         return box.enter(name, argv, profile.as_dict(), detach=detach)
-    from topo.foobar import guarded
-
     code = guarded(lambda: _live(ties, profile, body, quiet=quiet))
     # The kernel ends whatever is left in the box; threads that still wait for a deadline are not waited for.
     sys.stdout.flush()

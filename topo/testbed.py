@@ -18,7 +18,7 @@ from services import catalog, secrets
 from services.base import Joins, Service
 from services.controller import PORT as CONTROLLER_PORT
 from services.controller import Controller
-from services.supervisor import Supervisor, Unit
+from services.supervisor import Supervisor, Unit, tail
 from topo import network as networks
 from topo import steady, wait
 from topo.namespaces import BOX, Inside
@@ -216,5 +216,8 @@ class Testbed:
 def _join(unit: Unit) -> None:
     assert isinstance(unit.service, Joins)
     service, place = unit.service, unit.place
-    service.join(place)
-    wait.until(lambda: service.joined(place), what=f"{unit.service.id} joined", seconds=15)
+    try:
+        service.join(place)
+        wait.until(lambda: service.joined(place), what=f"{unit.service.id} joined", seconds=15)
+    except Exception as error:  # whatever its client library says: the daemon's own log knows more
+        raise ServiceError(f"{unit.service.id} does not join: {error}", detail=tail(unit)) from None

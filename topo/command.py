@@ -1,0 +1,43 @@
+"""What every command line here shares: how arguments are read, and how errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from topo.early import INTERRUPTED
+from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, FoobarError, UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with our exit code for bad usage and one line instead of two."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see --help)")
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Run a command; errors become a line (and a log's tail) on standard error and the right exit code."""
+    try:
+        return work()
+    except FoobarError as error:
+        print(f"foobar: {error}", file=sys.stderr)
+        if error.detail:
+            print(error.detail, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except SystemExit as leaving:  # --help, and a testbed that was asked to stop
+        return leaving.code if isinstance(leaving.code, int) else EXIT_HOLDS
+    except BrokenPipeError:  # whoever read our output has seen enough; do not complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_HOLDS
+    except Exception as error:  # never Python's own 1, which means "the claim fails"
+        traceback.print_exc()
+        print(f"foobar: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_BROKEN
