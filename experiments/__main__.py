@@ -69,25 +69,17 @@ def _run(words: list[str]) -> int:
 
 
 class Run(session.Body):
-    """Run some experiments, one after the other; the exit code is that of the worst verdict."""
+    """Run some experiments, one after the other."""
 
-    def __init__(self, experiments: Sequence[Experiment], runs: Path, *, as_json: bool = False) -> None:
+    def __init__(self, experiments: Sequence[Experiment], runs: Path, *, as_json: bool) -> None:
         self.experiments = experiments
         self.runs = runs
         self.as_json = as_json
 
     def __call__(self, testbed: Testbed) -> int:
-        from experiments import engine, report
+        from experiments import engine
 
-        codes = []
-        for experiment in self.experiments:
-            result, path = engine.run(experiment, testbed, self.runs)
-            if self.as_json:
-                print(json.dumps(result, indent=1))
-            else:
-                report.show(experiment, result, path)
-            codes.append(engine.exit_code(result["verdict"]["holds"]))
-        return max(codes)
+        return engine.run_all(self.experiments, testbed, self.runs, as_json=self.as_json)
 
 
 def _judge(words: list[str]) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,19 @@ def run(experiment: Experiment, testbed: Testbed, runs: Path) -> tuple[dict[str,
         if evidence:
             report.write(experiment, path)
         folder.hand_over(path)
+
+
+def run_all(experiments: Iterable[Experiment], testbed: Testbed, runs: Path, *, as_json: bool = False) -> int:
+    """Run them one after the other and show each; returns the exit code of the worst verdict."""
+    codes = []
+    for experiment in experiments:
+        result, path = run(experiment, testbed, runs)
+        if as_json:
+            print(json.dumps(result, indent=1))
+        else:
+            report.show(experiment, result, path)
+        codes.append(exit_code(result["verdict"]["holds"]))
+    return max(codes)
 
 
 def exit_code(holds: bool | None) -> int:

@@ -86,7 +86,9 @@ def blind(evidence: dict[str, Any], link: str) -> None:
     next(capture for capture in evidence["captures"] if capture["link"] == link)["dropped"] = 7
 
 
-@pytest.mark.parametrize(("number", "how", "blindfold"), BLINDFOLDS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("number", "how", "blindfold"), BLINDFOLDS, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_a_step_nobody_saw_is_unknown(
     evidence: dict[str, Any], number: int, how: str, blindfold: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -103,7 +105,9 @@ def spoil_dns(evidence: dict[str, Any]) -> None:
 
 def leak(evidence: dict[str, Any], end: str) -> None:
     request = page(evidence)
-    row = next(row for row in evidence["frames"] if row["link"] == "client" and row[end] == request["from"] and row["bytes"])
+    row = next(
+        row for row in evidence["frames"] if row["link"] == "client" and row[end] == request["from"] and row["bytes"]
+    )
     row["marks"] = ["message"]
 
 
@@ -134,7 +138,9 @@ SPOILERS: list[tuple[int, str, Callable[[dict[str, Any]], None]]] = [
 ]
 
 
-@pytest.mark.parametrize(("number", "how", "spoil"), SPOILERS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("number", "how", "spoil"), SPOILERS, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_a_step_that_went_another_way_fails(
     evidence: dict[str, Any], number: int, how: str, spoil: Callable[[dict[str, Any]], None]
 ) -> None:

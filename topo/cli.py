@@ -71,10 +71,9 @@ class CommandLine(CLI):  # type: ignore[misc]
 
     def do_journey(self, _line: str) -> None:
         """journey: one visit to the site, followed through all 13 steps"""
-        from experiments.__main__ import Run
-        from experiments.catalog import experiment
+        from experiments import catalog, engine
 
-        Run([experiment("journey")], self.runs)(self.testbed)
+        engine.run_all([catalog.experiment("journey")], self.testbed, self.runs)
 
     def complete_flows(self, text: str, *_: Any) -> list[str]:
         return [name for name in self._switches() if name.startswith(text)]

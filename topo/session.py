@@ -88,10 +88,9 @@ class Once(Body):
         self.runs = runs
 
     def __call__(self, testbed: Testbed) -> int:
-        from experiments.__main__ import Run
-        from experiments.catalog import experiment
+        from experiments import catalog, engine
 
-        return Run([experiment("journey")], self.runs)(testbed)
+        return engine.run_all([catalog.experiment("journey")], testbed, self.runs)
 
 
 class Interactive(Body):
