@@ -182,6 +182,12 @@ class Supervisor:
             elif unit.state == "started" and unit.restarts and unit.service.ready(unit.place) is None:
                 self._note(unit, "ready")
 
+    def check_alive(self) -> None:
+        """Raise ServiceError, with its log's tail, when something has ended unasked and does not come back."""
+        for unit in self.units:
+            if unit.state == "died" and not unit.service.restarts:
+                raise ServiceError(f"{unit.service.id} died ({_ending(unit)})", detail=tail(unit))
+
     def stop_all(self) -> None:
         """Kill everything, last started first; for the end of a testbed."""
         for unit in reversed(self.units):

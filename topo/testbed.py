@@ -21,6 +21,7 @@ from services.controller import Controller
 from services.supervisor import Supervisor, Unit, tail
 from topo import network as networks
 from topo import steady, wait
+from topo.errors import ServiceError
 from topo.namespaces import BOX, Inside
 from topo.plan import SITE, plan
 from topo.profile import Profile
@@ -193,6 +194,7 @@ class Testbed:
 
     def _settle(self) -> None:
         def unsteady() -> str | None:
+            self.supervisor.check_alive()
             return self.look().problems
 
         wait.until(unsteady, what="steady state", seconds=20)
