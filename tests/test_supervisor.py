@@ -327,6 +327,19 @@ def test_what_dies_before_it_ever_served_does_not_come_back(bench: Bench) -> Non
     assert bench.state("srv1/a") == "died"
 
 
+def test_a_death_after_it_served_is_told_with_the_log(bench: Bench) -> None:
+    bench.run(FakeService("a", ("sh", "-c", "echo last words; exec sleep 60")))
+    bench.run(FakeService("stopped"))
+    bench.supervisor.stop("srv1/stopped")
+    bench.supervisor.check_alive()
+    wait.until(lambda: None if tail(bench.supervisor.unit("srv1/a")) else "empty", what="its log", seconds=5)
+    os.kill(bench.pid("srv1/a"), signal.SIGTERM)
+    until_state(bench, "srv1/a", "died")
+    with pytest.raises(ServiceError, match=r"^srv1/a died \(signal SIGTERM\)$") as caught:
+        bench.supervisor.check_alive()
+    assert "last words" in caught.value.detail
+
+
 @pytest.mark.parametrize("verb", ["stop", "kill"])
 def test_what_was_ended_on_purpose_does_not_come_back(bench: Bench, verb: str) -> None:
     bench.run(Restarting("a"))

@@ -122,11 +122,40 @@ class Bed:
 
 
 class Processes:
-    """Processes of this machine, each with its start time (so that a pid used again is another), and their namespaces."""
+    """Processes of this machine, each with its start time (so that a pid used again is another), and their namespaces.
 
-    def __init__(self, alive: dict[int, str], namespaces: set[str]) -> None:
+    The namespaces are held open until ``close``, so that the kernel gives their numbers to nobody else meanwhile.
+    """
+
+    def __init__(self, alive: dict[int, str]) -> None:
         self.alive = alive
-        self.namespaces = namespaces
+        self._held: dict[str, int] = {}
+        own = namespaces(os.getpid())
+        for pid in alive:
+            for each, path in namespaces(pid).items():
+                if each not in own and each not in self._held:
+                    self._hold(each, path)
+
+    def _hold(self, each: str, path: str) -> None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            return
+        if os.readlink(f"/proc/self/fd/{descriptor}") == each:
+            self._held[each] = descriptor
+        else:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        while self._held:
+            os.close(self._held.popitem()[1])
+
+    @property
+    def namespaces(self) -> set[str]:
+        return set(self._held)
 
     @classmethod
     def below(cls, root: int) -> Processes:
@@ -142,26 +171,24 @@ class Processes:
             if (fields := stat(pid)) is not None:
                 alive[pid] = fields[19]
             frontier += children.get(pid, [])
-        own = namespaces(os.getpid())
-        return cls(alive, {each for pid in alive for each in namespaces(pid)} - own)
+        return cls(alive)
 
     def named(self, name: str) -> int | None:
         """The pid of the first one with that command name."""
         for pid in self.alive:
-            try:
-                if Path(f"/proc/{pid}/comm").read_text().strip() == name:
-                    return pid
-            except OSError:
-                continue
+            if command_name(pid) == name:
+                return pid
         return None
 
     def leftovers(self) -> str | None:
         """What of them is still there: None when nothing is."""
         living = [pid for pid, start in self.alive.items() if (now := stat(pid)) and now[19] == start and now[0] != "Z"]
-        inhabited = [pid for pid in pids() if namespaces(pid) & self.namespaces and (now := stat(pid)) and now[0] != "Z"]
+        inhabited = [
+            pid for pid in pids() if namespaces(pid).keys() & self._held and (now := stat(pid)) and now[0] != "Z"
+        ]
         bound = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if " nsfs " in line]
         held = [line for line in bound if any(each in line for each in self.namespaces)]
-        left = [f"{pid} {Path(f'/proc/{pid}/comm')}" for pid in {*living, *inhabited}] + held
+        left = [f"{pid} ({command_name(pid)})" for pid in {*living, *inhabited}] + held
         return "; ".join(left) or None
 
 
@@ -177,11 +204,20 @@ def stat(pid: int) -> list[str] | None:
         return None
 
 
-def namespaces(pid: int) -> set[str]:
-    found = set()
+def command_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def namespaces(pid: int) -> dict[str, str]:
+    """A process's namespaces: what the kernel calls each (``net:[4026531840]``) -> where it can be opened."""
+    found = {}
     for kind in ("net", "mnt", "pid", "uts", "ipc", "user"):
+        path = f"/proc/{pid}/ns/{kind}"
         try:
-            found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+            found[os.readlink(path)] = path
         except OSError:
             continue
     return found
@@ -216,6 +252,8 @@ class Machine:
             return next((left for each in processes if (left := each.leftovers())), None) or self.changes()
 
         wait.until(look, what="nothing left", seconds=seconds)
+        for each in processes:
+            each.close()
 
 
 def environment(pid: int) -> bytes:
