@@ -83,7 +83,10 @@ def _make(target: Path) -> None:
 
 
 def _run(*argv: str, stdin: str = "") -> None:
-    result = subprocess.run(argv, input=stdin, capture_output=True, text=True)
+    # MariaDB names its temporary files by its process number, which another box's MariaDB may have as well
+    with tempfile.TemporaryDirectory(prefix="mariadb-") as own:
+        environment = {**os.environ, "TMPDIR": own}
+        result = subprocess.run(argv, input=stdin, capture_output=True, text=True, env=environment)
     if result.returncode or "ERROR" in result.stderr:
         raise ServiceError(
             f"{argv[0]} could not make MariaDB's data directory",

@@ -1,0 +1,99 @@
+"""What a benchmark is: series of ours and of a reference, taken in turns. What they mean follows from them alone."""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from benchmarks import ratio
+from topo.session import Body
+
+Tell = Callable[[str], None]
+COMPARE = {">=": operator.ge, "<=": operator.le}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on ``ours`` (in the measure's unit) or on the ``ratio``."""
+
+    of: str
+    sign: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.of} {self.sign} {self.bound:g}"
+
+    def met(self, ours: float, ratio: float | None) -> bool:
+        """A ratio that does not exist meets nothing."""
+        value = ours if self.of == "ours" else ratio
+        return value is not None and bool(COMPARE[self.sign](value, self.bound))
+
+
+@dataclass(frozen=True)
+class Series:
+    """One measure, taken: the n-th values of ``ours`` and ``reference`` are from the n-th pair."""
+
+    measure: str
+    unit: str
+    ours: tuple[float, ...]
+    reference: tuple[float, ...]
+    reference_name: str
+    target: Target
+
+    def judged(self, benchmark: str) -> dict[str, Any]:
+        """The object that ``--json`` prints for it."""
+        ours, value = median(self.ours), ratio.ratio(self.ours, self.reference)
+        bounds = ratio.interval(self.ours, self.reference) or (None, None)
+        return {
+            "benchmark": benchmark,
+            "measure": self.measure,
+            "unit": self.unit,
+            "ours": ours,
+            "reference": median(self.reference),
+            "reference_name": self.reference_name,
+            "ratio": value,
+            "interval": list(bounds),
+            "target": str(self.target),
+            "met": self.target.met(ours, value),
+        }
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to measure: how many pairs, and seconds for each single value of a rate."""
+
+    pairs: int = 7
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a benchmark found. ``waterfall``: seconds by phase, by what was booted, where there was a boot to show."""
+
+    series: tuple[Series, ...]
+    notes: tuple[str, ...] = ()
+    waterfall: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+class Benchmark(ABC):
+    """A comparison. ``measure`` runs outside any box; ``body`` is what it does inside of one."""
+
+    #: what it is called on the command line
+    name: str
+    #: programs it needs beyond the testbed's own, with their packages
+    programs: Mapping[str, str] = {}
+
+    @abstractmethod
+    def measure(self, size: Size, tell: Tell) -> Report: ...
+
+    @abstractmethod
+    def body(self, size: Size) -> Body: ...
+
+
+def columns(rows: list[Mapping[str, float]], name: str) -> tuple[float, ...]:
+    """One variant's values, pair by pair."""
+    return tuple(row[name] for row in rows)

@@ -1,0 +1,39 @@
+"""Every benchmark, listed by hand: the place to add one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+
+from benchmarks.base import Benchmark
+from benchmarks.boot import Boot
+from benchmarks.datapath import Datapath
+from benchmarks.https import Https
+from topo.errors import MissingError, UsageError, among
+from topo.needs import SYSTEM_PATH
+
+BENCHMARKS: tuple[Benchmark, ...] = (Boot(), Datapath(), Https())
+
+
+def wanted(names: Sequence[str]) -> tuple[Benchmark, ...]:
+    """The benchmarks of those names, all for none. Raises UsageError, naming the possible ones."""
+    return tuple(benchmark(name) for name in dict.fromkeys(names)) or BENCHMARKS
+
+
+def benchmark(name: str) -> Benchmark:
+    """The benchmark of that name. Raises UsageError, naming the possible ones."""
+    listed = {each.name: each for each in BENCHMARKS}
+    if name not in listed:
+        raise UsageError(f"{name}: no such benchmark; benchmarks: {among(name, listed)}")
+    return listed[name]
+
+
+def check_programs(benchmarks: Iterable[Benchmark]) -> None:
+    """Raise MissingError with one line that names everything missing, before anything is measured."""
+    needed = {program: package for each in benchmarks for program, package in each.programs.items()}
+    missing = [program for program in needed if not shutil.which(program, path=SYSTEM_PATH)]
+    if missing:
+        packages = " ".join(sorted({needed[program] for program in missing}))
+        raise MissingError(
+            f"missing: {', '.join(missing)} (packages: {packages}); run: sudo ./foobar, which installs them"
+        )

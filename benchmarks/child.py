@@ -1,0 +1,83 @@
+"""Running a benchmark's part in a box of its own, as a process that cannot outlive this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from benchmarks.base import Size, Tell
+from topo.errors import FoobarError
+
+PROJECT = Path(__file__).parent.parent
+END_SECONDS = 20.0
+
+
+class Child:
+    """A running one. ``pid`` is the launcher's: all processes of the box are below it."""
+
+    def __init__(self, benchmark: str, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self.benchmark = benchmark
+        self.pid = process.pid
+        self._process = process
+        self._errors = errors
+
+    def result(self, tell: Tell) -> Any:
+        """What the body found; it stays in its box. Raises FoobarError, with its own words, when it broke."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            report = json.loads(line)
+            if report["report"] == "result":
+                return report["content"]
+            tell(report["content"])
+        raise self._broken()
+
+    def end(self) -> None:
+        """End it and wait: SIGTERM, which undoes everything in order, then SIGKILL."""
+        self._process.terminate()
+        try:
+            self._process.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+
+    def _broken(self) -> FoobarError:
+        code = self._process.wait()
+        self._errors.seek(0)
+        first, _, rest = self._errors.read().strip().partition("\n")
+        reason = first.removeprefix("foobar: ") or f"ended with exit code {code} and no result"
+        return FoobarError(f"benchmark {self.benchmark}: {reason}", detail=rest)
+
+
+@contextmanager
+def running(benchmark: str, size: Size, environment: Mapping[str, str] | None = None) -> Iterator[Child]:
+    """``benchmark``'s body at work in a new box, until the block is left."""
+    program = [sys.executable, "-m", "benchmarks.inside", benchmark]
+    options = [f"--name=bench-{benchmark}-{os.getpid()}", f"--pairs={size.pairs}", f"--seconds={size.seconds}"]
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *program, *options],
+            cwd=PROJECT,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        child = Child(benchmark, process, errors)
+        try:
+            yield child
+        finally:
+            child.end()
+
+
+def result(benchmark: str, size: Size, tell: Tell) -> Any:
+    """Run a body to its result and end its box."""
+    with running(benchmark, size) as child:
+        return child.result(tell)

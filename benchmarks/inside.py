@@ -1,0 +1,44 @@
+"""A benchmark's part in a box, run by child.py: ``python -m benchmarks.inside NAME --name N --pairs P --seconds S``.
+
+What it has to say it prints, each as one JSON object on a line of its own.
+"""
+
+from __future__ import annotations
+
+from topo import early
+
+if __name__ == "__main__":
+    early.arm()
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.base import Size
+from topo import session
+from topo.command import Parser, guarded
+from topo.profile import SEED
+
+
+def say(kind: str, content: Any) -> None:
+    """One report to the process outside: ``progress`` (a text) or ``result`` (plain JSON data)."""
+    print(json.dumps({"report": kind, "content": content}), flush=True)
+
+
+def main(words: Sequence[str]) -> int:
+    """Boot a testbed and do the benchmark's body with it; the exit code."""
+    from benchmarks.catalog import benchmark
+
+    parser = Parser(prog="python -m benchmarks.inside", allow_abbrev=False)
+    parser.add_argument("benchmark")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--pairs", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    options = parser.parse_args(words)
+    body = benchmark(options.benchmark).body(Size(options.pairs, options.seconds))
+    return session.in_box(options.name, SEED, ["-m", "benchmarks.inside", *words], body, quiet=True)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(lambda: main(sys.argv[1:])))

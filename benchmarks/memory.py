@@ -1,0 +1,68 @@
+"""What a whole running testbed costs in memory, as seen from outside its box."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+MEGABYTE = 1_000_000
+PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Megabytes. ``hosts``: processes on emulated hosts; ``rest``: all others; ``files``: the box's tmpfs.
+
+    Processes are counted by proportional set size, so that a page that several share counts once in all.
+    """
+
+    hosts: float
+    rest: float
+    files: float
+
+    @property
+    def all(self) -> float:
+        return self.hosts + self.rest + self.files
+
+
+def footprint(launcher: int) -> Footprint:
+    """The testbed of a launcher: all processes below it, and the tmpfs where hosts and databases keep their files."""
+    below = descendants(launcher)
+    box_init = next(pid for pid in below if _pid_namespace(pid) != _pid_namespace(launcher))
+    box = _pid_namespace(box_init)
+    outside = {_pid_namespace(launcher), box}
+    sizes = {pid: pss(pid) for pid in below}
+    hosts = sum(size for pid, size in sizes.items() if _pid_namespace(pid) not in outside)
+    tmpfs = os.statvfs(f"/proc/{box_init}/root/run")
+    used = (tmpfs.f_blocks - tmpfs.f_bfree) * tmpfs.f_frsize
+    return Footprint(hosts / MEGABYTE, (sum(sizes.values()) - hosts) / MEGABYTE, used / MEGABYTE)
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all below it, parents before their children."""
+    found, at = [pid], 0
+    while at < len(found):
+        for task in Path(f"/proc/{found[at]}/task").glob("*/children"):
+            with suppress(OSError):
+                found += [int(child) for child in task.read_text().split()]
+        at += 1
+    return found
+
+
+def pss(pid: int) -> int:
+    """Bytes; 0 for a process that has ended meanwhile."""
+    try:
+        found = PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def _pid_namespace(pid: int) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return None
