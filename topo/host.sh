@@ -24,4 +24,5 @@ bundle=/etc/ssl/certs/ca-certificates.crt
 mount --bind "$home/run" /run
 for switch in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >"$switch"; done 2>/dev/null || true
 ip link set lo up
-exec "$@"
+# a session of its own around the terminal that is its standard input: Ctrl-C reaches what runs there
+exec setsid --ctty "$@"
