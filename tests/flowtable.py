@@ -1,7 +1,7 @@
 """A network of switches in pure Python: it walks compiled flows as Open vSwitch would, connection tracker included.
 
-What is modelled: tables and priorities, OpenFlow's prerequisites, goto, output, ``ct`` with zones, commit and marks, the
-states new, est, rel, rpl, inv and trk, SYN+ACK and answers that begin nothing, ICMP errors about a connection.
+What is modelled: tables and priorities, OpenFlow's prerequisites, goto, output, ``ct`` with zones, commit and marks,
+the states new, est, rel, rpl, inv and trk, SYN+ACK and answers that begin nothing, ICMP errors about a connection.
 Two flows of one priority that both match and differ are an error here: OpenFlow leaves open which one a switch takes.
 """
 
@@ -85,7 +85,7 @@ class Packet:
 
     @property
     def reversed_connection(self) -> tuple[object, ...]:
-        """What its answer is known by; an echo's ``src_port`` stands for its identifier, the same in both directions."""
+        """What its answer is known by; an echo's ``src_port`` stands for its identifier, the same both ways."""
         if self.ip_proto == ICMP:
             return (self.ipv4_dst, self.ipv4_src, ICMP, self.src_port, ICMP_ANSWERS.get(self.icmpv4_type, -1))
         return (self.ipv4_dst, self.ipv4_src, self.ip_proto, self.dst_port, self.src_port)
@@ -127,7 +127,8 @@ def error_about(packet: Packet) -> Packet:
 
 def arp(src: Host, dst: Host, **forged: str) -> Packet:
     return replace(
-        Packet(src.mac, BROADCAST, ARP_TYPE, arp_spa=src.ip, arp_tpa=dst.ip, arp_sha=src.mac), **forged  # type: ignore[arg-type]
+        Packet(src.mac, BROADCAST, ARP_TYPE, arp_spa=src.ip, arp_tpa=dst.ip, arp_sha=src.mac),
+        **forged,  # type: ignore[arg-type]
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -81,7 +80,11 @@ def running() -> Callable[..., Claim]:
         ("--profile best", "--profile best: unknown; possible values: seed, hardened"),
         ("--tls mutual", "--tls mutual: not built yet; available today: --tls terminate"),
         ("--db galera --waf on", "--db galera, --waf on: not built yet; available today: --db single, --waf off"),
-        ("--profile hardened", "--tls mutual, --db semisync, --stack diverse, --waf on: not built yet; available today: --tls terminate, --db single, --stack uniform, --waf off"),
+        (
+            "--profile hardened",
+            "--tls mutual, --db semisync, --stack diverse, --waf on: not built yet; available today: "
+            "--tls terminate, --db single, --stack uniform, --waf off",  # noqa: ISC004
+        ),
         ("up --layout tiered", "--layout tiered: not built yet; available today: --layout stacked"),
         ("up --detach now", "unrecognized arguments: now (see --help)"),
         ("stats", "stats: no such command; commands: up, status, exec, down (did you mean status?)"),
@@ -97,7 +100,7 @@ def running() -> Callable[..., Claim]:
         ("down ../x", "no testbed is running; start one with: up --detach"),
         ("down a --all", "say a name or --all, not both"),
     ],
-)  # fmt: skip
+)
 def test_bad_usage_is_one_line_and_64(run: Run, words: str, line: str) -> None:
     assert run(*words.split()) == (64, "", f"foobar: {line}\n")
 
@@ -127,8 +130,10 @@ def test_several_testbeds_need_names(run: Run, running: Callable[..., Claim]) ->
 def test_an_unknown_host_is_refused_with_the_known_ones(run: Run, running: Callable[..., Claim]) -> None:
     claim = running("a")
     assert run("exec", "srv9", "--", "ls") == (
-        64, "", "foobar: srv9: no such host in a; hosts: client, srv1, box\n",
-    )  # fmt: skip
+        64,
+        "",
+        "foobar: srv9: no such host in a; hosts: client, srv1, box\n",
+    )
     claim.release()
 
 
@@ -226,7 +231,7 @@ def test_a_missing_program_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
         assert err == "foobar: missing: nginx (packages: nginx); run: sudo ./foobar, which installs them\n"
 
 
-# --- the background process of `up --detach` -----------------------------------------------------------------------
+# --- the background process of `up --detach` ----------------------------------------------------------------------
 
 
 def test_the_background_processs_code_is_the_commands() -> None:
@@ -289,5 +294,5 @@ def test_reports_are_one_json_object_a_line() -> None:
     read, write = os.pipe()
     box.report(box.Ties("a", -1, write, -1), phase="up", hosts={"client": 1})
     os.close(write)
-    with io.open(read) as lines:
+    with open(read) as lines:
         assert lines.read() == '{"phase": "up", "hosts": {"client": 1}}\n'

@@ -68,6 +68,7 @@ def differences(plan: Plan, rules: Rules, flows: Iterable[Flow]) -> Iterator[str
             yield f"ARP {src.name} -> {dst.name} does not arrive"
         yield from _forged(network, src, dst)
 
+
 def _binding(network: Network, end: End) -> Iterator[str]:
     """Each switch by itself, whatever the others let through: a port takes what its own hosts send, nothing else."""
     behind = network.plan.behind(end)
@@ -153,7 +154,7 @@ def _forged(network: Network, src: Host, dst: Host) -> Iterator[str]:
             yield f"{src.name} -> {dst.name}: {what} is dropped, but not counted as such"
 
 
-# --- the proof -------------------------------------------------------------------------------------------------
+# --- the proof ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("profile", [Profile(), Profile(servers=1), Profile(servers=5)], ids=str)
@@ -168,7 +169,9 @@ def test_without_firewalls_everything_but_forgeries_passes() -> None:
     network = Network(plan, compile_flows(plan, rules))
     for src, dst, proto, port in conversations(plan):
         assert network.send(src.name, first(src, dst, proto, port)).arrived == dst.name
-    assert network.send("attacker", replace(first(*_two(plan, "attacker", "lb"), "tcp", 80), ipv4_src="10.0.1.10")).dropped_by
+    assert network.send(
+        "attacker", replace(first(*_two(plan, "attacker", "lb"), "tcp", 80), ipv4_src="10.0.1.10")
+    ).dropped_by
 
 
 def _two(plan: Plan, src: str, dst: str) -> tuple[Host, Host]:
@@ -248,7 +251,7 @@ def test_connections_are_marked_with_the_rule_that_allowed_them(plan: Plan, rule
     assert cookie_name(connection.mark, rules) == "web"
 
 
-# --- negative controls: what differs from the compiled flows is seen ------------------------------------------------
+# --- negative controls: what differs from the compiled flows is seen ----------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +284,9 @@ def test_a_denied_port_that_was_opened_is_seen(plan: Plan, rules: Rules, flows: 
 
 
 ALTERATIONS: dict[str, Callable[[Flow], Flow | None]] = {
-    "the wrong port": lambda flow: replace(flow, actions=(Output(9),)) if flow.table == FORWARD and flow.actions else None,
+    "the wrong port": lambda flow: (
+        replace(flow, actions=(Output(9),)) if flow.table == FORWARD and flow.actions else None
+    ),
     "no address binding": lambda flow: (
         replace(flow, match=tuple(m for m in flow.match if m[0] != "ipv4_src")) if flow.table == BIND else None
     ),
@@ -297,7 +302,7 @@ ALTERATIONS: dict[str, Callable[[Flow], Flow | None]] = {
     "not counted for its rule": lambda flow: (
         replace(flow, cookie=1) if flow.table == POLICY and flow.priority == 0 else None
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("alteration", ALTERATIONS)
@@ -322,7 +327,7 @@ def test_a_match_without_its_prerequisite_is_refused(plan: Plan) -> None:
         Network(plan, [Flow("core", 0, 1, 1, (("tcp_dst", 80),))])
 
 
-# --- any policy ----------------------------------------------------------------------------------------------------
+# --- any policy ---------------------------------------------------------------------------------------------------
 
 PLAN = plan_of(Profile(servers=2))
 NAMES = sorted(PLAN.names)
@@ -334,9 +339,15 @@ def some_rules(draw: st.DrawFn) -> Rules:
     made = []
     for number in range(draw(st.integers(0, 5))):
         proto = draw(st.sampled_from(["tcp", "udp", "icmp", "any"]))
-        ports = {"tcp": st.sampled_from([22, 80, 443]), "udp": st.sampled_from([53, 123]), "icmp": st.sampled_from([8, 13])}
+        ports = {
+            "tcp": st.sampled_from([22, 80, 443]),
+            "udp": st.sampled_from([53, 123]),
+            "icmp": st.sampled_from([8, 13]),
+        }
         port = draw(st.none() | ports[proto]) if proto in ports else None
-        src, dst, action = draw(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES), st.sampled_from(["allow", "deny"])))
+        src, dst, action = draw(
+            st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES), st.sampled_from(["allow", "deny"]))
+        )
         made.append(Rule(f"rule-{number}", src, dst, proto, port, action, "drawn"))
     return (*made, DENY_REST)
 

@@ -42,7 +42,7 @@ def test_a_handlers_error_reaches_the_asker_and_the_testbed_lives_on(claim: Clai
         raise ValueError("no such thing")
 
     serve(claim, fail=fail, fine=lambda: "fine")
-    with pytest.raises(FoobarError, match="^ValueError: no such thing$"):
+    with pytest.raises(FoobarError, match=r"^ValueError: no such thing$"):
         control.ask(ENTRY, "fail")
     assert control.ask(ENTRY, "fine") == "fine"
 
@@ -97,7 +97,7 @@ def test_several_ask_at_once(claim: Claim) -> None:
 
 def test_nobody_there(claim: Claim) -> None:
     claim.release()
-    with pytest.raises(RefusedError, match="^testbed a does not answer .* it may be booting or leaving$"):
+    with pytest.raises(RefusedError, match=r"^testbed a does not answer .* it may be booting or leaving$"):
         control.ask(ENTRY, "status")
 
 
@@ -115,6 +115,6 @@ def test_it_leaves_instead_of_answering(claim: Claim) -> None:
 
     thread = threading.Thread(target=hang_up)
     thread.start()
-    with pytest.raises(FoobarError, match="testbed a left without an answer"):
+    with pytest.raises(FoobarError, match=r"testbed a left without an answer"):
         control.ask(ENTRY, "status")
     thread.join()

@@ -27,18 +27,29 @@ ALLOWED = {
 }
 # importing these must load none of the libraries above (and needs no root, network or daemon)
 PURE = (
-    "topo.plan", "topo.profile", "topo.errors", "topo.state", "topo.wait", "topo.namespaces", "controllers.policy",
-    "controllers.compile", "controllers.flow", "services.catalog", "services.supervisor",
-)  # fmt: skip
+    "topo.plan",
+    "topo.profile",
+    "topo.errors",
+    "topo.state",
+    "topo.wait",
+    "topo.namespaces",
+    "controllers.policy",
+    "controllers.compile",
+    "controllers.flow",
+    "services.catalog",
+    "services.supervisor",
+)
 
 
 def imports(source: str) -> Iterator[str]:
     """The top-level package of everything a module imports, wherever it stands; not what only a type checker sees."""
     tree = ast.parse(source)
     for_types = {
-        each for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        each
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for each in ast.walk(node)
-    }  # fmt: skip
+    }
     for node in ast.walk(tree):
         if node in for_types:
             continue
@@ -47,8 +58,7 @@ def imports(source: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module.split(".")[0]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
-            if node.args and isinstance(node.args[0], ast.Constant):
-                yield str(node.args[0].value).split(".")[0]
+            yield from (str(each.value).split(".")[0] for each in node.args[:1] if isinstance(each, ast.Constant))
 
 
 def offences(files: Iterable[tuple[str, str]]) -> list[str]:

@@ -121,15 +121,20 @@ def test_every_package_that_is_asked_for_is_installed_by_the_set_up() -> None:
 def subclasses(package: str, kind: type) -> set[type]:
     """Every class of a package that is a ``kind``, whatever module it is in."""
     found = importlib.import_module(package)
-    modules = [importlib.import_module(f"{package}.{each.name}") for each in pkgutil.iter_modules(found.__path__)
-               if each.name != "__main__"]  # fmt: skip
+    modules = [
+        importlib.import_module(f"{package}.{each.name}")
+        for each in pkgutil.iter_modules(found.__path__)
+        if each.name != "__main__"
+    ]
     return {
         value
         for module in modules
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, kind)
+        and value.__module__ == module.__name__
         and not getattr(value, "__abstractmethods__", None)
-    }  # fmt: skip
+    }
 
 
 def test_every_experiment_is_listed() -> None:

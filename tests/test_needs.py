@@ -69,12 +69,15 @@ def test_an_ordinary_user_with_user_namespaces_passes(complete: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("switches", "remedy"),
     [
-        ({"kernel/apparmor_restrict_unprivileged_userns": "1"}, "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+        (
+            {"kernel/apparmor_restrict_unprivileged_userns": "1"},
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
         ({"kernel/unprivileged_userns_clone": "0"}, "sysctl -w kernel.unprivileged_userns_clone=1"),
         ({"kernel/unprivileged_userns_clone": "1"}, "sysctl -w user.max_user_namespaces=10000"),
         ({}, "sysctl -w user.max_user_namespaces=10000"),
     ],
-)  # fmt: skip
+)
 def test_without_user_namespaces_an_ordinary_user_is_told_what_to_change(
     complete: pytest.MonkeyPatch, tmp_path: Path, switches: dict[str, str], remedy: str
 ) -> None:

@@ -17,8 +17,8 @@ from topo.profile import MAX_SERVERS, Profile
 
 
 def test_the_seed_has_the_hosts_and_switches_of_the_write_ups(plan: Plan) -> None:
-    assert [host.name for host in plan.hosts] == "client attacker dns lb srv1 srv2 srv3 mon".split()
-    assert [switch.name for switch in plan.switches] == "core fw1 fw2 fw3".split()
+    assert [host.name for host in plan.hosts] == ["client", "attacker", "dns", "lb", "srv1", "srv2", "srv3", "mon"]
+    assert [switch.name for switch in plan.switches] == ["core", "fw1", "fw2", "fw3"]
     assert {switch.guards for switch in plan.switches} == {None, "srv1", "srv2", "srv3"}
     assert [host.name for host in plan.servers] == ["srv1", "srv2", "srv3"]
     assert plan.primary.name == "srv1"

@@ -71,7 +71,10 @@ def test_single_axes_change_the_named_point() -> None:
     ("words", "line"),
     [
         ("--balance random", "--balance random: unknown; possible values: roundrobin, leastconn, source"),
-        ("--balance lastconn", "--balance lastconn: unknown; possible values: roundrobin, leastconn, source (did you mean leastconn?)"),
+        (
+            "--balance lastconn",
+            "--balance lastconn: unknown; possible values: roundrobin, leastconn, source (did you mean leastconn?)",
+        ),
         ("--firewall maybe", "--firewall maybe: unknown; possible values: on, off"),
         ("--profile best", "--profile best: unknown; possible values: seed, hardened"),
         ("--servers 0", "--servers 0: must be a whole number from 1 to 30"),
@@ -80,7 +83,7 @@ def test_single_axes_change_the_named_point() -> None:
         ("--servers many", "--servers many: must be a whole number"),
         ("--servers 2.5", "--servers 2.5: must be a whole number"),
     ],
-)  # fmt: skip
+)
 def test_wrong_values_are_refused_with_the_possible_ones(words: str, line: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(*words.split())

@@ -19,7 +19,7 @@ from jinja2 import DictLoader, UndefinedError
 
 from controllers.flow import Flow
 from services import base, catalog, datadir, pki
-from services.base import Joins, Prepares, Service
+from services.base import File, Joins, Prepares, Service
 from services.controller import Controller
 from services.gunicorn import Gunicorn
 from services.haproxy import HAProxy
@@ -46,23 +46,27 @@ def haproxy(secrets: Secrets, **axes: object) -> str:
     return HAProxy("lb", plan_of(profile), profile, secrets.site).files()[0].text
 
 
+def golden_name(service: Service, file: File) -> str:
+    """``host/name``; Python's own files get another ending, so that nobody takes them for code of the project."""
+    name = Path(file.path).name
+    return f"{service.host}/{name}.txt" if name.endswith(".py") else f"{service.host}/{name}"
+
+
 def test_what_runs_where(services: dict[str, Service]) -> None:
     assert list(services) == IDS
 
 
 @pytest.mark.parametrize("service_id", IDS)
-def test_every_rendered_file(
-    services: dict[str, Service], service_id: str, golden: Callable[[str, str], None]
-) -> None:
+def test_every_rendered_file(services: dict[str, Service], service_id: str, golden: Callable[[str, str], None]) -> None:
     service = services[service_id]
     assert service.files()
     for file in service.files():
-        golden(f"{service.host}/{Path(file.path).name}", file.text)
+        golden(golden_name(service, file), file.text)
 
 
 def test_no_golden_file_is_left_over(services: dict[str, Service], plan: Plan) -> None:
     golden = Path(__file__).parent / "golden"
-    made = {f"{s.host}/{Path(file.path).name}" for s in services.values() for file in s.files()}
+    made = {golden_name(s, file) for s in services.values() for file in s.files()}
     made |= {f"flows/{switch.name}.txt" for switch in plan.switches}
     there = {str(path.relative_to(golden)) for path in golden.rglob("*") if path.is_file()}
     assert {name for name in there if name.split("/")[0] in {"flows", *(h.name for h in plan.hosts)}} == made
@@ -144,7 +148,9 @@ def test_the_site_config_is_json_that_names_its_server(services: dict[str, Servi
         assert site["write"]["host"] == "10.0.2.10"
 
 
-def test_every_service_has_its_own_files_and_logs(services: dict[str, Service], plan: Plan, flows: tuple[Flow, ...]) -> None:
+def test_every_service_has_its_own_files_and_logs(
+    services: dict[str, Service], plan: Plan, flows: tuple[Flow, ...]
+) -> None:
     """Two services of one host never write the same file, and what they write lies in a private directory."""
     everything = [*services.values(), *catalog.network_services(plan, flows)]
     for host in {service.host for service in everything}:
@@ -168,7 +174,7 @@ def test_only_databases_prepare_and_join(services: dict[str, Service], plan: Pla
     assert {service.name for service in everything if service.last} == {"haproxy"}
 
 
-# --- looks ---------------------------------------------------------------------------------------------------------
+# --- looks --------------------------------------------------------------------------------------------------------
 
 
 class FakeLook:
@@ -212,7 +218,9 @@ def test_a_tcp_daemon_is_ready_when_it_accepts(tmp_path: Path) -> None:
     assert Nginx("srv1").ready(FakeLook(tmp_path)) == "port 80: [Errno 111] Connection refused"
 
 
-def test_mariadb_is_ready_when_it_greets(tmp_path: Path, plan: Plan, secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mariadb_is_ready_when_it_greets(
+    tmp_path: Path, plan: Plan, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     look, service = FakeLook(Path()), MariaDB("srv1", plan, secrets)
     assert "No such file" in str(service.ready(look))
@@ -236,7 +244,9 @@ def test_ovs_vswitchd_is_not_ready_without_its_pidfile(tmp_path: Path) -> None:
     assert "ovs-vswitchd.pid" in str(Switchd(BOX).ready(FakeLook(tmp_path)))
 
 
-def test_the_controller_tells_which_switch_has_not_confirmed(tmp_path: Path, plan: Plan, flows: tuple[Flow, ...]) -> None:
+def test_the_controller_tells_which_switch_has_not_confirmed(
+    tmp_path: Path, plan: Plan, flows: tuple[Flow, ...]
+) -> None:
     controller, look = Controller(BOX, plan, flows), FakeLook(tmp_path)
     installed = look.path("/run/foobar/controller/installed.json")
     assert controller.installed(look) == "no barrier reply from core, fw1, fw2, fw3"
@@ -253,7 +263,7 @@ def test_gunicorns_check_reads_what_every_server_has_alike(plan: Plan, secrets: 
     assert one.files() != other.files()
 
 
-# --- MariaDB's template data directory --------------------------------------------------------------------------------
+# --- MariaDB's template data directory ----------------------------------------------------------------------------
 
 
 @pytest.fixture

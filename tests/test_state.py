@@ -1,4 +1,4 @@
-"""The state of running testbeds: locks decide who lives, whatever the files say; nothing stale or corrupt is believed."""
+"""The state of running testbeds: locks decide who lives, nothing stale or corrupt is believed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def test_a_name_that_is_none_is_refused(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../outside", "a/../../outside"])
-def test_nothing_outside_the_folder_is_looked_at_let_alone_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_nothing_outside_the_folder_is_looked_at_let_alone_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     (tmp_path / "state" / "a").mkdir(parents=True)
     monkeypatch.setattr(state, "folder", lambda: tmp_path / "state")
     precious = tmp_path / "outside.json"
@@ -111,14 +113,14 @@ def test_a_corrupt_file_of_a_living_one_is_neither_believed_nor_removed(folder: 
 
 
 def test_which_testbed_is_meant(folder: Path) -> None:
-    with pytest.raises(UsageError, match="^no testbed is running; start one with: up --detach$"):
+    with pytest.raises(UsageError, match=r"^no testbed is running; start one with: up --detach$"):
         state.the(None)
     one = claimed("b")
     assert state.the(None).name == "b"
-    with pytest.raises(UsageError, match="^no testbed named c is running; running: b$"):
+    with pytest.raises(UsageError, match=r"^no testbed named c is running; running: b$"):
         state.the("c")
     two = claimed("a")
-    with pytest.raises(UsageError, match="^several testbeds are running; say which with --name: a, b$"):
+    with pytest.raises(UsageError, match=r"^several testbeds are running; say which with --name: a, b$"):
         state.the(None)
     default = claimed(state.DEFAULT_NAME)
     assert state.the(None).name == state.DEFAULT_NAME
@@ -200,7 +202,7 @@ def test_a_folder_too_deep_for_a_socket_is_a_clear_line(tmp_path: Path, monkeypa
 
 def test_a_testbed_that_is_booting_or_leaving_is_refused_where_a_running_one_is_needed(folder: Path) -> None:
     claim = claimed("a", phase="booting", hosts={}, pid=0)
-    with pytest.raises(RefusedError, match="^testbed a is booting: try again when it is up$"):
+    with pytest.raises(RefusedError, match=r"^testbed a is booting: try again when it is up$"):
         state.up("a")
     claim.write(ENTRY)
     assert state.up("a") == ENTRY

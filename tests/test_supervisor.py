@@ -65,7 +65,7 @@ def until_state(bench: Bench, service_id: str, state: str) -> None:
     wait.until(lambda: None if bench.state(service_id) == state else bench.state(service_id), what=state, seconds=5)
 
 
-# --- configure -----------------------------------------------------------------------------------------------------
+# --- configure ----------------------------------------------------------------------------------------------------
 
 
 def test_files_are_written_with_their_modes(bench: Bench) -> None:
@@ -84,7 +84,7 @@ def test_a_refused_configuration_starts_nothing_at_all(bench: Bench) -> None:
     good = FakeService("good", check=("true",))
     bad = FakeService("bad", check=("sh", "-c", "echo line 3: unknown keyword; echo so there >&2; exit 1"))
     bench.add(good, bad)
-    with pytest.raises(ServiceError, match="^srv1/bad: sh refuses its configuration$") as caught:
+    with pytest.raises(ServiceError, match=r"^srv1/bad: sh refuses its configuration$") as caught:
         bench.supervisor.configure([good, bad])
     assert caught.value.detail == "line 3: unknown keyword\nso there"
     assert bench.place.started == []
@@ -109,7 +109,7 @@ def test_equal_configurations_are_checked_once(bench: Bench) -> None:
 def test_a_missing_daemon_is_named(bench: Bench) -> None:
     service = FakeService("a", check=("no-such-daemon", "-t"))
     bench.add(service)
-    with pytest.raises(ServiceError, match="^srv1/a: no-such-daemon is not installed$"):
+    with pytest.raises(ServiceError, match=r"^srv1/a: no-such-daemon is not installed$"):
         bench.supervisor.configure([service])
 
 
@@ -125,7 +125,7 @@ def test_what_needs_preparing_is_prepared_before_it_starts(bench: Bench) -> None
     assert bench.place.path("/run/prepared").exists()
 
 
-# --- start and ready -----------------------------------------------------------------------------------------------
+# --- start and ready ----------------------------------------------------------------------------------------------
 
 
 def test_phases_are_told_in_order(bench: Bench) -> None:
@@ -142,7 +142,9 @@ def test_phases_are_told_in_order(bench: Bench) -> None:
 
 
 def test_it_is_ready_only_once_it_serves(bench: Bench) -> None:
-    touch = python("import pathlib, time; pathlib.Path('run').mkdir(); pathlib.Path('run/a.ready').touch(); time.sleep(60)")
+    touch = python(
+        "import pathlib, time; pathlib.Path('run').mkdir(); pathlib.Path('run/a.ready').touch(); time.sleep(60)"
+    )
     bench.add(FakeService("a", touch, waits=True))
     bench.supervisor.start("srv1/a")
     assert bench.state("srv1/a") == "started"
@@ -151,7 +153,9 @@ def test_it_is_ready_only_once_it_serves(bench: Bench) -> None:
 
 
 def test_a_daemon_that_dies_at_boot_shows_the_tail_of_its_log(bench: Bench) -> None:
-    dying = python("import sys; [print('line', n) for n in range(40)]; print('no such user', file=sys.stderr); sys.exit(7)")
+    dying = python(
+        "import sys; [print('line', n) for n in range(40)]; print('no such user', file=sys.stderr); sys.exit(7)"
+    )
     bench.add(FakeService("a", dying, waits=True))
     with pytest.raises(ServiceError, match=r"^srv1/a died while starting \(exit status 7\)$") as caught:
         bench.supervisor.launch("srv1/a")
@@ -208,7 +212,7 @@ def test_an_unknown_service_is_refused_with_the_known_ones(bench: Bench) -> None
         bench.supervisor.unit("srv1/c")
 
 
-# --- stop, kill, pause, restart ------------------------------------------------------------------------------------
+# --- stop, kill, pause, restart -----------------------------------------------------------------------------------
 
 
 def test_stop_asks_first(bench: Bench) -> None:
@@ -380,7 +384,10 @@ def test_boot_waits_side_by_side_not_one_after_the_other(bench: Bench) -> None:
 def test_units_are_grouped_by_host_in_their_order(bench: Bench) -> None:
     bench.add(FakeService("b", host="x"), FakeService("a", host="y"), FakeService("a", host="x"))
     grouped = group_by_host(bench.supervisor.units)
-    assert {host: [unit.service.name for unit in units] for host, units in grouped.items()} == {"x": ["b", "a"], "y": ["a"]}
+    assert {host: [unit.service.name for unit in units] for host, units in grouped.items()} == {
+        "x": ["b", "a"],
+        "y": ["a"],
+    }
 
 
 def test_a_check_that_hangs_is_an_error_with_the_services_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,5 +397,5 @@ def test_a_check_that_hangs_is_an_error_with_the_services_name(bench: Bench, mon
     monkeypatch.setattr(bench.place, "run", hang)
     service = FakeService("a", check=("daemon", "-t"))
     bench.add(service)
-    with pytest.raises(ServiceError, match="^srv1/a: daemon does not finish checking its configuration$"):
+    with pytest.raises(ServiceError, match=r"^srv1/a: daemon does not finish checking its configuration$"):
         bench.supervisor.configure([service])

@@ -38,7 +38,13 @@ class Commands:
     def __call__(self, *words: str, input: str | None = None, seconds: float = 60) -> Done:  # noqa: A002
         stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         return subprocess.run(
-            self.argv(*words), cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=seconds, **stdin  # type: ignore[call-overload, no-any-return]
+            self.argv(*words),
+            cwd=PROJECT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            **stdin,  # type: ignore[call-overload, no-any-return]
         )
 
     @contextmanager
@@ -111,7 +117,7 @@ class Bed:
         return self.exec(src, "python3", "-S", "-c", code, dst, str(port), str(seconds)).returncode == 0
 
     def assert_blocked(self, src: str, dst: str, port: int, *, by: str, instead: tuple[str, int]) -> None:
-        """A block counts only if the client failed, the deny counter rose there, and the client reached another port."""
+        """A block counts only if the client failed, the deny counter rose, and the client reached another port."""
         before = self.counter(by, "deny-rest")
         assert not self.connects(src, dst, port), f"{src} -> {dst}:{port} is open"
         assert self.counter(by, "deny-rest") > before, f"{src} -> {dst}:{port}: nothing was counted on {by}"

@@ -64,7 +64,11 @@ def held(bed: Bed) -> Iterator[Held]:
 
 def connected(bed: Bed) -> set[str]:
     """What each switch says about its controller."""
-    return set(bed.run("box", "ovs-vsctl", "--columns=is_connected", "-f", "csv", "--no-headings", "list", "Controller").split())
+    return set(
+        bed.run(
+            "box", "ovs-vsctl", "--columns=is_connected", "-f", "csv", "--no-headings", "list", "Controller"
+        ).split()
+    )
 
 
 def kill_controller(bed: Bed) -> int:

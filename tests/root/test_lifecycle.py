@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import random
 import re
+import select
 import shutil
 import signal
 import stat
@@ -31,7 +33,7 @@ def works(bed: Bed) -> bool:
     return done.returncode == 0
 
 
-# --- side by side ------------------------------------------------------------------------------------------------------
+# --- side by side -------------------------------------------------------------------------------------------------
 
 
 def test_two_at_once_with_the_same_names_and_addresses(bed: Bed, second: Bed) -> None:
@@ -77,7 +79,7 @@ def test_a_testbed_that_boots_can_be_seen_and_ended(commands: Commands, machine:
     machine.assert_clean(processes)
 
 
-# --- other designs -----------------------------------------------------------------------------------------------------
+# --- other designs ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,14 +106,25 @@ def test_without_firewalls_all_ports_are_open_but_nobody_can_forge(commands: Com
     assert bed.packets("core", 1001) > before
 
 
-# --- killed at any moment ----------------------------------------------------------------------------------------------
+# --- killed at any moment -----------------------------------------------------------------------------------------
 
 MOMENTS = random.Random(20)
 # (what is killed, seconds after the boot began, seconds after the next one was up)
 KILLS = [
     (victim, round(MOMENTS.uniform(0.05, BOOT_SECONDS), 2), round(MOMENTS.uniform(0, 0.3), 2))
-    for victim in ("launcher", "pid 1", "ovs-vswitchd", "launcher", "pid 1", "ovs-vswitchd", "launcher", "pid 1", "ovs-vswitchd", "launcher")
-]  # fmt: skip
+    for victim in (
+        "launcher",
+        "pid 1",
+        "ovs-vswitchd",
+        "launcher",
+        "pid 1",
+        "ovs-vswitchd",
+        "launcher",
+        "pid 1",
+        "ovs-vswitchd",
+        "launcher",
+    )
+]
 
 
 def find(victim: str, launcher: int) -> int | None:
@@ -138,7 +151,11 @@ def test_kill_9_leaves_nothing_and_the_next_boot_works(
         os.kill(found[0], signal.SIGKILL)
         _, err = process.communicate(timeout=30)
     assert process.returncode == (-signal.SIGKILL if victim == "launcher" else 3), err
-    said = {"launcher": "", "pid 1": "foobar: the box ended before its work was done", "ovs-vswitchd": "foobar: box/ovs-vswitchd died"}
+    said = {
+        "launcher": "",
+        "pid 1": "foobar: the box ended before its work was done",
+        "ovs-vswitchd": "foobar: box/ovs-vswitchd died",
+    }
     assert (err.splitlines() or [""])[-1].startswith(said[victim]), err
     machine.assert_clean(booting)
 
@@ -162,7 +179,7 @@ def test_kill_9_of_the_command_that_boots_in_the_background(commands: Commands, 
     machine.assert_clean(booting)
 
 
-# --- Ctrl-C -------------------------------------------------------------------------------------------------------------
+# --- Ctrl-C -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("moment", [round(random.Random(n).uniform(0.12, BOOT_SECONDS), 2) for n in range(8)])
@@ -193,6 +210,45 @@ def test_ctrl_c_while_it_is_up(commands: Commands, machine: Machine) -> None:
     machine.assert_clean(running)
 
 
+def test_ctrl_c_at_the_prompt_ends_the_command_and_not_the_testbed(commands: Commands, machine: Machine) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(PROJECT)
+        os.execve(sys.executable, commands.argv("--name", "x"), commands.environment)
+    shown = _read_until(terminal, b"mininet> ")
+    assert b"steady" in shown, "the waterfall came first"
+    processes = Processes.below(pid)
+    os.write(terminal, b"client sleep 600\n")
+    wait.until(
+        lambda: None if Processes.below(pid).named("sleep") else "not started", what="the command running", seconds=10
+    )
+    os.write(terminal, b"\x03")
+    _read_until(terminal, b"mininet> ")
+    os.write(terminal, b"client hostname\n")
+    assert b"\nclient\r" in _read_until(terminal, b"mininet> ")
+    os.write(terminal, b"exit\n")
+    _read_until(terminal, None)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
+    machine.assert_clean(processes)
+
+
+def _read_until(terminal: int, wanted: bytes | None, seconds: float = 20) -> bytes:
+    """What a terminal shows until something appears on it (None: until everybody has left it)."""
+    shown = b""
+    while wanted is None or wanted not in shown:
+        assert select.select([terminal], [], [], seconds)[0], shown.decode(errors="replace")
+        try:
+            text = os.read(terminal, 65536)
+        except OSError:  # nobody holds the other end any more
+            text = b""
+        if not text:
+            assert wanted is None, shown.decode(errors="replace")
+            break
+        shown += text
+    return shown
+
+
 def _is_up(commands: Commands, name: str) -> bool:
     try:
         return bool(commands.entry(name)["phase"] == "up")
@@ -212,7 +268,7 @@ def test_other_wishes_to_end(commands: Commands, machine: Machine, number: signa
     assert json.loads(commands("status", "--json").stdout) == []
 
 
-# --- services that do not start ----------------------------------------------------------------------------------------
+# --- services that do not start -----------------------------------------------------------------------------------
 
 
 def sabotaged(tmp_path: Path, code: str) -> Commands:
@@ -265,7 +321,7 @@ def test_a_template_value_that_is_missing_is_an_error(tmp_path: Path) -> None:
     assert "no_such_value" in done.stderr.splitlines()[-1]
 
 
-# --- stale and corrupt state -------------------------------------------------------------------------------------------
+# --- stale and corrupt state --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"name": "x", "launcher": 1}'], ids=["empty", "torn", "strange"])
@@ -275,7 +331,10 @@ def test_a_stale_or_corrupt_state_file_is_no_obstacle(commands: Commands, text: 
     assert json.loads(commands("status", "--json").stdout) == []
     (commands.state / "x.json").write_text(text)
     done = commands("down", "x")
-    assert (done.returncode, one_line(done.stderr)) == (64, "foobar: no testbed is running; start one with: up --detach")
+    assert (done.returncode, one_line(done.stderr)) == (
+        64,
+        "foobar: no testbed is running; start one with: up --detach",
+    )
     assert list(commands.state.iterdir()) == []
 
 
@@ -292,7 +351,15 @@ def test_a_running_one_with_a_corrupt_file_can_still_be_ended(commands: Commands
 
 def test_a_pid_that_is_somebody_elses_now_is_left_alone(commands: Commands) -> None:
     with subprocess.Popen(["sleep", "60"]) as stranger:
-        entry = {"name": "x", "phase": "up", "launcher": stranger.pid, "pid": stranger.pid, "started": "", "profile": {}, "hosts": {}}
+        entry = {
+            "name": "x",
+            "phase": "up",
+            "launcher": stranger.pid,
+            "pid": stranger.pid,
+            "started": "",
+            "profile": {},
+            "hosts": {},
+        }
         (commands.state / "x.json").write_text(json.dumps(entry))
         assert commands("down", "--all").returncode == 0
         assert commands("down", "x").returncode == 64
@@ -300,7 +367,7 @@ def test_a_pid_that_is_somebody_elses_now_is_left_alone(commands: Commands) -> N
         stranger.kill()
 
 
-# --- as an ordinary user -----------------------------------------------------------------------------------------------
+# --- as an ordinary user ------------------------------------------------------------------------------------------
 
 
 def as_nobody(tmp_path: Path, *prefix: str) -> subprocess.CompletedProcess[str]:
@@ -312,16 +379,26 @@ def as_nobody(tmp_path: Path, *prefix: str) -> subprocess.CompletedProcess[str]:
             parent.chmod(0o755)
     tmp_path.chmod(0o755)
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    words = ["up", "--detach", "--name", "x"]
-    script = 'up=$1; shift; "$@" up --detach --name x && "$@" exec client -- curl -sS --fail -o /dev/null -w "%{http_code}\n" '
-    script += f"https://{SITE}/; code=$?; \"$@\" down --all; exit $code"
+    script = f"""
+"$@" up --detach --name x && "$@" exec client -- curl -sS --fail -o /dev/null -w "%{{http_code}}\n" https://{SITE}/
+code=$?
+"$@" down --all
+exit $code"""
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PYTHONDONTWRITEBYTECODE": "1",
-    }  # fmt: skip
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     return subprocess.run(
-        [*prefix, *user, "sh", "-c", script, "sh", words[0], sys.executable, "-m", "topo.foobar"],
-        cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90,
-    )  # fmt: skip
+        [*prefix, *user, "sh", "-c", script, "sh", sys.executable, "-m", "topo.foobar"],
+        cwd=PROJECT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
 
 
 def test_an_ordinary_user_boots_or_is_told_what_to_change(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ HOSTS = [host.name for host in PLAN.hosts]
 URL = f"https://{SITE}/"
 
 
-# --- status and exec -----------------------------------------------------------------------------------------------
+# --- status and exec ----------------------------------------------------------------------------------------------
 
 
 def test_status_as_json(bed: Bed) -> None:
@@ -88,13 +88,15 @@ def test_exec_sees_no_proxy_or_python_of_the_person(bed: Bed) -> None:
         del bed.commands.environment["http_proxy"]
 
 
-# --- each host is a machine of its own ------------------------------------------------------------------------------
+# --- each host is a machine of its own ----------------------------------------------------------------------------
 
 
 def test_every_host_has_its_own_namespaces_name_and_processes(bed: Bed) -> None:
-    kinds = "net mnt uts ipc pid".split()
+    kinds = ["net", "mnt", "uts", "ipc", "pid"]
     looked = {
-        name: bed.run(name, "sh", "-c", "hostname; readlink " + " ".join(f"/proc/self/ns/{kind}" for kind in kinds)).split()
+        name: bed.run(
+            name, "sh", "-c", "hostname; readlink " + " ".join(f"/proc/self/ns/{kind}" for kind in kinds)
+        ).split()
         for name in (*HOSTS, "box")
     }
     assert {name: words[0] for name, words in looked.items()} == {name: name for name in looked}
@@ -138,7 +140,12 @@ def test_hosts_and_resolvers(bed: Bed) -> None:
 
 
 def test_private_keys_and_secrets_are_for_root_alone(bed: Bed) -> None:
-    found = bed.run("box", "sh", "-c", "grep -rlsI -e 'PRIVATE KEY' -e secret_key -e 'IDENTIFIED BY' /run/foobar/hosts | xargs stat -c '%a %n'")
+    found = bed.run(
+        "box",
+        "sh",
+        "-c",
+        "grep -rlsI -e 'PRIVATE KEY' -e secret_key -e 'IDENTIFIED BY' /run/foobar/hosts | xargs stat -c '%a %n'",
+    )
     rows = found.splitlines()
     assert len(rows) >= 7
     assert [row for row in rows if not row.startswith("600 ")] == []
@@ -151,7 +158,7 @@ def test_the_box_is_sealed(bed: Bed) -> None:
     assert shown.split() == ["lo", "client-eth0"], "two links, and no IPv6 address"
 
 
-# --- names -----------------------------------------------------------------------------------------------------------
+# --- names --------------------------------------------------------------------------------------------------------
 
 
 def test_dns_knows_the_site_and_every_host(bed: Bed) -> None:
@@ -173,21 +180,28 @@ def test_dns_over_tcp(bed: Bed) -> None:
     assert bed.run("client", "dig", "+tcp", "+short", SITE).strip() == PLAN.host("lb").ip
 
 
-# --- the site ----------------------------------------------------------------------------------------------------------
+# --- the site -----------------------------------------------------------------------------------------------------
 
 
 def headers(bed: Bed, url: str, *options: str) -> dict[str, str]:
     """The headers of an answer in lower case, with its ``status`` line."""
     shown = bed.run("client", "curl", "-sS", "-o", "/dev/null", "-D", "-", *options, url)
     status, *lines = shown.strip().splitlines()
-    return {"status": status} | {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return {"status": status} | {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
 
 
 def test_the_site_by_name_with_a_trusted_certificate(bed: Bed) -> None:
     done = bed.exec("client", "curl", "-sS", "--fail", URL)
     assert (done.returncode, done.stderr) == (0, "")
     assert "</html>" in done.stdout
-    assert bed.exec("client", "curl", "-sS", "--resolve", "other.foobar.com:443:10.0.2.10", "https://other.foobar.com/").returncode == 60
+    assert (
+        bed.exec(
+            "client", "curl", "-sS", "--resolve", "other.foobar.com:443:10.0.2.10", "https://other.foobar.com/"
+        ).returncode
+        == 60
+    )
 
 
 def test_outside_the_testbed_its_authority_is_not_trusted(bed: Bed) -> None:
@@ -208,7 +222,9 @@ def test_http_2_and_1_1(bed: Bed) -> None:
         assert bed.run("client", "curl", "-sS", "-o", "/dev/null", "-w", "%{http_version}", *options, URL) == version
 
 
-@pytest.mark.parametrize(("version", "accepted"), [("tls1", False), ("tls1_1", False), ("tls1_2", True), ("tls1_3", True)])
+@pytest.mark.parametrize(
+    ("version", "accepted"), [("tls1", False), ("tls1_1", False), ("tls1_2", True), ("tls1_3", True)]
+)
 def test_tls_versions(bed: Bed, version: str, accepted: bool) -> None:
     """The client offers even its weakest ciphers, so a refusal is the server's."""
     options = ["-cipher", "ALL:@SECLEVEL=0"] if version != "tls1_3" else []
@@ -266,11 +282,13 @@ def test_statistics_for_the_monitoring_host_alone(bed: Bed) -> None:
     bed.assert_blocked("attacker", "lb", port, by="core", instead=("lb", 443))
 
 
-# --- the databases -----------------------------------------------------------------------------------------------------
+# --- the databases ------------------------------------------------------------------------------------------------
 
 
 def test_replicas_follow_by_gtid(bed: Bed) -> None:
-    bed.sql("srv1", f"CREATE TABLE foobar.probe_{os.getpid()} (x INT); INSERT INTO foobar.probe_{os.getpid()} VALUES (42)")
+    bed.sql(
+        "srv1", f"CREATE TABLE foobar.probe_{os.getpid()} (x INT); INSERT INTO foobar.probe_{os.getpid()} VALUES (42)"
+    )
     for replica in ("srv2", "srv3"):
         wait.until(
             lambda replica=replica: None if _probe(bed, replica) == "42" else "not there",  # type: ignore[misc]
@@ -284,7 +302,9 @@ def test_replicas_follow_by_gtid(bed: Bed) -> None:
 
 
 def _probe(bed: Bed, host: str) -> str:
-    done = bed.exec(host, "mariadb", "-S", "/run/mysqld/mysqld.sock", "-N", "-B", "-e", f"SELECT x FROM foobar.probe_{os.getpid()}")
+    done = bed.exec(
+        host, "mariadb", "-S", "/run/mysqld/mysqld.sock", "-N", "-B", "-e", f"SELECT x FROM foobar.probe_{os.getpid()}"
+    )
     return done.stdout.strip()
 
 
@@ -292,15 +312,27 @@ def _probe(bed: Bed, host: str) -> str:
 def test_only_the_primary_takes_writes(bed: Bed, server: str, writable: bool) -> None:
     """Asked as an account without an administrator's power, made for this and kept out of the replication."""
     local = "SET sql_log_bin=0;"
-    bed.sql(server, f"{local} CREATE OR REPLACE USER t@localhost; GRANT INSERT, CREATE, DROP ON foobar.* TO t@localhost")
-    done = bed.exec(server, "mariadb", "-S", "/run/mysqld/mysqld.sock", "-u", "t", "foobar", "-e",
-                    "START TRANSACTION; INSERT INTO users VALUES (); ROLLBACK")  # fmt: skip
+    bed.sql(
+        server, f"{local} CREATE OR REPLACE USER t@localhost; GRANT INSERT, CREATE, DROP ON foobar.* TO t@localhost"
+    )
+    done = bed.exec(
+        server,
+        "mariadb",
+        "-S",
+        "/run/mysqld/mysqld.sock",
+        "-u",
+        "t",
+        "foobar",
+        "-e",
+        "START TRANSACTION; INSERT INTO users VALUES (); ROLLBACK",
+    )
     assert ("read-only" in done.stderr) == (not writable), done.stderr
     bed.sql(server, f"{local} DROP USER t@localhost")
 
 
 def test_accounts_may_do_only_what_they_must(bed: Bed) -> None:
-    grants = bed.sql("srv1", "SHOW GRANTS FOR app_write@'10.0.2.10'; SHOW GRANTS FOR app_read@localhost; SHOW GRANTS FOR haproxy_check@'10.0.2.10'")
+    accounts = ("app_write@'10.0.2.10'", "app_read@localhost", "haproxy_check@'10.0.2.10'")
+    grants = bed.sql("srv1", "; ".join(f"SHOW GRANTS FOR {account}" for account in accounts))
     given = {line.split(" TO ")[0] for line in grants.splitlines() if "USAGE" not in line}
     assert given == {
         "GRANT SELECT ON `foobar`.*",
@@ -308,7 +340,7 @@ def test_accounts_may_do_only_what_they_must(bed: Bed) -> None:
     }
 
 
-# --- the firewalls ---------------------------------------------------------------------------------------------------
+# --- the firewalls ------------------------------------------------------------------------------------------------
 
 
 def test_nmap_by_name_finds_nothing_open(bed: Bed) -> None:
@@ -395,11 +427,19 @@ FORGERIES: dict[str, tuple[str, str, Callable[[], str]]] = {
     "another's address and MAC": ("attacker", "core", lambda: udp(mac("client"), ip("client"), "dns", 53)),
     "a VLAN tag": ("attacker", "core", lambda: udp(mac("attacker"), ip("attacker"), "dns", 53, b"\x81\x00\x00\x01")),
     "IPv6": ("attacker", "core", lambda: (mac("dns") + mac("attacker") + b"\x86\xdd" + b"\x60" + bytes(39)).hex()),
-    "ARP as the balancer": ("attacker", "core", lambda: arp_reply(mac("attacker"), mac("attacker"), ip("lb"), "client")),
-    "ARP with another's MAC": ("attacker", "core", lambda: arp_reply(mac("attacker"), mac("lb"), ip("attacker"), "client")),
+    "ARP as the balancer": (
+        "attacker",
+        "core",
+        lambda: arp_reply(mac("attacker"), mac("attacker"), ip("lb"), "client"),
+    ),
+    "ARP with another's MAC": (
+        "attacker",
+        "core",
+        lambda: arp_reply(mac("attacker"), mac("lb"), ip("attacker"), "client"),
+    ),
     "a server as another": ("srv2", "fw2", lambda: udp(mac("srv2"), ip("srv1"), "lb", 3306)),
     "ARP of a server as another": ("srv3", "fw3", lambda: arp_reply(mac("srv3"), mac("srv3"), ip("srv1"), "lb")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
@@ -422,15 +462,27 @@ def test_the_same_frames_unforged_arrive(bed: Bed) -> None:
 
 
 def test_arp_tables_hold_the_truth(bed: Bed) -> None:
-    bed.run("attacker", "python3", "-S", "-c", SEND, "attacker", arp_reply(mac("attacker"), mac("attacker"), ip("lb"), "client"))
+    bed.run(
+        "attacker",
+        "python3",
+        "-S",
+        "-c",
+        SEND,
+        "attacker",
+        arp_reply(mac("attacker"), mac("attacker"), ip("lb"), "client"),
+    )
     bed.run("client", "curl", "-sS", "-o", "/dev/null", URL)
-    assert f"{PLAN.host('lb').ip} lladdr {PLAN.host('lb').mac}" in bed.run("client", "sh", "-c", "ip neigh | sed 's/ dev [^ ]*//'")
+    assert f"{PLAN.host('lb').ip} lladdr {PLAN.host('lb').mac}" in bed.run(
+        "client", "sh", "-c", "ip neigh | sed 's/ dev [^ ]*//'"
+    )
 
 
 def test_the_switches_hold_exactly_the_compiled_flows(bed: Bed) -> None:
     golden = PROJECT / "tests" / "golden" / "flows"
     for switch in PLAN.switches:
-        done = bed.exec("box", "ovs-ofctl", "-O", "OpenFlow13", "diff-flows", switch.name, str(golden / f"{switch.name}.txt"))
+        done = bed.exec(
+            "box", "ovs-ofctl", "-O", "OpenFlow13", "diff-flows", switch.name, str(golden / f"{switch.name}.txt")
+        )
         assert (done.returncode, done.stdout) == (0, "")
 
 
