@@ -21,6 +21,7 @@ def complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPa
     tun = tmp_path / "tun"
     tun.touch()
     monkeypatch.setattr(needs, "TUN", tun)
+    unshare(monkeypatch, 0)
     return monkeypatch
 
 
@@ -90,9 +91,19 @@ def test_without_user_namespaces_an_ordinary_user_is_told_what_to_change(
     )
     complete.setattr(Path, "read_text", lambda self: f"{known[str(self)]}\n" if str(self) in known else read(self))
     assert said() == (
-        "user namespaces are not permitted here (Operation not permitted); use sudo, "
+        "namespaces are not permitted here (Operation not permitted); use sudo, "
         f"or let an administrator run: {remedy}"
     )
+
+
+def test_root_in_a_restricted_container_is_told_so(complete: pytest.MonkeyPatch) -> None:
+    unshare(complete, 1, "unshare: unshare failed: Operation not permitted\n")
+    assert said().startswith("namespaces are not permitted here (Operation not permitted); run on a machine or VM")
+
+
+def test_a_kernel_without_veth_is_told_apart(complete: pytest.MonkeyPatch) -> None:
+    unshare(complete, 2, "Error: Unknown device type.\n")
+    assert said() == "this kernel makes no veth links (Error: Unknown device type.); run: sudo modprobe veth"
 
 
 def test_a_device_that_may_not_be_opened_is_named(complete: pytest.MonkeyPatch, tmp_path: Path) -> None:

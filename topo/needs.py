@@ -40,22 +40,31 @@ def check() -> None:
         raise MissingError(
             f"missing: {', '.join(missing)} (packages: {' '.join(packages)}); run: sudo ./foobar, which installs them"
         )
-    if os.geteuid() != 0:
-        _check_unprivileged()
+    _check_namespaces(as_user=os.geteuid() != 0)
     if not _opens(TUN) and not Path("/sys/module/openvswitch").exists():
         raise MissingError(f"{TUN} is not accessible; run: {_tun_remedy()}")
 
 
-def _check_unprivileged() -> None:
+def _check_namespaces(*, as_user: bool) -> None:
+    """Make the namespaces of a box, and a pair of linked interfaces in them, for an instant."""
+    user = ("--user", "--map-root-user") if as_user else ()
     tried = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--net", "true"], capture_output=True, text=True, check=False
+        ["unshare", *user, "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "ip", "link", "add", "type", "veth"],
+        env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    if tried.returncode:
-        reason = tried.stderr.strip().rsplit(": ", 1)[-1]
-        raise MissingError(
-            f"user namespaces are not permitted here ({reason}); use sudo, or let an administrator run: "
-            + _user_namespace_remedy()
-        )
+    if not tried.returncode:
+        return
+    reason = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
+    if not reason.startswith("unshare"):
+        raise MissingError(f"this kernel makes no veth links ({reason}); run: sudo modprobe veth")
+    if as_user:
+        remedy = f"use sudo, or let an administrator run: {_user_namespace_remedy()}"
+    else:
+        remedy = "run on a machine or VM of your own: this one is a container that is not allowed to make any"
+    raise MissingError(f"namespaces are not permitted here ({reason.rsplit(': ', 1)[-1]}); {remedy}")
 
 
 def _user_namespace_remedy() -> str:
