@@ -37,7 +37,7 @@ from topo.state import Claim, Entry
 
 VARIABLE = "FOOBAR_BOX"
 HOME = Path("/run/foobar")
-STOP, GRACE_SECONDS = b"s", 10.0
+STOP, GRACE_SECONDS, AGAIN_SECONDS = b"s", 10.0, 1.0
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
@@ -257,14 +257,15 @@ def silence() -> None:
 
 
 class Interruption:
-    """Ctrl-C and a wish to stop (SIGTERM) as SystemExit, a broken testbed as FoobarError: one of them, once.
+    """Ctrl-C and a wish to stop (SIGTERM) as SystemExit, a broken testbed as FoobarError.
 
-    The launcher prints the line that says so, because Ctrl-C may come before there is anybody here to print it. While
-    things are being undone, further ones are ignored: half an undoing helps nobody.
+    The launcher prints the line that says so, because Ctrl-C may come before there is anybody here to print it. One may
+    be lost where Python swallows exceptions, so it is raised again when the wish is repeated a while later; but not
+    while things are being undone: half an undoing helps nobody.
     """
 
     def __init__(self) -> None:
-        self._leaving = False
+        self._deaf_until = 0.0
         self._reason = ""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._leave(SystemExit, EXIT_INTERRUPTED))
@@ -276,10 +277,15 @@ class Interruption:
         os.kill(os.getpid(), signal.SIGUSR1)
 
     def _leave(self, how: type[BaseException], why: object) -> None:
-        # the flag first: a second signal may arrive while the exception is being made
-        if not self._leaving:
-            self._leaving = True
+        # the time first: a second signal may arrive while the exception is being made
+        now = time.monotonic()
+        if now >= self._deaf_until:
+            self._deaf_until = now + AGAIN_SECONDS
             raise how(why)
+
+    def ignore(self) -> None:
+        """From now on things are being undone."""
+        self._deaf_until = float("inf")
 
 
 def move_in(ties: Ties) -> None:
@@ -298,8 +304,10 @@ def report(ties: Ties, **news: Any) -> None:
 
 def _watch_lifeline(descriptor: int) -> None:
     if os.read(descriptor, 1) == STOP:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_SECONDS)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1.1 * AGAIN_SECONDS)
     os._exit(EXIT_BROKEN)
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from topo.testbed import Testbed
 
 
+POLL_SECONDS = 0.5
+
+
 class Body(ABC):
     """What to do with a testbed once it is steady; returns the exit code."""
 
@@ -63,6 +66,7 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
         sys.stdout.flush()
         pids = {host.name: testbed.inside(host.name).pid for host in testbed.plan.hosts}
         box.report(ties, phase="up", hosts=pids)
+        stack.callback(interruption.ignore)
         return body(testbed)
 
 
@@ -77,8 +81,8 @@ class Serve(Body):
             box.silence()
         else:
             print("up; end it with Ctrl-C", flush=True)
-        while True:
-            signal.pause()
+        while True:  # not signal.pause(), which sleeps on when the signal came an instant before it
+            time.sleep(POLL_SECONDS)
 
 
 class Once(Body):
