@@ -199,7 +199,8 @@ def test_ctrl_c_at_any_moment_of_a_boot(commands: Commands, machine: Machine, mo
     assert list(commands.state.iterdir()) == []
 
 
-def test_ctrl_c_while_it_is_up(commands: Commands, machine: Machine) -> None:
+@pytest.mark.parametrize("attempt", range(3))
+def test_ctrl_c_in_the_instant_that_it_is_up(commands: Commands, machine: Machine, attempt: int) -> None:
     with commands.popen("up", "--name", "x") as process:
         wait.until(lambda: None if _is_up(commands, "x") else "booting", what="up", seconds=20)
         running = Processes.below(process.pid)
