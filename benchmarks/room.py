@@ -6,6 +6,7 @@ lies between the rooms.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,17 +27,21 @@ def room(plan: Plan, host: str, home: Path, *, authority: str = "", shares: Insi
     """A room with the files of one of the plan's hosts, with a network of its own or with that of another room."""
     write_host_files(plan, host, home, authority)
     network = ["unshare", "--net"] if shares is None else ["nsenter", f"--target={shares.pid}", "--net", "unshare"]
+    # the set-up wants a terminal, because the testbed's hosts have one
+    terminal, stdin = os.openpty()
     process = subprocess.Popen(
         [*network, *KINDS, "sh", str(HOST_SETUP), host, str(home), ":".join(KEEP), IDLE, "infinity"],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         start_new_session=True,
     )
+    os.close(stdin)
     try:
         wait.until(lambda: None if _idle(process) else "not set up", what=f"a room for {host}", seconds=5)
         yield Inside(host, _first(process), home)
     finally:
         process.kill()
         process.wait()
+        os.close(terminal)
 
 
 def rooms(undo: ExitStack, plan: Plan, home: Path, *hosts: str) -> tuple[Inside, ...]:
