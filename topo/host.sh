@@ -7,6 +7,13 @@ name=$1 home=$2 keep=$3
 shift 3
 hostname "$name"
 mount -t proc proc /proc
+
+# The machine's own file systems are for reading, so that a lab's `rm -rf /` ends at the host's private directories.
+# A guard against accidents, not a wall: root on a host may take it down.
+{ findmnt -rno TARGET,VFS-OPTIONS /; findmnt -rno TARGET,VFS-OPTIONS --real; } | sort -u | while read -r target options; do
+    mount -o "remount,bind,$options,ro" "$(printf '%b' "$target")" || true
+done 2>/dev/null
+
 IFS=:
 for directory in $keep; do
     case $directory in /tmp/*)
