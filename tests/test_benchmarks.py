@@ -1,0 +1,549 @@
+"""The benchmarks: what is computed from series with known answers, what is printed, how it ends. One run with root."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import benchmarks
+from benchmarks import boot, catalog, child, datapath, https, loopback, memory, pingpong, ratio, table
+from benchmarks.__main__ import main
+from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
+from benchmarks.boot import FirstWrite
+from benchmarks.memory import Footprint
+from benchmarks.visit import TOKEN
+from services.base import File
+from services.catalog import host_services
+from services.secrets import Secrets
+from topo import needs
+from topo.errors import FoobarError, MissingError, UsageError
+from topo.plan import Plan
+from topo.profile import Profile
+from topo.session import Body
+
+PROJECT = Path(__file__).resolve().parent.parent
+KEYS = [
+    "benchmark", "measure", "unit", "ours", "reference", "reference_name", "ratio", "interval", "target", "met",
+]  # fmt: skip
+
+
+def series(ours: tuple[float, ...], reference: tuple[float, ...], target: Target | None = None) -> Series:
+    return Series("speed", "1/s", ours, reference, "something", target or Target("ratio", ">=", 0.7))
+
+
+# --- statistics ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference", "expected"),
+    [
+        ((2.0,), (4.0,), 0.5),
+        ((1.0, 3.0, 100.0), (2.0, 2.0, 2.0), 1.5),  # medians, not means
+        ((1.0, 3.0), (4.0, 4.0), 0.5),
+        ((0, 0, 0), (5, 5, 5), 0.0),
+        ((0, 0, 0), (0, 0, 0), 1.0),
+        ((5, 5, 5), (0, 0, 0), None),
+    ],
+)
+def test_the_ratio_is_that_of_the_medians(
+    ours: tuple[float, ...], reference: tuple[float, ...], expected: float | None
+) -> None:
+    assert ratio.ratio(ours, reference) == expected
+
+
+def test_series_without_noise_have_an_interval_without_width() -> None:
+    assert ratio.interval((3.0,) * 5, (4.0,) * 5) == (0.75, 0.75)
+
+
+def test_the_interval_holds_the_ratio_and_is_the_same_each_time() -> None:
+    ours, reference = (8.0, 9.0, 10.0, 11.0, 12.0, 9.5, 10.5), (20.0, 19.0, 21.0, 18.0, 22.0, 20.5, 19.5)
+    low, high = ratio.interval(ours, reference) or (0, 0)
+    assert (low, high) == ratio.interval(ours, reference)
+    assert 8 / 22 <= low < 0.5 < high <= 12 / 18
+
+
+def test_more_noise_makes_a_wider_interval() -> None:
+    quiet = ratio.interval((10.0, 10.1, 9.9, 10.0, 10.0), (10.0,) * 5)
+    noisy = ratio.interval((10.0, 20.0, 5.0, 12.0, 8.0), (10.0,) * 5)
+    assert quiet is not None
+    assert noisy is not None
+    assert noisy[1] - noisy[0] > quiet[1] - quiet[0]
+
+
+def test_pairs_stay_pairs() -> None:
+    """When each pair has the same ratio, no resample has another one, however much the machine's speed changes."""
+    ours = (1.0, 20.0, 3.0, 40.0, 5.0)
+    assert ratio.interval(ours, tuple(2 * value for value in ours)) == (0.5, 0.5)
+
+
+def test_an_interval_that_touches_zero_division_is_none() -> None:
+    assert ratio.interval((1, 1, 1, 1, 1), (0, 0, 0, 1, 1)) is None
+
+
+def test_series_of_unequal_length_are_an_error() -> None:
+    with pytest.raises(ValueError, match="argument"):
+        ratio.interval((1.0, 2.0), (1.0,))
+
+
+# --- targets ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "ours", "value", "met"),
+    [
+        (Target("ratio", ">=", 0.7), 1, 0.7, True),
+        (Target("ratio", ">=", 0.7), 1, 0.699, False),
+        (Target("ratio", ">=", 0.7), 1, None, False),
+        (Target("ours", "<=", 3), 3.0, 9, True),
+        (Target("ours", "<=", 3), 3.01, 0.1, False),
+        (Target("ours", "<=", 0), 0, None, True),
+        (Target("ours", "<=", 0), 1, 1.0, False),
+    ],
+)
+def test_a_target_is_met_or_not(target: Target, ours: float, value: float | None, met: bool) -> None:
+    assert target.met(ours, value) is met
+
+
+def test_a_target_says_what_it_bounds() -> None:
+    assert str(Target("ratio", ">=", 0.7)) == "ratio >= 0.7"
+    assert str(Target("ours", "<=", 900)) == "ours <= 900"
+
+
+def test_a_measure_is_the_object_of_the_contract() -> None:
+    found = series((7.0, 8.0, 9.0, 8.0, 8.0), (10.0,) * 5).judged("boot")
+    assert list(found) == KEYS
+    assert (found["ours"], found["reference"], found["ratio"], found["met"]) == (8.0, 10.0, 0.8, True)
+    assert found["interval"][0] <= 0.8 <= found["interval"][1]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_measure_without_a_ratio_is_still_json() -> None:
+    found = series((5,) * 5, (0,) * 5).judged("datapath")
+    assert (found["ratio"], found["interval"], found["met"]) == (None, [None, None], False)
+    assert "-" in table.number(found["ratio"])
+
+
+# --- what each benchmark makes of what it found --------------------------------------------------------------------
+
+
+def rows(testbed: float, bridge: float, mininet: float, pairs: int = 5) -> list[Mapping[str, float]]:
+    one = {datapath.TESTBED: testbed, datapath.BRIDGE: bridge, datapath.MININET: mininet}
+    return [one] * pairs
+
+
+def test_the_datapath_is_compared_with_both_references() -> None:
+    found = {
+        "datapath": "user",
+        "throughput": rows(8, 10, 0.5),
+        "round trips": rows(5000, 10000, 5000),
+        "bad checksums": rows(0, 0, 7),
+    }
+    report = datapath.report(found)
+    judged = {each.measure: each.judged("datapath") for each in report.series}
+    assert {name: (each["ratio"], each["met"]) for name, each in judged.items()} == {
+        "throughput / bridge": (0.8, True),
+        "throughput / mininet": (16.0, True),
+        "round trips / bridge": (0.5, False),
+        "round trips / mininet": (1.0, False),
+        "bad checksums": (1.0, True),
+    }
+    assert any("testbed 0, linux bridge 0" in note and note.endswith(" 35") for note in report.notes)
+    assert any("200 us" in note for note in report.notes)
+
+
+def test_one_bad_checksum_in_one_pair_of_many_misses_the_target() -> None:
+    """A median would hide it; the target is none at all."""
+    bad = [*rows(0, 0, 0), *rows(1, 0, 0, pairs=1)]
+    found = {"datapath": "user", "throughput": rows(1, 1, 1, 6), "round trips": rows(1, 1, 1, 6), "bad checksums": bad}
+    last = datapath.report(found).series[-1].judged("datapath")
+    assert (last["measure"], last["ours"], last["met"]) == ("bad checksums", 1, False)
+
+
+def test_https_measures_files_pages_and_handshakes() -> None:
+    found = {measure: [{https.TESTBED: 70.0, https.LOOPBACK: 100.0}] * 5 for measure in https.ASKED}
+    judged = [each.judged("https") for each in https.report(found).series]
+    assert [each["measure"] for each in judged] == ["static file", "dynamic page", "new handshakes"]
+    assert all(each["met"] and each["ratio"] == 0.7 for each in judged)
+
+
+WRK = """Running 1s test @ https://www.foobar.com/
+  1 threads and 16 connections
+  1234 requests in 1.00s, 1.00MB read
+{complaint}Requests/sec:   1233.56
+Transfer/sec:      1.00MB
+"""
+
+
+def test_wrk_is_read() -> None:
+    assert https.parsed(WRK.format(complaint="")) == 1233.56
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    ["  Non-2xx or 3xx responses: 3\n", "  Socket errors: connect 0, read 7, write 0, timeout 0\n"],
+)
+def test_failed_requests_are_no_speed(complaint: str) -> None:
+    with pytest.raises(FoobarError, match=complaint.strip()):
+        https.parsed(WRK.format(complaint=complaint))
+
+
+def test_silence_of_wrk_is_an_error() -> None:
+    with pytest.raises(FoobarError, match="no rate"):
+        https.parsed("", "unable to connect to www.foobar.com:443 Connection refused")
+
+
+def first(seconds: float, hosts: float = 300, rest: float = 150, files: float = 90) -> FirstWrite:
+    return FirstWrite(seconds, {"first write": {"ready": seconds}}, Footprint(hosts, rest, files))
+
+
+def test_boots_are_judged_by_seconds_and_memory_by_megabytes() -> None:
+    warm, cold = [first(each) for each in (2.0, 9.0, 2.5, 2.0, 2.6)], [first(each) for each in (8.5, 9, 9, 9, 7)]
+    report = boot.report(warm, cold, dropped=True)
+    judged = {each.measure: each.judged("boot") for each in report.series}
+    assert (judged["warm"]["ours"], judged["warm"]["met"]) == (2.5, True)
+    assert (judged["cold"]["ours"], judged["cold"]["met"]) == (9, False)
+    assert (judged["memory"]["ours"], judged["memory"]["reference"], judged["memory"]["met"]) == (540, 390, True)
+    assert report.waterfall == {"first write": {"ready": 2.5}}
+
+
+@pytest.mark.parametrize(("dropped", "says"), [(True, "emptied"), (False, "kept, because")])
+def test_it_says_whether_the_page_cache_was_emptied(dropped: bool, says: str) -> None:
+    assert any(says in note for note in boot.report([first(2)] * 5, [first(4)] * 5, dropped=dropped).notes)
+
+
+def test_the_page_cache_that_may_not_be_emptied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(boot, "DROP_CACHES", tmp_path / "missing" / "drop_caches")
+    assert boot.drop_page_cache() is False
+
+
+def test_the_clock_starts_with_the_command() -> None:
+    found = {"began": 100.5, "steady": 102.0, "written": 102.5, "services": {"lb/haproxy": {"ready": 1.0}}}
+    write = boot.first_write(found, 100.0, Footprint(1, 2, 3))
+    assert write.seconds == 2.5
+    assert write.waterfall == {
+        "in the box": {"ready": 0.5},
+        "lb/haproxy": {"ready": 1.5},
+        "steady": {"ready": 2.0},
+        "first write": {"ready": 2.5},
+    }
+
+
+def test_memory_of_a_process_and_of_one_that_has_gone() -> None:
+    assert memory.pss(os.getpid()) > 1_000_000
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    assert memory.pss(gone.pid) == 0
+
+
+def test_descendants_are_found_at_any_depth() -> None:
+    with subprocess.Popen(["sh", "-c", "sh -c 'sleep 30; :'; :"]) as top:
+        deadline = time.monotonic() + 5
+        while len(found := memory.descendants(top.pid)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in found]
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+    assert names == ["sh", "sh", "sleep"]
+
+
+def test_the_sites_forms_have_the_token_where_the_visitor_looks() -> None:
+    template = PROJECT / "services" / "site" / "templates"
+    forms = [path.read_text() for path in template.glob("*.html") if "csrf_token" in path.read_text()]
+    assert forms
+    rendered = [re.sub(r"{{\s*csrf_token\(\)\s*}}", "abc.def", text) for text in forms]
+    assert any(found[1] == "abc.def" for text in rendered if (found := TOKEN.search(text)))
+
+
+# --- the loopback reference ----------------------------------------------------------------------------------------
+
+
+def test_every_service_of_the_site_can_be_pinned_and_every_pin_fits(plan: Plan, secrets: Secrets) -> None:
+    """Fails when a template changes so that the reference would no longer be the same site on loopback."""
+    services = host_services(plan, Profile(), secrets)
+    assert {service.name for service in services} == set(loopback.PINS)
+    for service in services:
+        host = plan.host(service.host)
+        text = "".join(file.text for file in loopback.Pinned(service, host).files())
+        if loopback.PINS[service.name]:
+            assert loopback.own(host) in text or host.ip in text
+        assert not re.search(r"listen 80;|bind :|0\.0\.0\.0|127\.0\.0\.1:8000", text), service.id
+
+
+def test_no_two_servers_share_an_inner_address(plan: Plan) -> None:
+    assert loopback.own(plan.host("srv1")) == "127.0.3.11"
+    assert len({loopback.own(host) for host in plan.hosts}) == len(plan.hosts)
+
+
+def test_a_pin_that_fits_nothing_is_an_error() -> None:
+    with pytest.raises(FoobarError, match="no longer fits: no listen 81 in /etc/x"):
+        loopback.pinned((File("/etc/x", "listen 80;"),), (("listen 81", "listen {ip}:81"),), {"ip": "10.0.0.1"})
+
+
+# --- round trips ---------------------------------------------------------------------------------------------------
+
+
+def test_pingpong_counts_real_round_trips() -> None:
+    port = _free_port()
+    with subprocess.Popen([sys.executable, pingpong.__file__, "answer", "127.0.0.1", str(port)]) as server:
+        try:
+            assert _retried(lambda: pingpong.ask("127.0.0.1", port, 0.05)) > 100
+            assert server.wait(timeout=5) == 0
+        finally:
+            server.kill()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _retried(ask: Any) -> float:
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return float(ask())
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+# --- the list ------------------------------------------------------------------------------------------------------
+
+
+def test_the_catalog_lists_every_benchmark() -> None:
+    for module in pkgutil.iter_modules(benchmarks.__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"benchmarks.{module.name}")
+    there = {each for each in Benchmark.__subclasses__() if each.__module__.startswith("benchmarks.")}
+    assert {type(each) for each in catalog.BENCHMARKS} == there
+    assert [each.name for each in catalog.BENCHMARKS] == ["boot", "datapath", "https"]
+
+
+def test_every_benchmark_is_in_the_documentation() -> None:
+    text = (PROJECT / "docs" / "benchmarks.md").read_text()
+    assert all(f"`{each.name}`" in text for each in catalog.BENCHMARKS)
+
+
+def test_unknown_names_are_told_the_possible_ones() -> None:
+    with pytest.raises(UsageError, match=re.escape("boot, datapath, https (did you mean https?)")):
+        catalog.wanted(["htps"])
+
+
+def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(https.Https, "programs", {"wrk-that-is-not-there": "wrk"})
+    with pytest.raises(MissingError, match=r"missing: wrk-that-is-not-there \(packages: wrk\)"):
+        catalog.check_programs(catalog.BENCHMARKS)
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+class Fake(Benchmark):
+    """Takes one measure without a box, or breaks."""
+
+    name = "fake"
+
+    def __init__(self, taken: Series, error: BaseException | None = None) -> None:
+        self.taken = taken
+        self.error = error
+        self.sizes: list[Size] = []
+
+    def measure(self, size: Size, tell: Tell) -> Report:
+        tell("half-way")
+        self.sizes.append(size)
+        if self.error:
+            raise self.error
+        return Report((self.taken,), ("fake: a note",), {"lb/haproxy": {"started": 0.5, "ready": 1.0}})
+
+    def body(self, size: Size) -> Body:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    made = Fake(series((9.0,) * 5, (10.0,) * 5))
+    monkeypatch.setattr(catalog, "BENCHMARKS", (made,))
+    monkeypatch.setattr(needs, "check", lambda: None)
+    return made
+
+
+def test_json_is_all_there_is_on_standard_output(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json"]) == 0
+    said = capsys.readouterr()
+    (found,) = json.loads(said.out)
+    assert list(found) == KEYS
+    assert found["benchmark"] == "fake"
+    assert "fake: a note" in said.err
+
+
+def test_the_table_shows_measures_notes_and_the_waterfall(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    for part in ("speed", "9 1/s", "0.9", "ratio >= 0.7", "yes", "something", "fake: a note", "lb/haproxy"):
+        assert part in said
+    assert all(len(line) <= 80 for line in table_lines(fake))
+
+
+def table_lines(fake: Fake) -> list[str]:
+    from rich.console import Console
+
+    narrow = Console(width=80, record=True, quiet=True)
+    narrow.print(table.measures([replace(fake.taken, measure="round trips / mininet").judged("datapath")]))
+    return narrow.export_text().splitlines()
+
+
+def test_a_target_that_is_missed_is_no_failure(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.taken = series((1.0,) * 5, (10.0,) * 5)
+    assert main(["--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["met"] is False
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (FoobarError("the network is gone"), 3, "foobar: the network is gone"),
+        (MissingError("missing: wrk"), 3, "foobar: missing: wrk"),
+        (ZeroDivisionError("oh"), 3, "foobar: unexpected ZeroDivisionError: oh"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing is left behind"),
+    ],
+)
+def test_what_breaks_prints_no_numbers(
+    fake: Fake, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, says: str
+) -> None:
+    fake.error = error
+    assert main(["--json"]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert says in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["fkae"], "fkae: no such benchmark; benchmarks: fake (did you mean fake?)"),
+        (["--pairs", "4"], "--pairs 4: must be a whole number from 5 to 100"),
+        (["--pairs", "many"], "--pairs many: must be a whole number from 5 to 100"),
+        (["--pairs", "-5"], "--pairs"),
+        (["--jsno"], "--jsno"),
+    ],
+)
+def test_bad_usage_is_one_line(fake: Fake, capsys: pytest.CaptureFixture[str], words: list[str], says: str) -> None:
+    assert main(words) == 64
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert says in said.err
+    assert said.err.count("\n") == 1
+    assert fake.sizes == []
+
+
+def test_pairs_and_rehearsal_reach_the_benchmark(fake: Fake) -> None:
+    main([])
+    main(["--pairs", "9"])
+    main(["--rehearse"])
+    assert [size.pairs for size in fake.sizes] == [7, 9, 1]
+
+
+# --- the process in its box ----------------------------------------------------------------------------------------
+
+
+class Spoken(child.Child):
+    """A child that says these lines and ends."""
+
+    def __init__(self, tmp_path: Path, out: str, err: str = "", code: int = 0) -> None:
+        script = f"import sys; sys.stdout.write({out!r}); sys.exit({code})"
+        (tmp_path / "errors").write_text(err)
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        super().__init__("fake", process, (tmp_path / "errors").open())
+
+    def close(self) -> None:
+        self.end()
+        self._errors.close()
+
+
+def test_progress_is_told_and_the_result_returned(tmp_path: Path) -> None:
+    told: list[str] = []
+    lines = ({"report": "progress", "content": "pair 1"}, {"report": "result", "content": {"a": [1, 2]}})
+    spoken = Spoken(tmp_path, "".join(json.dumps(line) + "\n" for line in lines))
+    assert spoken.result(told.append) == {"a": [1, 2]}
+    assert told == ["pair 1"]
+    spoken.close()
+
+
+@pytest.mark.parametrize(
+    ("err", "message", "detail"),
+    [
+        ("foobar: lb/haproxy died\n--- log\nline\n", "benchmark fake: lb/haproxy died", "--- log\nline"),
+        ("", "benchmark fake: ended with exit code 7 and no result", ""),
+    ],
+)
+def test_a_child_that_breaks_is_quoted(tmp_path: Path, err: str, message: str, detail: str) -> None:
+    spoken = Spoken(tmp_path, "", err, code=7)
+    with pytest.raises(FoobarError) as raised:
+        spoken.result(print)
+    assert (str(raised.value), raised.value.detail) == (message, detail)
+    spoken.close()
+
+
+# --- with root -----------------------------------------------------------------------------------------------------
+
+
+def command(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *words],
+        cwd=PROJECT,
+        env={**os.environ, "FOOBAR_STATE": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.root
+def test_a_rehearsal_takes_every_measure_of_a_real_boot(tmp_path: Path) -> None:
+    """Shape only: how quick this machine is at this moment proves nothing."""
+    with command(tmp_path, "boot", "--json", "--rehearse") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    found = json.loads(out)
+    assert [each["measure"] for each in found] == ["warm", "cold", "memory"]
+    for each in found:
+        assert list(each) == KEYS
+        assert each["ours"] > 0
+        assert each["ratio"] == pytest.approx(each["ours"] / each["reference"])
+    assert "first write" in err
+    assert list(tmp_path.glob("*.json")) == []
+
+
+@pytest.mark.root
+def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
+    with command(tmp_path, "boot", "--rehearse") as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("bench-boot-*.json")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1)
+        below = memory.descendants(process.pid)
+        assert len(below) > 3
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err == "foobar: interrupted; nothing is left behind\n"
+    assert [pid for pid in below if Path(f"/proc/{pid}").exists()] == []
+    assert list(tmp_path.glob("*.json")) == []
