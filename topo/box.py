@@ -39,6 +39,7 @@ VARIABLE = "FOOBAR_BOX"
 HOME = Path("/run/foobar")
 STOP, GRACE_SECONDS, AGAIN_SECONDS = b"s", 10.0, 1.0
 PR_SET_PDEATHSIG = 1
+SHOW_CURSOR = b"\x1b[?25h\r\n"  # the waterfall hides it
 _libc = ctypes.CDLL(None)
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
 AS_USER = ("--user", "--map-root-user")
@@ -257,24 +258,39 @@ def silence() -> None:
 
 
 class Interruption:
-    """Ctrl-C and a wish to stop (SIGTERM) as SystemExit, a broken testbed as FoobarError.
+    """Ctrl-C and a wish to stop (SIGTERM), and a testbed that broke.
 
-    The launcher prints the line that says so, because Ctrl-C may come before there is anybody here to print it. One may
-    be lost where Python swallows exceptions, so it is raised again when the wish is repeated a while later; but not
-    while things are being undone: half an undoing helps nobody.
+    During the boot a wish to leave is granted on the spot: nothing has been made yet that the kernel does not undo.
+    Once up, it is SystemExit in the main thread, so that faults heal and results are saved. The launcher prints the
+    line that says so, because Ctrl-C may come before there is anybody here to print it.
+
+    An exception may be lost where Python swallows them, so it is raised again when the wish is repeated a while later;
+    but not while things are being undone: half an undoing helps nobody.
     """
 
     def __init__(self) -> None:
+        self._booting = True
         self._deaf_until = 0.0
         self._reason = ""
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._leave(SystemExit, EXIT_INTERRUPTED))
+            signal.signal(number, lambda *_: self._asked_to_leave())
         signal.signal(signal.SIGUSR1, lambda *_: self._leave(FoobarError, self._reason))
+
+    def booted(self) -> None:
+        """From now on there is something to undo."""
+        self._booting = False
 
     def broken(self, reason: str) -> None:
         """Called from any thread: the main thread leaves with a FoobarError that says the reason."""
         self._reason = reason
         os.kill(os.getpid(), signal.SIGUSR1)
+
+    def _asked_to_leave(self) -> None:
+        if self._booting:
+            if os.isatty(1):
+                os.write(1, SHOW_CURSOR)
+            os._exit(EXIT_INTERRUPTED)
+        self._leave(SystemExit, EXIT_INTERRUPTED)
 
     def _leave(self, how: type[BaseException], why: object) -> None:
         # the time first: a second signal may arrive while the exception is being made

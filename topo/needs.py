@@ -48,8 +48,9 @@ def check() -> None:
 def _check_namespaces(*, as_user: bool) -> None:
     """Make the namespaces of a box, and a pair of linked interfaces in them, for an instant."""
     user = ("--user", "--map-root-user") if as_user else ()
+    kinds = ("--net", "--mount", "--pid", "--uts", "--ipc", "--fork")
     tried = subprocess.run(
-        ["unshare", *user, "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "ip", "link", "add", "type", "veth"],
+        ["unshare", *user, *kinds, "ip", "link", "add", "type", "veth"],
         env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
         capture_output=True,
         text=True,
