@@ -122,9 +122,8 @@ def test_verdicts_hold_with_no_controller_at_all(second: Bed) -> None:
         assert visit.ask() == "200"
         second.run("box", "kill", "-STOP", str(pid))
         try:
-            wait.until(
-                lambda: None if connected(second) == {"false"} else "still connected", what="switches alone", seconds=60
-            )
+            # asked all the while: the balancer closes a connection that is silent for 10 s
+            wait.until(lambda: _alone(second, visit), what="switches alone", seconds=60)
             assert visit.ask() == "200"
             assert second.exec("client", "curl", "-sS", "--fail", "-o", "/dev/null", f"https://{SITE}/").returncode == 0
             second.assert_blocked("attacker", "srv1.foobar.com", 22, by="fw1", instead=(SITE, 443))
@@ -133,6 +132,11 @@ def test_verdicts_hold_with_no_controller_at_all(second: Bed) -> None:
             second.run("box", "kill", "-CONT", str(pid))
         wait.until(lambda: None if connected(second) == {"true"} else "alone", what="switches connected", seconds=30)
         assert visit.ask() == "200"
+
+
+def _alone(bed: Bed, visit: Held) -> str | None:
+    assert visit.ask() == "200"
+    return None if connected(bed) == {"false"} else "still connected"
 
 
 def test_a_foreign_flow_is_gone_after_the_controller_came_back(second: Bed) -> None:
