@@ -107,9 +107,9 @@ def test_equal_configurations_are_checked_once(bench: Bench) -> None:
 
 
 def test_a_missing_daemon_is_named(bench: Bench) -> None:
-    service = FakeService("a", check=("no-such-daemon", "-t"))
+    service = FakeService("a", check=("/nonexistent/daemon", "-t"))
     bench.add(service)
-    with pytest.raises(ServiceError, match=r"^srv1/a: no-such-daemon is not installed$"):
+    with pytest.raises(ServiceError, match=r"^srv1/a: /nonexistent/daemon is not installed$"):
         bench.supervisor.configure([service])
 
 
