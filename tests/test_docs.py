@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import catalog
 from docs import draw
 from topo import foobar
 from topo.plan import Plan
@@ -29,7 +30,7 @@ HEADING = re.compile(r"^#+ (.+)$", re.M)
 FENCE = re.compile(r"^ *```.*?^ *```", re.M | re.S)
 # what is typed: the first words of a line in a block, or a whole `code span`
 SPAN = re.compile(r"`([^`\n]+)`")
-TYPED = re.compile(r"^(?:\$ |mininet> )?(?:sudo )?((?:\./foobar|python -m)(?: .*)?)$")
+TYPED = re.compile(r"^(?:\$ |mininet> )?(?:sudo )?(?:\.venv/bin/)?((?:\./foobar|python -m)(?: .*)?)$")
 
 
 # --- the list of files ---------------------------------------------------------------------------------------------
@@ -128,6 +129,8 @@ def wrong_in_command(words: list[str]) -> str | None:
         return f"no module {module}"
     if module == "experiments" and rest and rest[0] not in _commands("experiments/__main__.py"):
         return f"no command {rest[0]} of experiments"
+    if module == "benchmarks":
+        return next((f"no benchmark {word}" for word in rest if word.isalpha() and word not in BENCHMARKS), None)
     if module == "docs.draw":
         return next((f"no picture {word}" for word in rest if word not in draw.PICTURES), None)
     return None
@@ -156,15 +159,15 @@ def _flags() -> set[str]:
     return axes | set(own)
 
 
+BENCHMARKS = {each.name for each in catalog.BENCHMARKS}
 # the recipes' own examples are not there yet
-INVENTED = {"NAME", "--health"}
+INVENTED = {"NAME", "--health", "connect", "gate", "admin", "experiments.gate"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_command_named_exists(page: Path) -> None:
     commands = [words for words in typed(page.read_text()) if not INVENTED & set(words)]
-    wrong = [(words, problem) for words in commands if (problem := wrong_in_command(words))]
-    assert [each for each in wrong if "experiments.gate" not in each[0]] == []
+    assert [(words, problem) for words in commands if (problem := wrong_in_command(words))] == []
 
 
 def test_the_readme_names_all_commands() -> None:
@@ -187,12 +190,14 @@ def test_the_readme_names_all_commands() -> None:
         ("python -m topo.foobar --colour red", "no flag --colour"),
         ("python -m topo.gone", "no module topo.gone"),
         ("python -m experiments compare a b", "no command compare of experiments"),
+        ("python -m benchmarks boots --json", "no benchmark boots"),
         ("python -m docs.draw cats", "no picture cats"),
     ],
 )
 def test_a_wrong_command_is_seen(command: str, wrong: str | None) -> None:
-    page = f"Type\n\n```\n$ sudo {command}   # what it does\n```\n\nor `{command}`.\n"
-    assert [wrong_in_command(words) for words in typed(page)] == [wrong, wrong]
+    environment = command.replace("python", ".venv/bin/python")
+    page = f"Type\n\n```\n$ sudo {command}   # what it does\n{environment}\n```\n\nor `{command}`.\n"
+    assert [wrong_in_command(words) for words in typed(page)] == [wrong] * 3
 
 
 def test_every_axis_and_value_is_in_the_readme() -> None:
