@@ -123,7 +123,7 @@ def test_two_links_on_one_port_and_a_cut_link_are_refused(plan: Plan) -> None:
 
 
 def test_a_link_to_nowhere_and_a_long_name_are_refused() -> None:
-    core, host = Switch("core", 1), Host("a", "internet", "10.0.1.1", "02:00:00:00:01:01")
+    core, host = Switch("core", 1), Host("a", "internet", "10.0.1.1", "02:00:00:00:01:01", "nothing")
     with pytest.raises(PlanError, match="a link ends at b, which is neither a host nor a switch"):
         Plan((host,), (core,), (Link(End("core", 1), End("b", 0)),), ())
     long = Switch("a-very-long-switch", 1)

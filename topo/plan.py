@@ -36,12 +36,13 @@ ANY = "any"
 
 @dataclass(frozen=True)
 class Host:
-    """One emulated machine. ``ip`` is dotted, ``mac`` is lower-case with colons."""
+    """One emulated machine. ``ip`` is dotted, ``mac`` is lower-case with colons; ``duty``: what it is there for."""
 
     name: str
     zone: str
     ip: str
     mac: str
+    duty: str
 
     @property
     def interface(self) -> str:
@@ -211,13 +212,19 @@ class Plan:
 def plan(profile: Profile) -> Plan:
     """The plan for a profile: pure, and the same for the same profile."""
     servers = [f"srv{number}" for number in range(1, profile.servers + 1)]
+    roles = ["primary", *["replica"] * (len(servers) - 1)]
     hosts = (
-        _host("client", "internet", 10),
-        _host("attacker", "internet", 66),
-        _host("dns", "internet", 53),
-        _host("lb", "dmz", 10),
-        *(_host(name, "servers", 10 + number) for number, name in enumerate(servers, start=1)),
-        _host("mon", "monitoring", 10),
+        _host("client", "internet", 10, "a visitor"),
+        _host("attacker", "internet", 66, "nmap, hping3, Scapy"),
+        _host("dns", "internet", 53, f"NSD, authoritative for {DOMAIN}"),
+        _host("lb", "dmz", 10, "HAProxy: TLS, balancing, DB writes"),
+        *(
+            _host(
+                name, "servers", 10 + number, f"nginx, application, MariaDB ({'replica' if number > 1 else 'primary'})"
+            )
+            for number, name in enumerate(servers, start=1)
+        ),
+        _host("mon", "monitoring", 10, "the monitoring host"),
     )
     core = Switch("core", 1)
     firewalls = tuple(Switch(f"fw{number}", 1 + number, guards=name) for number, name in enumerate(servers, start=1))
@@ -230,10 +237,10 @@ def plan(profile: Profile) -> Plan:
     return Plan(hosts, (core, *firewalls), tuple(links), groups)
 
 
-def _host(name: str, zone: str, number: int) -> Host:
+def _host(name: str, zone: str, number: int, duty: str) -> Host:
     zone_number = ZONE_NUMBERS[zone]
     ip = NETWORK.network_address + (zone_number << 8) + number
-    return Host(name, zone, str(ip), f"02:00:00:00:{zone_number:02x}:{number:02x}")
+    return Host(name, zone, str(ip), f"02:00:00:00:{zone_number:02x}:{number:02x}", duty)
 
 
 def _problems(plan: Plan) -> Iterable[str]:

@@ -99,20 +99,7 @@ def topology(plan: Plan, profile: Profile) -> Group:
 
 def _leaf(plan: Plan, name: str) -> Text:
     host = plan.host(name)
-    return Text.assemble((f"{host.name:9}", "bold"), f"{host.ip:12}", (f"{host.zone:11}", "cyan"), _runs(plan, name))
-
-
-def _runs(plan: Plan, host: str) -> str:
-    if host in {server.name for server in plan.servers}:
-        role = "primary" if host == plan.primary.name else "replica"
-        return f"nginx, application, MariaDB ({role})"
-    return {
-        "client": "a visitor",
-        "attacker": "nmap, hping3, Scapy",
-        "dns": "NSD, authoritative for foobar.com",
-        "lb": "HAProxy: TLS, balancing, DB writes",
-        "mon": "the monitoring host",
-    }[host]
+    return Text.assemble((f"{host.name:9}", "bold"), f"{host.ip:12}", (f"{host.zone:11}", "cyan"), host.duty)
 
 
 def describe(profile: Profile) -> str:
