@@ -51,6 +51,7 @@ def write(experiment: Experiment, path: Path) -> Path:
         experiment=experiment,
         result=result,
         verdict=verdict,
+        folder=path,
         word=WORDS[verdict.holds][0],
         page=Markup(experiment.page(evidence)),
         files=sorted(each.name for each in path.iterdir() if each.is_file() and not each.name.startswith(".")),

@@ -257,7 +257,6 @@ def _forwards(trail: Trail) -> Seen:
         (_frame(sent), _line(line, f"server {chosen}")),
         sent["time"],
         holds=chosen == server,
-        ms=float(line["data"]["ms"]["connect"]),
         encrypted=False,
     )
 
@@ -266,15 +265,16 @@ def _passes_the_firewall(trail: Trail) -> Seen:
     outside, inside, line = trail.forwarded("lb"), trail.forwarded(trail.server), trail.log("nginx")
     firewall = trail.firewalls[trail.server]
     rose = trail.rose(firewall, "web")
-    what = f"rule web let {rose} packets through" if rose else "its rule web counted nothing: no firewall decided this"
+    ruled = "web" in trail.evidence["counters"]["after"][firewall]
+    what = f"its rule web let {rose} packets through meanwhile" if rose else "no rule of it counted this packet"
     counter = Proof("evidence.json", None, f"counters: {firewall} web +{rose}")
     return Seen(
         firewall,
         trail.server,
-        f"{firewall}: {what}",
+        f"{firewall}: {what if ruled else 'it has no rule web: no firewall decided this'}",
         (_frame(outside), _frame(inside), _line(line, "nginx took it"), counter),
         inside["time"],
-        holds=True if rose else None,
+        holds=(True if rose else None) if ruled else False,
         ms=_ms(outside, inside),
         encrypted=False,
     )
@@ -302,10 +302,10 @@ def _asks_the_database(trail: Trail) -> Seen:
     return Seen(
         f"app ({trail.server})",
         "database",
-        f"read on {trail.server}, written on {trail.primary} (primary), copied to {', '.join(replicas) or 'nobody'}",
+        f"read on {trail.server}; the message written on {trail.primary}, the primary, and copied to "
+        f"{', '.join(replicas) or 'nobody'} within {_ms(on_wire, last):.1f} ms",
         (_line(read, read["sql"]), _line(written, written["sql"]), *map(_frame, [on_wire, *copies])),
-        on_wire["time"],
-        ms=_ms(on_wire, last),
+        read["time"],
         encrypted=False,
     )
 
@@ -387,8 +387,8 @@ def _browser_displays(trail: Trail) -> Seen:
 
 
 def _frame(row: Row) -> Proof:
-    text = row["says"].get("text") or " ".join(filter(None, [row["proto"], row["flags"], f"{row['bytes']} bytes"]))
-    return Proof(row["file"], row["frame"], text)
+    bare = "TCP SYN" if row["flags"] == "S" else f"{row['bytes']} bytes of {row['proto'].upper()}"
+    return Proof(row["file"], row["frame"], row["says"].get("text") or bare)
 
 
 def _line(row: Row, what: str) -> Proof:
@@ -418,7 +418,7 @@ STEPS: tuple[tuple[str, Callable[[Trail], Seen]], ...] = (
     ("the balancer forwards the decrypted request to one nginx", _forwards),
     ("nginx receives it through the firewall", _passes_the_firewall),
     ("nginx passes it to the application server", _reaches_the_application),
-    ("the application asks the database: primary and replicas", _asks_the_database),
+    ("the application asks the database", _asks_the_database),
     ("the answer goes back to nginx and to the balancer", _answer_goes_back),
     ("the balancer encrypts the answer and sends it", _encrypts_the_answer),
     ("the browser decrypts the answer", _browser_decrypts),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from controllers.compile import compile_flows
 from controllers.flow import Flow
@@ -19,6 +20,10 @@ from topo.profile import Profile
 
 PROJECT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden"
+
+# No folder of found examples: one that root has written would stop an ordinary user's tests
+settings.register_profile("foobar", database=None)
+settings.load_profile("foobar")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -130,6 +130,7 @@ SPOILERS: list[tuple[int, str, Callable[[dict[str, Any]], None]]] = [
     (4, "readable question", lambda e: leak(e, "src")),
     (5, "another certificate", lambda e: page(e)["tls"].update(subject="www.example.com")),
     (6, "another server", choose_another),
+    (7, "no such rule", lambda e: [counts.pop("web", None) for counts in e["counters"]["after"].values()]),
     (10, "an error", answer_with_errors),
     (11, "readable answer", lambda e: leak(e, "dst")),
     (12, "an error", lambda e: page(e).update(status=500)),

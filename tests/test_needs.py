@@ -91,8 +91,7 @@ def test_without_user_namespaces_an_ordinary_user_is_told_what_to_change(
     )
     complete.setattr(Path, "read_text", lambda self: f"{known[str(self)]}\n" if str(self) in known else read(self))
     assert said() == (
-        "namespaces are not permitted here (Operation not permitted); use sudo, "
-        f"or let an administrator run: {remedy}"
+        f"namespaces are not permitted here (Operation not permitted); use sudo, or let an administrator run: {remedy}"
     )
 
 

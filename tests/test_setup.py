@@ -53,10 +53,7 @@ def packages() -> dict[str, tuple[str, str]]:
 def pins() -> dict[str, str]:
     """vagrant/constraints.txt: canonical name -> version."""
     lines = [line.partition("#")[0].strip() for line in CONSTRAINTS.read_text().splitlines()]
-    return {
-        canonicalize_name(name): version
-        for name, _, version in (line.partition("==") for line in lines if line)
-    }
+    return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines if line)}
 
 
 def requirements(monkeypatch: pytest.MonkeyPatch) -> list[Requirement]:
@@ -116,9 +113,7 @@ def test_vagrantfile_parses() -> None:
 
 def test_each_package_has_a_sign_and_a_reason() -> None:
     listed = packages()
-    assert {"python3", "mininet", "openvswitch-switch", "haproxy", "nginx", "mariadb-server", "nsd"} <= set(
-        listed
-    )
+    assert {"python3", "mininet", "openvswitch-switch", "haproxy", "nginx", "mariadb-server", "nsd"} <= set(listed)
     for name, (sign, why) in listed.items():
         assert re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name)
         assert re.fullmatch(r"/\S+|[\w-]+", sign)

@@ -63,9 +63,7 @@ class Browser:
         assert found, f"{page} has no field {field}"
         return unescape(found[1])
 
-    def send(
-        self, path: str, page: str, headers: dict[str, str] | None = None, **fields: str
-    ) -> TestResponse:
+    def send(self, path: str, page: str, headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
         fields.setdefault("csrf_token", self.hidden(page, "csrf_token"))
         sent = {"Referer": f"{SITE}{page}", **(headers or {})}
         return self.client.post(path, base_url=SITE, data=fields, headers=sent)
@@ -118,12 +116,8 @@ class TestAccounts:
         assert "Log out" not in browser.get("/messages").text
         assert browser.send("/messages", "/login", message="me again").location == "/login"
 
-    @pytest.mark.parametrize(
-        ("name", "password"), [("alice", "wrong horse"), ("nobody", PASSWORD), ("é", "x")]
-    )
-    def test_a_wrong_login_does_not_tell_what_was_wrong(
-        self, browser: Browser, name: str, password: str
-    ) -> None:
+    @pytest.mark.parametrize(("name", "password"), [("alice", "wrong horse"), ("nobody", PASSWORD), ("é", "x")])
+    def test_a_wrong_login_does_not_tell_what_was_wrong(self, browser: Browser, name: str, password: str) -> None:
         browser.sign_up()
         answer = browser.log_in(name, password)
         assert answer.status_code == 401
@@ -154,9 +148,7 @@ class TestAccounts:
         assert says in answer.text
         assert not store.users
 
-    @pytest.mark.parametrize(
-        ("name", "password"), [("abc", "x" * 8), ("a" * 32, "x" * 128), ("a_B-9", PASSWORD)]
-    )
+    @pytest.mark.parametrize(("name", "password"), [("abc", "x" * 8), ("a" * 32, "x" * 128), ("a_B-9", PASSWORD)])
     def test_the_limits_themselves_are_allowed(self, browser: Browser, name: str, password: str) -> None:
         assert browser.sign_up(name, password).status_code == 303
 
@@ -237,9 +229,7 @@ class TestForgery:
     @pytest.mark.parametrize("path", ["/signup", "/login", "/logout", "/messages"])
     def test_no_token_no_change(self, alice: Browser, store: MemoryStore, path: str) -> None:
         calls = len(store.calls)
-        answer = alice.client.post(
-            path, base_url=SITE, headers={"Referer": f"{SITE}/"}, data={"message": "x"}
-        )
+        answer = alice.client.post(path, base_url=SITE, headers={"Referer": f"{SITE}/"}, data={"message": "x"})
         assert answer.status_code == 400
         assert "This form is too old" in answer.text
         assert len(store.calls) == calls
@@ -377,9 +367,7 @@ class TestJson:
         assert stranger.status_code == 401
         assert stranger.json == {"error": "Log in to post a message."}
 
-    @pytest.mark.parametrize(
-        "body", [[], "text", None, {"message": 7}, {"message": "x", "idempotency_key": 7}]
-    )
+    @pytest.mark.parametrize("body", [[], "text", None, {"message": 7}, {"message": "x", "idempotency_key": 7}])
     def test_odd_bodies_are_refused(self, alice: Browser, store: MemoryStore, body: Any) -> None:
         headers = {**JSON, "Referer": f"{SITE}/", "X-CSRFToken": alice.hidden("/messages", "csrf_token")}
         answer = alice.client.post("/messages", base_url=SITE, headers=headers, json=body)

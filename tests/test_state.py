@@ -165,6 +165,7 @@ def test_the_folder_of_an_ordinary_user(tmp_path: Path, monkeypatch: pytest.Monk
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid or 1000)
     monkeypatch.setattr(Path, "stat", _owned_by(uid or 1000))
+    monkeypatch.delenv("FOOBAR_STATE", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert state.folder() == tmp_path / "foobar"
     assert stat.S_IMODE(os.stat(tmp_path / "foobar").st_mode) == 0o700

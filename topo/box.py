@@ -118,7 +118,7 @@ class _Launcher:
         unshare = (UNSHARE[0], *user, *UNSHARE[1:])
         return subprocess.Popen(
             [*unshare, "tini", "-s", "-p", "SIGKILL", "--", sys.executable, *self.argv],
-            env={**os.environ, VARIABLE: json.dumps(asdict(ties))},
+            env={**os.environ, "PATH": _with_daemons(os.environ.get("PATH", "")), VARIABLE: json.dumps(asdict(ties))},
             pass_fds=(ties.control, ties.report, ties.lifeline),
             preexec_fn=_die_with_parent(os.getpid()),
         )
@@ -159,6 +159,11 @@ class _Launcher:
         if self.code is None:
             raise FoobarError(f"the box ended before its work was done (status {status}); nothing is left of it")
         return self.code
+
+
+def _with_daemons(path: str) -> str:
+    """A search path that also finds what Debian keeps out of its users' way, such as ifconfig, which Mininet runs."""
+    return f"{path}:{needs.SYSTEM_PATH}"
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:

@@ -75,6 +75,10 @@ class CommandLine(CLI):  # type: ignore[misc]
 
         engine.run_all([catalog.experiment("journey")], self.testbed, self.runs)
 
+    def do_pingall(self, line: str) -> None:
+        """pingall [SECONDS]: ping between all hosts; a pair that is kept apart waits for SECONDS (1)"""
+        super().do_pingall(line or "1")
+
     def complete_flows(self, text: str, *_: Any) -> list[str]:
         return [name for name in self._switches() if name.startswith(text)]
 

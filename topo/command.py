@@ -32,8 +32,11 @@ def guarded(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return EXIT_INTERRUPTED
-    except SystemExit as leaving:  # --help, and a testbed that was asked to stop
-        return leaving.code if isinstance(leaving.code, int) else EXIT_HOLDS
+    except SystemExit as leaving:
+        if leaving.code in (None, EXIT_HOLDS, EXIT_INTERRUPTED):  # --help, and a testbed that was asked to stop
+            return EXIT_INTERRUPTED if leaving.code else EXIT_HOLDS
+        print(f"foobar: a library gave up with exit status {leaving.code}", file=sys.stderr)
+        return EXIT_BROKEN
     except BrokenPipeError:  # whoever read our output has seen enough; do not complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_HOLDS

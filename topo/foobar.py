@@ -31,7 +31,7 @@ commands:
   status [--json]                 running testbeds and their services
   exec [--name N] HOST -- CMD...  run a command on an emulated host (or on `box`)
   down [NAME | --all]             end testbeds
-each has --help. Experiments: python -m experiments list
+each has --help. From the project's folder: ./foobar test, ./foobar experiments list, ./foobar benchmarks
 """
 DOWN_SECONDS = 15.0
 
@@ -129,9 +129,9 @@ def _exec(words: list[str]) -> int:
     parser.add_argument("--name", help="which testbed, when several are running")
     parser.add_argument("host")
     before, after = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    if before and not after and "-h" not in before and "--help" not in before:
+        raise UsageError("exec: say the command after --, as in: exec client -- ip addr")
     options = parser.parse_args(before)
-    if not after:
-        raise UsageError(f"exec {options.host}: say the command after --, as in: exec {options.host} -- ip addr")
     entry = state.up(options.name)
     if options.host not in entry.hosts and options.host != BOX:
         raise UsageError(f"{options.host}: no such host in {entry.name}; hosts: {', '.join([*entry.hosts, BOX])}")

@@ -219,10 +219,8 @@ def plan(profile: Profile) -> Plan:
         _host("dns", "internet", 53, f"NSD, authoritative for {DOMAIN}"),
         _host("lb", "dmz", 10, "HAProxy: TLS, balancing, DB writes"),
         *(
-            _host(
-                name, "servers", 10 + number, f"nginx, application, MariaDB ({'replica' if number > 1 else 'primary'})"
-            )
-            for number, name in enumerate(servers, start=1)
+            _host(name, "servers", 10 + number, f"nginx, application, MariaDB ({role})")
+            for number, (name, role) in enumerate(zip(servers, roles, strict=True), start=1)
         ),
         _host("mon", "monitoring", 10, "the monitoring host"),
     )

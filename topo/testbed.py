@@ -88,9 +88,9 @@ class Testbed:
         return self.insides[name]
 
     def status(self) -> dict[str, Any]:
-        """What ``status --json`` shows of a running testbed."""
+        """What ``status --json`` shows: steady as at the last look, unless a service has left its state since."""
         return {
-            "steady": self.steady.holds,
+            "steady": self.steady.holds and all(unit.state == "ready" for unit in self.supervisor.units),
             "datapath": self.datapath,
             "hosts": {host.name: {"ip": host.ip, "zone": host.zone} for host in self.plan.hosts},
             "services": self.supervisor.status(),

@@ -58,9 +58,7 @@ def failed(error: HTTPException) -> Response:
         response.data = jsonify(error=text).data
         response.mimetype = "application/json"
     else:
-        response.data = render_template(
-            "failure.html", code=code, title=title, text=text, reference=_request_id()
-        )
+        response.data = render_template("failure.html", code=code, title=title, text=text, reference=_request_id())
     return response
 
 

@@ -102,9 +102,7 @@ class Pages:
             visitor.log_out()
             return self._stranger("Your account is not known here any more. Please log in or sign up again.")
         except KeyReused:
-            return self._refused(
-                "This form was sent before with another text. Send it again to post both.", text
-            )
+            return self._refused("This form was sent before with another text. Send it again to post both.", text)
 
     def healthz(self) -> ResponseReturnValue:
         try:

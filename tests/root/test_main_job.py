@@ -89,9 +89,9 @@ def test_an_ordinary_user_gets_the_same_verdict(journey: tuple[Done, Path]) -> N
 
 
 def test_without_firewalls_no_rule_stood_in_the_way(tmp_path: Path) -> None:
-    """A negative control: the same visit on the baseline, where step 7 has nothing to show."""
+    """A negative control: the same visit on the baseline, where no firewall lets anything through by a rule."""
     commands = Commands(tmp_path)
     done = commands("--runs", str(tmp_path / "runs"), "--firewall", "off")
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert " 7 ?" in done.stdout
-    assert "verdict: unknown" in done.stdout
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert " 7 ✗" in done.stdout
+    assert "verdict: fails" in done.stdout
