@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
+
+# what the module signal is made of: that one loads enum first, and Ctrl-C does not wait for it
+import _signal  # type: ignore[import-not-found]  # isort: skip
 
 INTERRUPTED = "foobar: interrupted; nothing is left behind"
 
 
 def arm() -> None:
     """Leave with 130 on Ctrl-C until somebody handles it better. Inside a box the line is the launcher's to print."""
-    signal.signal(signal.SIGINT, _leave)
+    _signal.signal(_signal.SIGINT, _leave)
 
 
 def _leave(*_: object) -> None:
