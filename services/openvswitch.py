@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from services.base import Command, Look, Service
 
 DIRECTORY = "/run/openvswitch"
 DATABASE, DATABASE_SOCKET = f"{DIRECTORY}/conf.db", f"{DIRECTORY}/db.sock"
+# The userspace datapath allocates for every packet it is woken for; keeping freed memory at hand saves a tenth of that
+MALLOC = {"tcache_count": 127, "trim_threshold": 1 << 26, "mmap_threshold": 1 << 25, "top_pad": 1 << 24}
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 
 
@@ -35,6 +38,10 @@ class Switchd(Service):
     """ovs-vswitchd: all bridges of the testbed in one process."""
 
     name = "ovs-vswitchd"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in MALLOC.items())}
 
     def command(self) -> Command:
         return ("ovs-vswitchd", f"unix:{DATABASE_SOCKET}", "--pidfile", "--no-chdir")

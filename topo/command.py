@@ -23,7 +23,9 @@ class Parser(argparse.ArgumentParser):
 def guarded(work: Callable[[], int]) -> int:
     """Run a command; errors become a line (and a log's tail) on standard error and the right exit code."""
     try:
-        return work()
+        code = work()
+        sys.stdout.flush()
+        return code
     except FoobarError as error:
         print(f"foobar: {error}", file=sys.stderr)
         if error.detail:

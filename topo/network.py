@@ -5,10 +5,14 @@ One of the two files that import mininet (the other is cli.py).
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import socket
+import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,8 @@ HOST_SETUP = Path(__file__).parent / "host.sh"
 # The project and its Python: a host sees them even where a person cloned into /tmp, which is private there
 KEEP = sorted({str(Path(__file__).parent.parent), sys.prefix, sys.base_prefix})
 SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+PIDFD_GETFD, SO_RCVBUFFORCE, RECEIVE_BYTES = 438, 33, 4_000_000
+_libc = ctypes.CDLL(None, use_errno=True)
 COUNTER = re.compile(r"cookie=(0x[0-9a-f]+), .*?n_packets=(\d+)")
 RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -205,6 +211,28 @@ def wait_for_interfaces(plan: Plan, seconds: float = 5) -> None:
         return f"ports not open: {', '.join(sorted(wanted - there))}" if wanted - there else None
 
     wait.until(look, what="switch ports", seconds=seconds)
+
+
+def widen_receive_buffers(pid: int) -> None:
+    """Give the packet sockets of the userspace datapath (the process ``pid``) room for more than three segments.
+
+    A 64 KB segment fills a third of the kernel's default buffer: under load most were dropped and sent again. Open
+    vSwitch has no setting for it and the box may not change the default, so its sockets are borrowed for an instant.
+    """
+    process = os.pidfd_open(pid)
+    try:
+        for number in map(int, os.listdir(f"/proc/{pid}/fd")):
+            borrowed = _libc.syscall(PIDFD_GETFD, process, number, 0)
+            if borrowed < 0:
+                continue
+            if not stat.S_ISSOCK(os.fstat(borrowed).st_mode):
+                os.close(borrowed)
+                continue
+            with socket.socket(fileno=borrowed) as each, suppress(OSError):
+                if each.family == socket.AF_PACKET:
+                    each.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
+    finally:
+        os.close(process)
 
 
 def _ovs(*argv: str) -> str:

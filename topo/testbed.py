@@ -28,7 +28,7 @@ from topo.profile import Profile
 
 CONTROLLER = ("127.0.0.1", CONTROLLER_PORT)
 CONTROLLER_ID = f"{BOX}/{Controller.name}"
-INFRASTRUCTURE = (f"{BOX}/ovsdb-server", f"{BOX}/ovs-vswitchd")
+DATABASE, SWITCHD = INFRASTRUCTURE = (f"{BOX}/ovsdb-server", f"{BOX}/ovs-vswitchd")
 WATCH_SECONDS = 0.1
 
 Mark = Callable[[str, str, float], None]
@@ -139,10 +139,9 @@ class Testbed:
             self.supervisor.add(service, self.insides[service.host])
 
     def _start_openvswitch(self) -> None:
-        database, switchd = INFRASTRUCTURE
-        self.supervisor.launch(database)
+        self.supervisor.launch(DATABASE)
         networks.prefer_offloads()
-        self.supervisor.launch(switchd)
+        self.supervisor.launch(SWITCHD)
         self.datapath = networks.detect_datapath()
 
     def _make_hosts(self) -> None:
@@ -177,6 +176,8 @@ class Testbed:
         assert isinstance(service, Controller)
         wait.until(lambda: service.installed(self.insides[BOX]), what="flows installed", seconds=10)
         networks.wait_for_interfaces(self.plan)
+        if self.datapath == "user":
+            networks.widen_receive_buffers(self._pid(SWITCHD))
         for switch in self.plan.switches:
             expected = self.home / f"{switch.name}.flows"
             expected.write_text("".join(f"{flow.text()}\n" for flow in of_switch(self.flows, switch.name)))
@@ -199,6 +200,11 @@ class Testbed:
 
         wait.until(unsteady, what="steady state", seconds=20)
         self._note("steady")
+
+    def _pid(self, service_id: str) -> int:
+        process = self.supervisor.unit(service_id).process
+        assert process is not None
+        return process.pid
 
     def _note(self, what: str) -> None:
         self._mark(what, "ready", time.monotonic() - self.began)
