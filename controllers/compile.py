@@ -140,10 +140,11 @@ def _policy(plan: Plan, switch: Switch, rules: tuple[Rule, ...]) -> Iterator[Flo
     yield _flow(switch, POLICY, INVALID, own["invalid"], invalid)
     yield _flow(switch, POLICY, RELATED, own["related"], related, Goto(FORWARD))
     for number, rule in enumerate(rules, start=1):
-        if rule.action == "allow":
+        beginnings = list(_rule_flows(plan, switch, number, rule))
+        if beginnings and rule.action == "allow":
             known = ip | {"ct_state": (CT_TRK | CT_EST, TRACKED), "ct_mark": number}
             yield _flow(switch, POLICY, ESTABLISHED, number, known, Goto(FORWARD))
-        yield from _rule_flows(plan, switch, number, rule)
+        yield from beginnings
     yield _flow(switch, POLICY, DEFAULT, len(rules), {})
 
 

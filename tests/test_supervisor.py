@@ -154,7 +154,8 @@ def test_it_is_ready_only_once_it_serves(bench: Bench) -> None:
 
 def test_a_daemon_that_dies_at_boot_shows_the_tail_of_its_log(bench: Bench) -> None:
     dying = python(
-        "import sys; [print('line', n, flush=True) for n in range(40)]; print('no such user', file=sys.stderr); sys.exit(7)"
+        "import sys; [print('line', n, flush=True) for n in range(40)];"
+        "print('no such user', file=sys.stderr); sys.exit(7)"
     )
     bench.add(FakeService("a", dying, waits=True))
     with pytest.raises(ServiceError, match=r"^srv1/a died while starting \(exit status 7\)$") as caught:

@@ -22,10 +22,17 @@ class Parser(argparse.ArgumentParser):
 
 def guarded(work: Callable[[], int]) -> int:
     """Run a command; errors become a line (and a log's tail) on standard error and the right exit code."""
+    code = _code(work)
     try:
-        code = work()
         sys.stdout.flush()
-        return code
+    except BrokenPipeError:  # whoever read our output has seen enough; Python would complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _code(work: Callable[[], int]) -> int:
+    try:
+        return work()
     except FoobarError as error:
         print(f"foobar: {error}", file=sys.stderr)
         if error.detail:
@@ -39,8 +46,7 @@ def guarded(work: Callable[[], int]) -> int:
             return EXIT_INTERRUPTED if leaving.code else EXIT_HOLDS
         print(f"foobar: a library gave up with exit status {leaving.code}", file=sys.stderr)
         return EXIT_BROKEN
-    except BrokenPipeError:  # whoever read our output has seen enough; do not complain again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
         return EXIT_HOLDS
     except Exception as error:  # never Python's own 1, which means "the claim fails"
         traceback.print_exc()
