@@ -201,6 +201,12 @@ def test_an_unexpected_error_is_3_never_1(capsys: pytest.CaptureFixture[str]) ->
     assert lines[-1] == "foobar: unexpected ZeroDivisionError: integer division or modulo by zero"
 
 
+@pytest.mark.parametrize(("status", "code"), [(None, 0), (0, 0), (130, 130), (1, 3), (2, 3), ("words", 3)])
+def test_a_library_that_exits_is_3_never_1(status: object, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.guarded(lambda: sys.exit(status)) == code  # type: ignore[arg-type]
+    assert ("gave up" in capsys.readouterr().err) == (code == 3)
+
+
 def test_an_interruption_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         raise KeyboardInterrupt

@@ -174,10 +174,12 @@ def test_every_switch_confirmed_its_flows(second: Bed) -> None:
 
 def test_killing_nginx_on_one_server_leaves_the_others(second: Bed) -> None:
     before = {name: second.service(f"{name}/nginx")["pid"] for name in ("srv2", "srv3")}
+    assert second.status()["steady"]
     second.run("srv1", "pkill", "nginx")
     wait.until(
         lambda: None if second.service("srv1/nginx")["state"] == "died" else "runs", what="srv1's nginx dead", seconds=5
     )
+    assert not second.status()["steady"]
     assert {name: second.service(f"{name}/nginx")["pid"] for name in before} == before
     for name in before:
         assert second.exec("lb", "curl", "-sS", "--fail", "-o", "/dev/null", f"http://{name}/healthz").returncode == 0
