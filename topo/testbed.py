@@ -166,6 +166,9 @@ class Testbed:
         self.network.link(CONTROLLER, self.datapath)
         controller.result()
         self.network.start()
+        networks.wait_for_interfaces(self.plan)
+        if self.datapath == "user":
+            networks.widen_receive_buffers(self._pid(SWITCHD))
         self._note("links")
         self.wait_for_flows()
         self._note("flows")
@@ -175,9 +178,6 @@ class Testbed:
         service = self.supervisor.unit(CONTROLLER_ID).service
         assert isinstance(service, Controller)
         wait.until(lambda: service.installed(self.insides[BOX]), what="flows installed", seconds=10)
-        networks.wait_for_interfaces(self.plan)
-        if self.datapath == "user":
-            networks.widen_receive_buffers(self._pid(SWITCHD))
         for switch in self.plan.switches:
             expected = self.home / f"{switch.name}.flows"
             expected.write_text("".join(f"{flow.text()}\n" for flow in of_switch(self.flows, switch.name)))
