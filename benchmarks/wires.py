@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from topo.plan import NETWORK, Plan
 
 ASKS, ANSWERS, MIDDLE = "lb", "srv1", "mon"
 Ends = tuple[Inside, Inside]
-Wire = Callable[[ExitStack, Plan, Path], Ends]
 
 
 def bridge(undo: ExitStack, plan: Plan, home: Path) -> Ends:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -291,11 +290,3 @@ def _signal_session(unit: Unit, number: int) -> None:
     assert unit.process is not None
     with suppress(ProcessLookupError):
         os.killpg(unit.process.pid, number)
-
-
-def group_by_host(units: Iterable[Unit]) -> dict[str, list[Unit]]:
-    """Units of each host, in their order."""
-    table: dict[str, list[Unit]] = defaultdict(list)
-    for unit in units:
-        table[unit.service.host].append(unit)
-    return dict(table)

@@ -28,7 +28,7 @@ from benchmarks.visit import TOKEN
 from services.base import File
 from services.catalog import host_services
 from services.secrets import Secrets
-from topo import needs
+from topo import needs, wait
 from topo.errors import FoobarError, MissingError, UsageError
 from topo.plan import Plan
 from topo.profile import Profile
@@ -532,13 +532,16 @@ def test_a_rehearsal_takes_every_measure_of_a_real_boot(tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.json")) == []
 
 
+def _not_yet_booting(state: Path, pid: int) -> str | None:
+    """None once the box is claimed and its first daemons run."""
+    claimed, below = list(state.glob("bench-boot-*.json")), memory.descendants(pid)
+    return None if claimed and len(below) > 8 else f"{len(claimed)} claimed, {len(below)} processes"
+
+
 @pytest.mark.root
 def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     with command(tmp_path, "boot", "--rehearse") as process:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("bench-boot-*.json")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(1)
+        wait.until(lambda: _not_yet_booting(tmp_path, process.pid), what="a testbed that boots", seconds=60)
         below = memory.descendants(process.pid)
         assert len(below) > 3
         os.killpg(process.pid, signal.SIGINT)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from topo import box, command, control, foobar, needs, state
+from topo.early import BOX_VARIABLE
 from topo.errors import (
     DeadlineError,
     FoobarError,
@@ -38,7 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     for module in (state, control):
         monkeypatch.setattr(module, "folder", lambda: tmp_path)
     monkeypatch.setattr(needs, "check", lambda: None)
-    monkeypatch.delenv(box.VARIABLE, raising=False)
+    monkeypatch.delenv(BOX_VARIABLE, raising=False)
 
     def no_box(*_: object, **__: object) -> int:
         raise AssertionError("a box was about to be made")
@@ -287,11 +288,11 @@ def test_the_box_gets_its_ties_and_passes_them_on_to_nobody(monkeypatch: pytest.
     read, write = os.pipe()
     for descriptor in (read, write):
         os.set_inheritable(descriptor, True)
-    monkeypatch.setenv(box.VARIABLE, f'{{"name": "a", "control": {read}, "report": {write}, "lifeline": {read}}}')
+    monkeypatch.setenv(BOX_VARIABLE, f'{{"name": "a", "control": {read}, "report": {write}, "lifeline": {read}}}')
     assert box.inside() == box.Ties("a", read, write, read)
     assert not os.get_inheritable(read)
     assert not os.get_inheritable(write)
-    assert box.VARIABLE not in os.environ
+    assert BOX_VARIABLE not in os.environ
     os.close(read)
     os.close(write)
 

@@ -32,10 +32,10 @@ from typing import Any, NoReturn
 
 from topo import needs
 from topo.command import guarded
+from topo.early import BOX_VARIABLE
 from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, FoobarError
 from topo.state import Claim, Entry
 
-VARIABLE = "FOOBAR_BOX"
 HOME = Path("/run/foobar")
 STOP, GRACE_SECONDS, AGAIN_SECONDS = b"s", 10.0, 1.0
 PR_SET_PDEATHSIG = 1
@@ -57,7 +57,7 @@ class Ties:
 
 def inside() -> Ties | None:
     """The ties to the launcher when this process runs inside a box, else None. The children do not inherit them."""
-    text = os.environ.pop(VARIABLE, None)
+    text = os.environ.pop(BOX_VARIABLE, None)
     if text is None:
         return None
     ties = Ties(**json.loads(text))
@@ -118,7 +118,11 @@ class _Launcher:
         unshare = (UNSHARE[0], *user, *UNSHARE[1:])
         return subprocess.Popen(
             [*unshare, "tini", "-s", "-p", "SIGKILL", "--", sys.executable, *self.argv],
-            env={**os.environ, "PATH": _with_daemons(os.environ.get("PATH", "")), VARIABLE: json.dumps(asdict(ties))},
+            env={
+                **os.environ,
+                "PATH": _with_daemons(os.environ.get("PATH", "")),
+                BOX_VARIABLE: json.dumps(asdict(ties)),
+            },
             pass_fds=(ties.control, ties.report, ties.lifeline),
             preexec_fn=_die_with_parent(os.getpid()),
         )

@@ -7,6 +7,8 @@ import os
 # what the module signal is made of: that one loads enum first, and Ctrl-C does not wait for it
 import _signal  # type: ignore[import-not-found]  # isort: skip
 
+# set for a command that runs again inside a box (box.py)
+BOX_VARIABLE = "FOOBAR_BOX"
 INTERRUPTED = "foobar: interrupted; nothing is left behind"
 
 
@@ -16,6 +18,6 @@ def arm() -> None:
 
 
 def _leave(*_: object) -> None:
-    if "FOOBAR_BOX" not in os.environ:
+    if BOX_VARIABLE not in os.environ:
         os.write(2, f"{INTERRUPTED}\n".encode())
     os._exit(130)
