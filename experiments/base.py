@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from experiments.run import Run
     from topo.testbed import Testbed
 
 Evidence = Mapping[str, Any]
@@ -37,8 +37,8 @@ class Experiment(ABC):
     claim: str
 
     @abstractmethod
-    def measure(self, testbed: Testbed, folder: Path) -> Evidence:
-        """Do it on a steady testbed. Returns plain JSON data; files it makes go into ``folder``."""
+    def measure(self, testbed: Testbed, run: Run) -> Evidence:
+        """Do it on a steady testbed. Returns plain JSON data; files it makes go into ``run.folder``."""
 
     @abstractmethod
     def judge(self, evidence: Evidence) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
@@ -11,23 +12,27 @@ from typing import Any
 
 from experiments import folder, provenance, report
 from experiments.base import Evidence, Experiment, Verdict, judged
+from experiments.run import Run
 from topo.errors import EXIT_FAILS, EXIT_HOLDS, EXIT_UNKNOWN
 from topo.testbed import Testbed
 
 
-def run(experiment: Experiment, testbed: Testbed, runs: Path) -> tuple[dict[str, Any], Path]:
+def run(
+    experiment: Experiment, testbed: Testbed, runs: Path, *, seed: int | None = None, repeat: int | None = None
+) -> tuple[dict[str, Any], Path]:
     """Run it and return (result.json's content, the run's folder).
 
     Refused when the testbed is not steady; when measuring fails or is interrupted, what there is has been saved with
     status ``aborted`` before the exception goes on.
     """
     path = folder.make(runs, experiment.name)
+    this = Run(path, secrets.randbits(32) if seed is None else seed, repeat)
     began = time.monotonic()
     result: dict[str, Any] = {
         "experiment": experiment.name,
         "claim": experiment.claim,
         "profile": testbed.profile.as_dict(),
-        "seed": None,
+        "seed": this.seed,
         "status": "aborted",
         "steady": {"before": testbed.look().holds, "after": False},
         "verdict": Verdict(None, "not measured").as_dict(),
@@ -41,7 +46,7 @@ def run(experiment: Experiment, testbed: Testbed, runs: Path) -> tuple[dict[str,
             result["status"] = "refused"
             result["verdict"] = Verdict(None, f"not steady: {testbed.steady.problems}").as_dict()
             return result, path
-        evidence = experiment.measure(testbed, path)
+        evidence = {**experiment.measure(testbed, this), "timeline": this.timeline}
         folder.write(path, folder.EVIDENCE, evidence)
         result["steady"]["after"] = testbed.look().holds
         result["status"] = "completed"

@@ -27,6 +27,7 @@ from topo.plan import SITE
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from experiments.run import Run
     from topo.testbed import Testbed
 
 VISIT_SECONDS = 60.0
@@ -38,14 +39,14 @@ class Journey(Experiment):
     name = "journey"
     claim = "a visit takes the 13 steps of the write-up, each seen in packets, logs or SQL"
 
-    def measure(self, testbed: Testbed, folder: Path) -> Evidence:
+    def measure(self, testbed: Testbed, run: Run) -> Evidence:
         name, password, message = _visitor()
         places = [(testbed.inside(host.name), host.interface) for host in testbed.plan.hosts]
         places += [(testbed.inside(server.name), "lo") for server in testbed.plan.servers]
         before = testbed.rule_counters()
         with ExitStack() as stack:
-            sql = stack.enter_context(observe.statements(testbed, folder))
-            captures = stack.enter_context(capturing(places, folder))
+            sql = stack.enter_context(observe.statements(testbed, run.folder))
+            captures = stack.enter_context(capturing(places, run.folder))
             seen = _visit(testbed, name, password, message)
             _wait_for_replicas(testbed)
         rows, dropped = _frames(captures, _marks(seen, message, password))
@@ -60,7 +61,7 @@ class Journey(Experiment):
             "message": message,
             "captures": dropped,
             "frames": rows,
-            "logs": observe.request_logs(testbed, folder),
+            "logs": observe.request_logs(testbed, run.folder),
             "sql": [row for row in sql if "req=" in row["sql"] or message in row["sql"]],
             "counters": {"before": before, "after": testbed.rule_counters()},
         }

@@ -19,6 +19,7 @@ from experiments import engine, folder, report, says
 from experiments.base import Evidence, Experiment, Verdict
 from experiments.capture import frames
 from experiments.journey import Journey
+from experiments.run import Run
 from experiments.visit import Page
 from topo.errors import UsageError
 from topo.profile import SEED
@@ -36,8 +37,8 @@ class Guess(Experiment):
         self.number = number
         self.error = error
 
-    def measure(self, testbed: Any, folder: Path) -> Evidence:
-        (folder / "made.txt").write_text("by measuring\n")
+    def measure(self, testbed: Any, run: Run) -> Evidence:
+        (run.folder / "made.txt").write_text("by measuring\n")
         if self.error:
             raise self.error
         return {"number": self.number}
@@ -80,7 +81,7 @@ def test_a_completed_run_saves_everything(tmp_path: Path) -> None:
     assert (saved["status"], saved["steady"]) == ("completed", {"before": True, "after": True})
     assert saved["verdict"] == {"holds": True, "because": "it is 3", "numbers": {"number": 3}}
     assert set(saved["provenance"]) == {"commit", "dirty", "versions", "argv", "kernel", "cpus", "datapath"}
-    assert folder.read(path, folder.EVIDENCE) == {"number": 3}
+    assert folder.read(path, folder.EVIDENCE) == {"number": 3, "timeline": []}
     assert "<p>paged</p>" in (path / folder.REPORT).read_text()
     assert path.parent == tmp_path / "guess"
 

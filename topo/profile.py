@@ -71,7 +71,10 @@ def _refuse_unknown(name: str, value: Any, values: tuple[Any, ...]) -> None:
 
 
 SEED = Profile()
-HARDENED = replace(SEED, **{each.name: each.metadata["hardened"] for each in fields(Profile)})
+# every remedy that is built
+_REMEDIES = {each.name: each.metadata["hardened"] for each in fields(Profile)}
+_TO_COME = {each.name for each in fields(Profile) if each.metadata["hardened"] in each.metadata["later"]}
+HARDENED = replace(SEED, **{name: value for name, value in _REMEDIES.items() if name not in _TO_COME})
 NAMED: Mapping[str, Profile] = {"seed": SEED, "hardened": HARDENED}
 
 
@@ -88,10 +91,18 @@ def refuse_later(profile: Profile) -> None:
     raise UsageError(f"{wanted}: not built yet; available today: {now}")
 
 
+def lacking(profile: Profile) -> str:
+    """What ``hardened`` does not have today, as flags; empty for every other profile."""
+    return ", ".join(f"--{name} {_REMEDIES[name]}" for name in sorted(_TO_COME)) if profile == HARDENED else ""
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Give a parser ``--profile`` and one flag for each axis."""
     group = parser.add_argument_group("profile", "the design to boot: a named point, then single axes changed")
-    group.add_argument("--profile", metavar="NAME", default="seed", help="seed (default) or hardened")
+    but = lacking(HARDENED) and f" but {lacking(HARDENED)}, not built yet"
+    group.add_argument(
+        "--profile", metavar="NAME", default="seed", help=f"seed (default) or hardened: every remedy{but}"
+    )
     for each in fields(Profile):
         values = each.metadata["values"]
         shown = f"{values[0]}..{values[-1]}" if isinstance(values[0], int) else "|".join(values)
