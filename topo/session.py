@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from topo import box
 from topo.command import guarded
 from topo.errors import EXIT_HOLDS
-from topo.profile import Profile, lacking
+from topo.profile import SEED, Profile, lacking
 
 if TYPE_CHECKING:
     from topo.testbed import Testbed
@@ -39,7 +39,7 @@ def in_box(
     """
     ties = box.inside()
     if ties is None:
-        if missing := lacking(profile):
+        if profile != SEED and (missing := lacking(profile)):
             print(f"foobar: hardened does without {missing}: not built yet", file=sys.stderr)
         return box.enter(name, argv, profile.as_dict(), detach=detach)
     code = guarded(lambda: _live(ties, profile, body, quiet=quiet))
