@@ -64,6 +64,7 @@ setup(
         "gunicorn>=22",
         "httpx[http2]>=0.27",
         "jinja2>=3.1",
+        "matplotlib>=3.8",
         "mininet==2.3.0.dev6",  # the Python part; mnexec is the system package's
         "pymysql>=1.1",
         "rich>=13",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from experiments.options import Option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from experiments.plots import Plot
     from experiments.run import Run
     from topo.testbed import Testbed
 
@@ -35,6 +38,12 @@ class Experiment(ABC):
     name: str
     #: one sentence
     claim: str
+    #: its numbers are times, which a busy machine spoils: the verdict says so when it was one
+    timing: bool = False
+    #: it measures in rounds, so ``--repeat N`` means something
+    repeats: bool = False
+    #: flags of its own; their values are in ``run.options``
+    options: tuple[Option, ...] = ()
 
     @abstractmethod
     def measure(self, testbed: Testbed, run: Run) -> Evidence:
@@ -51,6 +60,10 @@ class Experiment(ABC):
     @abstractmethod
     def page(self, evidence: Evidence) -> str:
         """The experiment's part of report.html, as HTML."""
+
+    def plots(self, evidence: Evidence) -> Sequence[Plot]:  # noqa: ARG002 - the default has nothing to draw
+        """Pictures of the evidence, as values: report.html shows them, ``compare`` lays two runs' over each other."""
+        return ()
 
 
 def judged(experiment: Experiment, evidence: Evidence) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,12 +36,14 @@ class Run:
     """What an experiment is given beside the testbed.
 
     ``random`` decides every random choice, so that ``seed`` repeats a run. ``repeat``: how many rounds to measure;
-    None for the short form. ``timeline`` holds {"time" (s since 1970), "what", ...}.
+    None for the short form. ``options``: values of the experiment's own flags. ``timeline`` holds {"time" (s since
+    1970), "what", ...}.
     """
 
     folder: Path
     seed: int
     repeat: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = field(default_factory=Silent)
     timeline: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Any] = field(default_factory=dict)

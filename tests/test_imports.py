@@ -21,7 +21,7 @@ ALLOWED = {
     "eventlet": ("controllers/firewall.py",),
     "scapy": ("experiments/*capture*.py", "experiments/*probe*.py", "experiments/packets.py"),
     "rich": ("topo/screen.py", "experiments/report.py", "experiments/timeline.py", "benchmarks/table.py"),
-    "matplotlib": ("experiments/report.py", "experiments/plot*.py"),
+    "matplotlib": ("experiments/drawing.py",),
     "flask": ("services/site/*.py",),
     "gunicorn": (),
 }

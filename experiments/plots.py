@@ -1,0 +1,57 @@
+"""Plots as values: what is to be seen, not how it is drawn (drawing.py does that). Pure, quick to import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["line", "steps", "scatter", "histogram", "ecdf", "bars", "spans"]
+#: kinds that are drawn from samples alone
+OF_SAMPLES = ("histogram", "ecdf")
+
+
+@dataclass(frozen=True)
+class Series:
+    """What has one colour and one line in the legend.
+
+    ``x`` and ``y`` by kind of plot: line, steps, scatter: a point each; histogram, ecdf: ``x`` holds the samples and
+    ``y`` nothing; bars: ``x`` holds names; spans: from ``x`` to ``y``, on one row for each series.
+    """
+
+    label: str
+    x: Sequence[float] | Sequence[str]
+    y: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment (or a limit) on the x axis: a fault, a heal, a target."""
+
+    x: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One picture. Labels of axes carry their units; ``log`` names the logarithmic axes: "", "x", "y", "xy".
+
+    Plots of two runs with the same title are laid over each other by ``compare``. Raises ValueError when a series does
+    not have the shape that its kind asks for.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    kind: Kind = "line"
+    marks: Sequence[Mark] = ()
+    note: str = ""
+    log: str = ""
+
+    def __post_init__(self) -> None:
+        for each in self.series:
+            if self.kind in OF_SAMPLES and each.y:
+                raise ValueError(f"{self.title}: {each.label}: a plot of samples takes x alone")
+            if self.kind not in OF_SAMPLES and len(each.x) != len(each.y):
+                raise ValueError(f"{self.title}: {each.label}: {len(each.x)} x for {len(each.y)} y")
