@@ -10,6 +10,7 @@ Some services can do more; those that cannot simply do not have the method (the 
 
 from __future__ import annotations
 
+import signal
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -68,6 +69,8 @@ class Service(ABC):
     last = False
     #: seconds from start within which it must be ready
     patience = 20.0
+    #: what ends it as an administrator would: it finishes what it has begun
+    stop_signal = signal.SIGTERM
 
     def __init__(self, host: str) -> None:
         self.host = host

@@ -137,11 +137,11 @@ class Supervisor:
         self.wait_ready(service_id)
 
     def stop(self, service_id: str, seconds: float = STOP_SECONDS) -> None:
-        """End it as an administrator would (SIGTERM), and with SIGKILL if it has not ended in time."""
+        """End it as an administrator would, and with SIGKILL if it has not ended in time."""
         unit = self._running(service_id)
         unit.wanted = False
         assert unit.process is not None
-        unit.process.terminate()
+        unit.process.send_signal(unit.service.stop_signal)
         try:
             unit.process.wait(seconds)
         except subprocess.TimeoutExpired:

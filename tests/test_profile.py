@@ -18,6 +18,7 @@ AXES = {
     "waf": ("off", "on"),
     "firewall": ("on", "off"),
     "balance": ("roundrobin", "leastconn", "source"),
+    "health": ("default", "fast"),
     "servers": tuple(range(1, 31)),
 }
 

@@ -126,6 +126,29 @@ def test_balance_reaches_haproxy(secrets: Secrets, balance: str) -> None:
     assert f"    balance {balance}\n" in haproxy(secrets, balance=balance)
 
 
+def test_fast_health(secrets: Secrets, golden: Callable[[str, str], None]) -> None:
+    text = haproxy(secrets, health="fast")
+    golden("fast/haproxy.cfg", text)
+    _, _, writes = text.partition("listen db-write")
+    assert haproxy(secrets).endswith(writes), "the databases' endpoint is another axis's business"
+
+
+def test_fast_health_never_repeats_what_could_happen_twice(secrets: Secrets) -> None:
+    lines = [line.strip() for line in haproxy(secrets, health="fast").splitlines()]
+    assert "http-request disable-l7-retry unless repeatable" in lines
+    repeatable = {line.removeprefix("acl repeatable ") for line in lines if line.startswith("acl repeatable ")}
+    assert repeatable == {
+        "method GET HEAD",
+        "req.hdr(Idempotency-Key) -m found",
+        "req.body_param(idempotency_key) -m found",
+    }
+
+
+def test_with_a_fixed_server_for_each_client_a_retry_still_goes_elsewhere(secrets: Secrets) -> None:
+    assert "hash-type consistent" in haproxy(secrets, health="fast", balance="source")
+    assert "hash-type" not in haproxy(secrets, health="fast")
+
+
 @pytest.mark.parametrize("servers", [1, 5, 30])
 def test_every_server_is_balanced_to_and_one_takes_the_writes(secrets: Secrets, servers: int) -> None:
     site, _, writes = haproxy(secrets, servers=servers).partition("listen db-write")

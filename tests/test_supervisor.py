@@ -215,9 +215,12 @@ def test_an_unknown_service_is_refused_with_the_known_ones(bench: Bench) -> None
 # --- stop, kill, pause, restart -----------------------------------------------------------------------------------
 
 
-def test_stop_asks_first(bench: Bench) -> None:
-    polite = "trap 'echo bye; exit 0' TERM; echo > run.ready; while :; do sleep 0.01; done"
-    bench.run(FakeService("a", ("sh", "-c", polite)))
+@pytest.mark.parametrize("asks", ["TERM", "QUIT"])
+def test_stop_asks_first(bench: Bench, asks: str) -> None:
+    polite = f"trap 'echo bye; exit 0' {asks}; echo > run.ready; while :; do sleep 0.01; done"
+    service = FakeService("a", ("sh", "-c", polite))
+    service.stop_signal = signal.Signals[f"SIG{asks}"]
+    bench.run(service)
     wait.until(lambda: None if bench.place.path("run.ready").exists() else "not yet", what="its trap", seconds=5)
     bench.supervisor.stop("srv1/a")
     assert bench.state("srv1/a") == "stopped"

@@ -51,6 +51,9 @@ class Profile:
     waf: str = axis("off", ("off", "on"), hardened="on", later=("on",), why="web application firewall")
     firewall: str = axis("on", ("on", "off"), why="the three firewalls; off is the baseline to compare with")
     balance: str = axis("roundrobin", ("roundrobin", "leastconn", "source"), why="how HAProxy picks a server")
+    health: str = axis(
+        "default", ("default", "fast"), hardened="fast", why="how soon the balancer sees a dead server, and who retries"
+    )
     servers: int = axis(3, tuple(range(1, MAX_SERVERS + 1)), why="how many servers")
 
     def __post_init__(self) -> None:
