@@ -24,7 +24,7 @@ from services.supervisor import Supervisor
 from topo import wait
 from topo.errors import FoobarError
 from topo.namespaces import Inside
-from topo.plan import SITE, Host, Plan
+from topo.plan import Host, Plan
 from topo.profile import Profile
 
 Pins = tuple[tuple[str, str], ...]
@@ -111,7 +111,7 @@ def pinned(files: tuple[File, ...], pins: Pins, addresses: Mapping[str, str]) ->
 @contextmanager
 def site(plan: Plan, profile: Profile, home: Path) -> Iterator[Inside]:
     """The whole site on loopback, serving; its client."""
-    known = secrets.fresh(SITE)
+    known = secrets.fresh(plan, profile)
     services = catalog.host_services(plan, profile, known)
     with ExitStack() as undo:
         client = undo.enter_context(room(plan, "client", home / "client", authority=known.authority))

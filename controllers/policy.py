@@ -9,6 +9,7 @@ from itertools import product
 from topo.errors import PolicyError, among
 from topo.plan import ANY, Host, Plan
 from topo.profile import Profile
+from topo.tls import means
 
 PROTOCOLS = ("tcp", "udp", "icmp", ANY)
 ACTIONS = ("allow", "deny")
@@ -34,46 +35,34 @@ class Rule:
 
 ECHO_REQUEST = 8
 DENY_REST = Rule("deny-rest", ANY, ANY, ANY, None, "deny", "what no rule allows is refused, in both directions")
-
-FIREWALLS_ON = (
-    Rule("dns-udp", "internet", "dns", "udp", 53, "allow", "resolvers ask the authoritative server for www"),
-    Rule("dns-tcp", "internet", "dns", "tcp", 53, "allow", "answers that do not fit a datagram"),
-    Rule("site-https", "internet", "lb", "tcp", 443, "allow", "visitors reach the site"),
-    Rule("site-http", "internet", "lb", "tcp", 80, "allow", "visitors are redirected to HTTPS"),
-    Rule("site-ping", "internet", "lb", "icmp", ECHO_REQUEST, "allow", "visitors may see that the site is up"),
-    Rule("web", "lb", "servers", "tcp", 80, "allow", "the balancer forwards requests to nginx"),
-    Rule("db-write-endpoint", "servers", "lb", "tcp", 3306, "allow", "applications write through the balancer"),
-    Rule("db-primary", "lb", "primary", "tcp", 3306, "allow", "the balancer hands writes to the primary"),
-    Rule(
-        "db-replication",
-        "replicas",
-        "primary",
-        "tcp",
-        3306,
-        "allow",
-        "replicas fetch the primary's binary log",
-    ),
-    Rule(
-        "lb-statistics",
-        "mon",
-        "lb",
-        "tcp",
-        8404,
-        "allow",
-        "the monitoring host reads the balancer's statistics",
-    ),
-    Rule("mon-ping", "mon", ANY, "icmp", ECHO_REQUEST, "allow", "the monitoring host looks who is alive"),
-    DENY_REST,
-)
 FIREWALLS_OFF = (
     Rule("firewall-off", ANY, ANY, ANY, None, "allow", "the baseline: no firewall at all"),
     DENY_REST,
 )
 
 
+def firewalls_on(profile: Profile) -> tuple[Rule, ...]:
+    """What the parts need of each other, and nothing more."""
+    web = means(profile).web_port
+    return (
+        Rule("dns-udp", "internet", "dns", "udp", 53, "allow", "resolvers ask the authoritative server for www"),
+        Rule("dns-tcp", "internet", "dns", "tcp", 53, "allow", "answers that do not fit a datagram"),
+        Rule("site-https", "internet", "lb", "tcp", 443, "allow", "visitors reach the site"),
+        Rule("site-http", "internet", "lb", "tcp", 80, "allow", "visitors are redirected to HTTPS"),
+        Rule("site-ping", "internet", "lb", "icmp", ECHO_REQUEST, "allow", "visitors may see that the site is up"),
+        Rule("web", "lb", "servers", "tcp", web, "allow", "the balancer forwards requests to nginx"),
+        Rule("db-write-endpoint", "servers", "lb", "tcp", 3306, "allow", "applications write through the balancer"),
+        Rule("db-primary", "lb", "primary", "tcp", 3306, "allow", "the balancer hands writes to the primary"),
+        Rule("db-replication", "replicas", "primary", "tcp", 3306, "allow", "replicas fetch the primary's binary log"),
+        Rule("lb-statistics", "mon", "lb", "tcp", 8404, "allow", "the monitoring host reads the balancer's statistics"),
+        Rule("mon-ping", "mon", ANY, "icmp", ECHO_REQUEST, "allow", "the monitoring host looks who is alive"),
+        DENY_REST,
+    )
+
+
 def policy(profile: Profile) -> tuple[Rule, ...]:
     """The rules of a profile, in order."""
-    return FIREWALLS_ON if profile.firewall == "on" else FIREWALLS_OFF
+    return firewalls_on(profile) if profile.firewall == "on" else FIREWALLS_OFF
 
 
 def validate(rules: tuple[Rule, ...], plan: Plan) -> None:

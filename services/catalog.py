@@ -27,9 +27,9 @@ def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Servi
     """What runs on the hosts, the slowest to start first."""
     servers = [host.name for host in plan.servers]
     return (
-        *(MariaDB(server, plan, secrets) for server in servers),
-        *(Gunicorn(server, plan, secrets, DATABASE_SOCKET) for server in servers),
-        *(Nginx(server) for server in servers),
-        HAProxy("lb", plan, profile, secrets.site),
+        *(MariaDB(server, plan, profile, secrets) for server in servers),
+        *(Gunicorn(server, plan, profile, secrets, DATABASE_SOCKET) for server in servers),
+        *(Nginx(server, plan, profile, secrets) for server in servers),
+        HAProxy("lb", plan, profile, secrets),
         Nsd("dns", plan),
     )

@@ -6,13 +6,18 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from services.base import Command, File, Look, Service, listens, render
 from services.secrets import Secrets
 from topo.plan import Plan
+from topo.profile import Profile
+from topo.tls import means
 
 PORT = 8000
 CONFIG, SITE_CONFIG = "/run/app/gunicorn.conf.py", "/run/app/site.json"
+# whom the application believes, and what it shows
+AUTHORITY, PROOF = "/run/app/ca.pem", "/run/app/application.pem"
 ACCESS = "/var/log/app/access.log"
 PROJECT = Path(__file__).parent.parent
 
@@ -22,9 +27,10 @@ class Gunicorn(Service):
 
     name = "app"
 
-    def __init__(self, host: str, plan: Plan, secrets: Secrets, database_socket: str) -> None:
+    def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets, database_socket: str) -> None:
         super().__init__(host)
         self.plan = plan
+        self.tls = means(profile)
         self.secrets = secrets
         self.database_socket = database_socket
 
@@ -38,10 +44,20 @@ class Gunicorn(Service):
         return {"FOOBAR_SITE_CONFIG": SITE_CONFIG, "PYTHONPATH": str(PROJECT), "MALLOC_ARENA_MAX": "1"}
 
     def files(self) -> tuple[File, ...]:
-        site = {
+        config = render("gunicorn.conf.py.j2", port=PORT, access=ACCESS)
+        site = File(SITE_CONFIG, json.dumps(self._site(), indent=1), 0o600)
+        if not self.tls.both:
+            return (File(CONFIG, config), site)
+        proof = File(PROOF, self.secrets.applications[self.host].bundle, 0o600)
+        return (File(CONFIG, config), site, File(AUTHORITY, self.secrets.authority), proof)
+
+    def _site(self) -> dict[str, Any]:
+        """The site's settings. Nobody between nginx and the visitor adds a header where TLS is passed on."""
+        return {
             "server": self.host,
             "secret_key": self.secrets.session_key,
             "database": "foobar",
+            **({"hops": {"for": 1}} if self.tls.through else {}),
             "read": {
                 "unix_socket": self.database_socket,
                 "user": "app_read",
@@ -52,10 +68,9 @@ class Gunicorn(Service):
                 "port": 3306,
                 "user": "app_write",
                 "password": self.secrets.write_password,
+                **({"ca": AUTHORITY, "proof": PROOF} if self.tls.both else {}),
             },
         }
-        config = render("gunicorn.conf.py.j2", port=PORT, access=ACCESS)
-        return (File(CONFIG, config), File(SITE_CONFIG, json.dumps(site, indent=1), 0o600))
 
     def configuration(self) -> tuple[File, ...]:
         """gunicorn's own; the site's differs in the server's name alone, and its check reads whichever is there."""

@@ -1,13 +1,19 @@
-"""HAProxy on the balancer: ends TLS for www.foobar.com, balances, checks, and is the database's write endpoint."""
+"""HAProxy on the balancer: ends TLS or passes it on, balances, checks, and is the database's write endpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from services.base import Command, File, Look, Service, listens, render
-from services.pki import KeyPair
+from services.pki import CIPHERS
+from services.secrets import Secrets
 from topo.plan import SITE, Plan
 from topo.profile import Profile
+from topo.tls import means
 
-CONFIG, CERTIFICATE, SOCKET = "/run/haproxy/haproxy.cfg", "/run/haproxy/site.pem", "/run/haproxy/admin.sock"
+CONFIG, SOCKET = "/run/haproxy/haproxy.cfg", "/run/haproxy/admin.sock"
+# the site's own; whom to believe inside; what is shown inside
+CERTIFICATE, AUTHORITY, PROOF = "/run/haproxy/site.pem", "/run/haproxy/ca.pem", "/run/haproxy/balancer.pem"
 STATISTICS_PORT = 8404
 
 
@@ -17,23 +23,36 @@ class HAProxy(Service):
     name = "haproxy"
     last = True
 
-    def __init__(self, host: str, plan: Plan, profile: Profile, site: KeyPair) -> None:
+    def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)
         self.plan = plan
         self.profile = profile
-        self.site = site
+        self.secrets = secrets
 
     def files(self) -> tuple[File, ...]:
         text = render(
             "haproxy.cfg.j2",
             plan=self.plan,
             profile=self.profile,
+            tls=means(self.profile),
+            ciphers=CIPHERS,
             site=SITE,
             certificate=CERTIFICATE,
+            authority=AUTHORITY,
+            proof=PROOF,
             socket=SOCKET,
             statistics_port=STATISTICS_PORT,
         )
-        return (File(CONFIG, text), File(CERTIFICATE, self.site.bundle, 0o600))
+        return (File(CONFIG, text), *self._certificates())
+
+    def _certificates(self) -> Iterator[File]:
+        tls = means(self.profile)
+        if not tls.through:
+            yield File(CERTIFICATE, self.secrets.site.bundle, 0o600)
+        if tls.inside:
+            yield File(AUTHORITY, self.secrets.authority)
+        if tls.both:
+            yield File(PROOF, self.secrets.balancer.bundle, 0o600)
 
     def checks(self) -> tuple[Command, ...]:
         return (("haproxy", "-c", "-q", "-f", CONFIG),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -13,11 +14,20 @@ from services import datadir
 from services.base import Command, File, Look, Service, render
 from services.secrets import Secrets
 from topo.plan import Plan
+from topo.profile import Profile
+from topo.tls import means
 
 CONFIG, ACCOUNTS = "/run/mysqld/my.cnf", "/run/mysqld/accounts.sql"
 SOCKET, DATA = "/run/mysqld/mysqld.sock", "/run/mysqld/data"
+# whom a database believes, and what it shows to those who connect and to those it follows
+AUTHORITY, CERTIFICATE = "/run/mysqld/ca.pem", "/run/mysqld/database.pem"
 LOG = "/var/log/mysql/error.log"
 PROTOCOL = 10
+# the end of a CHANGE MASTER: the primary must prove itself to the replica, and the replica to the primary
+ENCRYPTED = (
+    f", MASTER_SSL=1, MASTER_SSL_CA='{AUTHORITY}', MASTER_SSL_VERIFY_SERVER_CERT=1,"
+    f" MASTER_SSL_CERT='{CERTIFICATE}', MASTER_SSL_KEY='{CERTIFICATE}'"
+)
 
 
 class MariaDB(Service):
@@ -25,9 +35,10 @@ class MariaDB(Service):
 
     name = "mariadb"
 
-    def __init__(self, host: str, plan: Plan, secrets: Secrets) -> None:
+    def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)
         self.plan = plan
+        self.tls = means(profile)
         self.secrets = secrets
 
     @property
@@ -47,10 +58,18 @@ class MariaDB(Service):
             socket=SOCKET,
             accounts=ACCOUNTS,
             log=LOG,
+            tls=self.tls,
+            authority=AUTHORITY,
+            certificate=CERTIFICATE,
             sizes=[option.lstrip("-") for option in datadir.SIZES],
         )
-        accounts = render("accounts.sql.j2", plan=self.plan, secrets=self.secrets)
-        return (File(CONFIG, config), File(ACCOUNTS, accounts, 0o600))
+        accounts = render("accounts.sql.j2", plan=self.plan, tls=self.tls, secrets=self.secrets)
+        return (File(CONFIG, config), File(ACCOUNTS, accounts, 0o600), *self._certificates())
+
+    def _certificates(self) -> Iterator[File]:
+        if self.tls.both:
+            yield File(CERTIFICATE, self.secrets.databases[self.host].bundle, 0o600)
+            yield File(AUTHORITY, self.secrets.authority)
 
     def directories(self) -> tuple[str, ...]:
         return ("/var/log/mysql",)
@@ -82,7 +101,7 @@ class MariaDB(Service):
             return
         follow = (
             "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=3306, MASTER_USER='replication', MASTER_PASSWORD=%s,"
-            " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1"
+            f" MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1{ENCRYPTED if self.tls.both else ''}"
         )
         query(look, follow, self.plan.primary.ip, self.secrets.replication_password)
         query(look, "START SLAVE")

@@ -1,33 +1,66 @@
-"""nginx on a server: static files itself, everything else to the application next to it."""
+"""nginx on a server: static files itself, everything else to the application next to it; TLS if the profile says so."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from services.base import Command, File, Look, Service, listens, render
 from services.gunicorn import PORT as APP_PORT
+from services.pki import CIPHERS
+from services.secrets import Secrets
+from topo.plan import Plan
+from topo.profile import Profile
+from topo.tls import means
 
-CONFIG = "/run/nginx/nginx.conf"
+CONFIG, CERTIFICATE, AUTHORITY = "/run/nginx/nginx.conf", "/run/nginx/server.pem", "/run/nginx/ca.pem"
 # where nginx writes errors before it has read its configuration, too (older ones have no flag for that)
 ACCESS, ERROR = "/var/log/nginx/access.log", "/var/log/nginx/error.log"
 STATIC = Path(__file__).parent / "site" / "static"
 
 
 class Nginx(Service):
-    """Logs each request as one JSON object a line, with the request id the balancer gave it."""
+    """Logs each request as one JSON object a line, with the request id: its own where TLS is passed on."""
 
     name = "nginx"
     # "quit"; SIGTERM is its fast shutdown, which drops requests half-way
     stop_signal = signal.SIGQUIT
+
+    def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
+        super().__init__(host)
+        self.balancer = plan.host("lb")
+        self.tls = means(profile)
+        self.secrets = secrets
 
     @property
     def logs(self) -> tuple[str, ...]:
         return (self.output, ERROR, ACCESS)
 
     def files(self) -> tuple[File, ...]:
-        text = render("nginx.conf.j2", app_port=APP_PORT, static=STATIC, access=ACCESS, error=ERROR)
-        return (File(CONFIG, text),)
+        text = render(
+            "nginx.conf.j2",
+            tls=self.tls,
+            balancer=self.balancer,
+            ciphers=CIPHERS,
+            certificate=CERTIFICATE,
+            authority=AUTHORITY,
+            app_port=APP_PORT,
+            static=STATIC,
+            access=ACCESS,
+            error=ERROR,
+        )
+        return (File(CONFIG, text), *self._certificates())
+
+    def configuration(self) -> tuple[File, ...]:
+        """Without the certificate, which is this server's alone; its check reads whichever is there."""
+        return self.files()[:1]
+
+    def _certificates(self) -> Iterator[File]:
+        if self.tls.inside:
+            yield File(CERTIFICATE, self.secrets.servers[self.host].bundle, 0o600)
+        if self.tls.both:
+            yield File(AUTHORITY, self.secrets.authority)
 
     def directories(self) -> tuple[str, ...]:
         return ("/var/log/nginx", "/run/nginx/temp")
@@ -39,4 +72,4 @@ class Nginx(Service):
         return ("nginx", "-c", CONFIG)
 
     def ready(self, look: Look) -> str | None:
-        return listens(look, 80)
+        return listens(look, self.tls.web_port)

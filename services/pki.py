@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -10,6 +12,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+# for those who still speak TLS 1.2; all of them forward-secret, for ECDSA keys
+CIPHERS = ":".join(
+    (
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+    )
+)
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 VALID = timedelta(days=7)
 BACKDATED = timedelta(hours=1)
 
@@ -23,7 +34,7 @@ class KeyPair:
 
     @property
     def bundle(self) -> str:
-        """Certificate, then key, in one text, as HAProxy reads it. Write it 0600."""
+        """Certificate, then key, in one text, as every daemon here reads it. Write it 0600."""
         return self.certificate + self.key
 
 
@@ -45,16 +56,16 @@ class Authority:
         """The authority's own certificate, PEM."""
         return _pem(self._certificate)
 
-    def issue(self, *names: str) -> KeyPair:
-        """A server certificate for DNS names; the first is also the subject's common name."""
+    def issue(self, *names: str, uses: Sequence[x509.ObjectIdentifier] = (SERVER,)) -> KeyPair:
+        """A certificate for DNS names and addresses; the first is also the subject's common name."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         builder = (
             _certificate(subject, self._name, key.public_key())
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         certificate = builder.sign(self._key, hashes.SHA256())
@@ -78,6 +89,13 @@ def _certificate(
         .not_valid_after(now + VALID)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

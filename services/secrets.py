@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.pki import Authority, KeyPair
+from services.pki import CLIENT, SERVER, Authority, KeyPair
+from topo.plan import SITE, Plan
+from topo.profile import Profile
+from topo.tls import means
+
+NONE = KeyPair("", "")
 
 
 def _token() -> str:
@@ -14,17 +20,39 @@ def _token() -> str:
 
 @dataclass(frozen=True)
 class Secrets:
-    """Passwords of the database accounts, the sessions' key, and the site's certificate with its authority's."""
+    """Passwords of the database accounts, the sessions' key, and every key pair with the authority's certificate.
+
+    ``site``: what the balancer shows to visitors; ``balancer``: what it shows to nginx. By server: what nginx shows,
+    what the application shows to a database, what a database shows to both. Only those that the profile uses are there.
+    """
 
     read_password: str = field(default_factory=_token, repr=False)
     write_password: str = field(default_factory=_token, repr=False)
     replication_password: str = field(default_factory=_token, repr=False)
     session_key: str = field(default_factory=_token, repr=False)
     authority: str = ""
-    site: KeyPair = field(default=KeyPair("", ""), repr=False)
+    site: KeyPair = field(default=NONE, repr=False)
+    balancer: KeyPair = field(default=NONE, repr=False)
+    servers: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
+    applications: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
+    databases: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
 
 
-def fresh(site: str) -> Secrets:
-    """New secrets, with a certificate for ``site`` from a new authority."""
-    authority = Authority()
-    return Secrets(authority=authority.certificate, site=authority.issue(site))
+def fresh(plan: Plan, profile: Profile) -> Secrets:
+    """New secrets, with a certificate for each who must prove something, from a new authority.
+
+    Every database is valid at the write endpoint's address too: any of them may stand behind it one day.
+    """
+    authority, tls, lb = Authority(), means(profile), plan.host("lb")
+    own = (SITE,) if tls.through else ()
+    inside, both = plan.servers if tls.inside else (), plan.servers if tls.both else ()
+    return Secrets(
+        authority=authority.certificate,
+        site=NONE if tls.through else authority.issue(SITE),
+        balancer=authority.issue(lb.name, uses=(CLIENT,)) if tls.both else NONE,
+        servers={each.name: authority.issue(*own, each.name) for each in inside},
+        applications={each.name: authority.issue(f"app.{each.name}", uses=(CLIENT,)) for each in both},
+        databases={
+            each.name: authority.issue(f"db.{each.name}", each.ip, lb.ip, uses=(SERVER, CLIENT)) for each in both
+        },
+    )

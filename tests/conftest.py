@@ -19,6 +19,7 @@ from topo.plan import plan as plan_of
 from topo.profile import Profile
 
 PROJECT = Path(__file__).resolve().parent.parent
+SERVERS = ("srv1", "srv2", "srv3")
 GOLDEN = Path(__file__).parent / "golden"
 
 # No folder of found examples: one that root has written would stop an ordinary user's tests
@@ -53,6 +54,10 @@ def flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
     return compile_flows(plan, rules)
 
 
+def _pair(name: str) -> KeyPair:
+    return KeyPair(key=f"KEY of {name}\n", certificate=f"CERTIFICATE of {name}\n")
+
+
 @pytest.fixture(scope="session")
 def secrets() -> Secrets:
     """Secrets that are the same in every run, for the golden files."""
@@ -63,6 +68,10 @@ def secrets() -> Secrets:
         session_key="SESSION",
         authority="AUTHORITY\n",
         site=KeyPair(key="KEY\n", certificate="CERTIFICATE\n"),
+        balancer=_pair("balancer"),
+        servers={name: _pair(name) for name in SERVERS},
+        applications={name: _pair(f"app.{name}") for name in SERVERS},
+        databases={name: _pair(f"db.{name}") for name in SERVERS},
     )
 
 

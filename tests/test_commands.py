@@ -79,7 +79,10 @@ def running() -> Callable[..., Claim]:
         ("--servers 0", "--servers 0: must be a whole number from 1 to 30"),
         ("--servers x", "--servers x: must be a whole number"),
         ("--profile best", "--profile best: unknown; possible values: seed, hardened"),
-        ("--tls mutual", "--tls mutual: not built yet; available today: --tls terminate"),
+        (
+            "--tls mutul",
+            "--tls mutul: unknown; possible values: terminate, reencrypt, passthrough, mutual (did you mean mutual?)",
+        ),
         ("--db galera --waf on", "--db galera, --waf on: not built yet; available today: --db single, --waf off"),
         (
             "--waf on --stack diverse",

@@ -195,7 +195,7 @@ def test_list_names_each_experiment_with_its_claim(capsys: pytest.CaptureFixture
         (["run", "jorney"], "did you mean journey?"),
         (["lst"], "did you mean list?"),
         (["run"], "NAME"),
-        (["run", "journey", "--tls", "mutual"], "not built yet"),
+        (["run", "journey", "--layout", "tiered"], "not built yet"),
         (["run", "journey", "--balance", "random"], "roundrobin, leastconn, source"),
     ],
 )

@@ -15,7 +15,7 @@ from rich.console import Console
 import services
 from controllers.compile import OWN_COOKIES, TABLE_NAMES
 from controllers.flow import Flow
-from controllers.policy import FIREWALLS_OFF, FIREWALLS_ON, Rule
+from controllers.policy import Rule, policy
 from services import base, catalog
 from services.base import Service
 from services.secrets import Secrets
@@ -24,6 +24,7 @@ from topo.errors import FoobarError
 from topo.plan import Plan
 from topo.profile import NAMED, Profile, add_flags
 
+PROFILES = (*NAMED.values(), Profile(firewall="off"))
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATES = PROJECT / "services" / "templates"
 
@@ -84,15 +85,15 @@ def test_every_host_is_explained_on_the_map(plan: Plan) -> None:
 
 
 def test_every_rule_has_a_reason_and_a_name_of_its_own() -> None:
-    for policy in (FIREWALLS_ON, FIREWALLS_OFF):
-        names = [rule.name for rule in policy]
+    for rules in map(policy, PROFILES):
+        names = [rule.name for rule in rules]
         assert len(names) == len(set(names))
-        assert all(isinstance(rule, Rule) and rule.why for rule in policy)
+        assert all(isinstance(rule, Rule) and rule.why for rule in rules)
 
 
 def test_cookies_and_tables_are_told_apart() -> None:
     assert len(set(OWN_COOKIES.values())) == len(OWN_COOKIES)
-    assert min(OWN_COOKIES.values()) > len(FIREWALLS_ON)
+    assert min(OWN_COOKIES.values()) > max(len(policy(profile)) for profile in PROFILES)
     assert len(set(TABLE_NAMES)) == len(TABLE_NAMES) == 5
 
 

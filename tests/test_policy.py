@@ -7,11 +7,12 @@ from itertools import permutations
 
 import pytest
 
-from controllers.policy import DENY_REST, FIREWALLS_ON, Rule, decide, pairs, policy, validate
+from controllers.policy import DENY_REST, Rule, decide, pairs, policy, validate
 from topo.errors import PolicyError
 from topo.plan import ANY, Plan
 from topo.profile import Profile
 
+SEED_RULES = policy(Profile())
 # (from, to, protocol, port) -> the rule that opens it. A change of the policy shows here, one row for each.
 OPEN = {
     ("client", "dns", "udp", 53): "dns-udp",
@@ -62,9 +63,9 @@ def test_without_firewalls_everything_is_open(plan: Plan) -> None:
 
 def test_the_first_match_wins(plan: Plan) -> None:
     shut = Rule("shut", "attacker", "lb", "tcp", 443, "deny", "an attacker")
-    assert decide((shut, *FIREWALLS_ON), plan, "attacker", "lb", "tcp", 443) == shut
-    assert decide((shut, *FIREWALLS_ON), plan, "client", "lb", "tcp", 443).name == "site-https"
-    late = (*FIREWALLS_ON[:-1], shut, DENY_REST)
+    assert decide((shut, *SEED_RULES), plan, "attacker", "lb", "tcp", 443) == shut
+    assert decide((shut, *SEED_RULES), plan, "client", "lb", "tcp", 443).name == "site-https"
+    late = (*SEED_RULES[:-1], shut, DENY_REST)
     assert decide(late, plan, "attacker", "lb", "tcp", 443).name == "site-https"
 
 
@@ -101,7 +102,7 @@ RULE = Rule("mine", "lb", "srv1", "tcp", 80, "allow", "a test")
 )
 def test_wrong_rules_are_refused(plan: Plan, rule: Rule, said: str) -> None:
     with pytest.raises(PolicyError) as caught:
-        validate((rule, *FIREWALLS_ON), plan)
+        validate((rule, *SEED_RULES), plan)
     assert str(caught.value) == f"policy: {said}"
 
 

@@ -43,7 +43,7 @@ def services(plan: Plan, secrets: Secrets) -> dict[str, Service]:
 
 def haproxy(secrets: Secrets, **axes: object) -> str:
     profile = Profile(**axes)  # type: ignore[arg-type]
-    return HAProxy("lb", plan_of(profile), profile, secrets.site).files()[0].text
+    return HAProxy("lb", plan_of(profile), profile, secrets).files()[0].text
 
 
 def golden_name(service: Service, file: File) -> str:
@@ -64,12 +64,37 @@ def test_every_rendered_file(services: dict[str, Service], service_id: str, gold
         golden(golden_name(service, file), file.text)
 
 
-def test_no_golden_file_is_left_over(services: dict[str, Service], plan: Plan) -> None:
+@pytest.mark.parametrize("tls", ["reencrypt", "passthrough", "mutual"])
+def test_what_each_tls_changes(
+    plan: Plan, secrets: Secrets, services: dict[str, Service], tls: str, golden: Callable[[str, str], None]
+) -> None:
+    """The files of srv1, srv2 and lb that are not the seed's; those of srv3 are like srv2's."""
+    for name, text in changed_by(tls, plan, secrets, services).items():
+        golden(f"tls-{tls}/{name}", text)
+
+
+def changed_by(tls: str, plan: Plan, secrets: Secrets, seed: dict[str, Service]) -> dict[str, str]:
+    same = {(file.path, file.text) for service in seed.values() for file in service.files()}
+    return {
+        golden_name(service, file): file.text
+        for service in catalog.host_services(plan, Profile(tls=tls), secrets)
+        for file in service.files()
+        if service.host != "srv3" and (file.path, file.text) not in same
+    }
+
+
+def test_no_golden_file_is_left_over(services: dict[str, Service], plan: Plan, secrets: Secrets) -> None:
     golden = Path(__file__).parent / "golden"
     made = {golden_name(s, file) for s in services.values() for file in s.files()}
+    variants = ("reencrypt", "passthrough", "mutual")
+    made |= {f"tls-{tls}/{name}" for tls in variants for name in changed_by(tls, plan, secrets, services)}
     made |= {f"flows/{switch.name}.txt" for switch in plan.switches}
     there = {str(path.relative_to(golden)) for path in golden.rglob("*") if path.is_file()}
-    assert {name for name in there if name.split("/")[0] in {"flows", *(h.name for h in plan.hosts)}} == made
+    assert {
+        name
+        for name in there
+        if name.split("/")[0].partition("-")[0] in {"flows", "tls", *(h.name for h in plan.hosts)}
+    } == made
 
 
 def test_a_value_missing_in_a_template_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,26 +106,64 @@ def test_a_value_missing_in_a_template_is_an_error(monkeypatch: pytest.MonkeyPat
         base.render("y", plan=object())
 
 
-def test_whatever_holds_a_secret_is_for_its_owner_only(plan: Plan) -> None:
-    secrets = fresh(SITE)
+@pytest.mark.parametrize(
+    ("tls", "files"),
+    [
+        ("terminate", 7),  # accounts and site.json of three servers, the balancer's key
+        ("reencrypt", 10),  # and nginx's keys
+        ("passthrough", 9),  # the balancer has no key
+        ("mutual", 17),  # and the balancer's proof, the applications', the databases' keys
+    ],
+)
+def test_whatever_holds_a_secret_is_for_its_owner_only(plan: Plan, tls: str, files: int) -> None:
+    secrets = fresh(plan, Profile(tls=tls))
     texts = [secrets.read_password, secrets.write_password, secrets.replication_password, secrets.session_key]
     keeping = 0
-    for service in catalog.host_services(plan, Profile(), secrets):
+    for service in catalog.host_services(plan, Profile(tls=tls), secrets):
         for file in service.files():
             if any(text in file.text for text in (*texts, "PRIVATE KEY")):
                 keeping += 1
                 assert file.mode == 0o600, f"{service.id} {file.path}"
         argv = " ".join([*service.command(), *service.environment.values(), *map(str, service.checks())])
         assert not any(text in argv for text in texts), f"{service.id} shows a secret in its process list"
-    assert keeping == 7  # accounts and site.json of three servers, the balancer's key
+    assert keeping == files
     assert not any(text in repr(secrets) for text in (*texts, "PRIVATE KEY"))
 
 
-def test_secrets_are_new_at_every_boot() -> None:
-    one, other = fresh(SITE), fresh(SITE)
+def test_secrets_are_new_at_every_boot(plan: Plan) -> None:
+    one, other = fresh(plan, Profile(tls="mutual")), fresh(plan, Profile(tls="mutual"))
     assert one.session_key != other.session_key
-    assert one.site.key != other.site.key
+    keys = [pair.key for each in (one, other) for pair in key_pairs(each)]
+    assert len(set(keys)) == len(keys) == 22
     assert len({one.read_password, one.write_password, one.replication_password, one.session_key}) == 4
+
+
+def key_pairs(secrets: Secrets) -> list[pki.KeyPair]:
+    by_server = (secrets.servers, secrets.applications, secrets.databases)
+    return [secrets.site, secrets.balancer, *(pair for each in by_server for pair in each.values())]
+
+
+@pytest.mark.parametrize("tls", ["reencrypt", "passthrough", "mutual"])
+def test_a_certificate_proves_one_name_for_one_use(plan: Plan, tls: str) -> None:
+    """Nobody's certificate is good for somebody else's place, and none is made that nobody shows."""
+    secrets = fresh(plan, Profile(tls=tls))
+    own = {"reencrypt": ["srv1"], "passthrough": [SITE, "srv1"], "mutual": ["srv1"]}[tls]
+    assert names_and_uses(secrets.servers["srv1"]) == (own, [pki.SERVER])
+    assert bool(secrets.site.key) == (tls != "passthrough")
+    if tls != "mutual":
+        assert (secrets.balancer.key, secrets.applications, secrets.databases) == ("", {}, {})
+        return
+    assert names_and_uses(secrets.balancer) == (["lb"], [pki.CLIENT])
+    assert names_and_uses(secrets.applications["srv2"]) == (["app.srv2"], [pki.CLIENT])
+    names = ["db.srv2", "10.0.3.12", "10.0.2.10"]
+    assert names_and_uses(secrets.databases["srv2"]) == (names, [pki.SERVER, pki.CLIENT])
+
+
+def names_and_uses(pair: pki.KeyPair) -> tuple[list[str], list[x509.ObjectIdentifier]]:
+    extensions = x509.load_pem_x509_certificate(pair.certificate.encode()).extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uses = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    return [str(name.value) for name in names], list(uses)
 
 
 def test_the_certificate_is_what_a_browser_accepts() -> None:
@@ -235,17 +298,19 @@ def listening(path: Path, greeting: bytes) -> Iterator[None]:
         thread.join()
 
 
-def test_a_tcp_daemon_is_ready_when_it_accepts(tmp_path: Path) -> None:
+def test_a_tcp_daemon_is_ready_when_it_accepts(tmp_path: Path, plan: Plan, secrets: Secrets) -> None:
+    nginx = Nginx("srv1", plan, Profile(), secrets)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert Nginx("srv1").ready(FakeLook(tmp_path, {80: server.getsockname()[1]})) is None
-    assert Nginx("srv1").ready(FakeLook(tmp_path)) == "port 80: [Errno 111] Connection refused"
+        assert nginx.ready(FakeLook(tmp_path, {80: server.getsockname()[1]})) is None
+        assert nginx.ready(FakeLook(tmp_path, {443: server.getsockname()[1]})) is not None
+    assert nginx.ready(FakeLook(tmp_path)) == "port 80: [Errno 111] Connection refused"
 
 
 def test_mariadb_is_ready_when_it_greets(
     tmp_path: Path, plan: Plan, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
-    look, service = FakeLook(Path()), MariaDB("srv1", plan, secrets)
+    look, service = FakeLook(Path()), MariaDB("srv1", plan, Profile(), secrets)
     assert "No such file" in str(service.ready(look))
     with listening(look.path(SOCKET), b"\x4a\x00\x00\x00\x0a5.5.5-10.11"):
         assert service.ready(look) is None
@@ -258,7 +323,7 @@ def test_mariadb_is_ready_when_it_greets(
 
 
 def test_the_primary_follows_nobody(tmp_path: Path, plan: Plan, secrets: Secrets) -> None:
-    primary = MariaDB("srv1", plan, secrets)
+    primary = MariaDB("srv1", plan, Profile(), secrets)
     primary.join(FakeLook(tmp_path))  # asks nothing: there is no database here
     assert primary.joined(FakeLook(tmp_path)) is None
 
@@ -281,7 +346,7 @@ def test_the_controller_tells_which_switch_has_not_confirmed(
 
 
 def test_gunicorns_check_reads_what_every_server_has_alike(plan: Plan, secrets: Secrets) -> None:
-    one, other = (Gunicorn(name, plan, secrets, SOCKET) for name in ("srv1", "srv2"))
+    one, other = (Gunicorn(name, plan, Profile(), secrets, SOCKET) for name in ("srv1", "srv2"))
     assert one.configuration() == other.configuration()
     assert one.files() != other.files()
 

@@ -768,16 +768,21 @@ class TestLink:
         asked: list[dict[str, Any]] = []
         monkeypatch.setattr(pymysql, "connect", lambda **options: asked.append(options))
         settings = config.parse(SETTINGS)
-        for endpoint in (settings.read, settings.write, replace(settings.write, ca="/ca.pem")):
+        encrypted_write = replace(settings.write, ca="/ca.pem")
+        proven_write = replace(encrypted_write, proof="/proof.pem")
+        for endpoint in (settings.read, settings.write, encrypted_write, proven_write):
             opener(endpoint, settings.database)()
         for options in asked:
             timeouts = options["connect_timeout"], options["read_timeout"], options["write_timeout"]
             assert timeouts == (2, 5, 5)
-        local, remote, encrypted = asked
+        local, remote, encrypted, proven = asked
         assert local["unix_socket"] == "/run/db.sock"
         assert (remote["host"], remote["port"], remote["ssl_disabled"]) == ("10.0.2.10", 3306, True)
-        assert encrypted["ssl_verify_cert"] is True
-        assert "ssl_disabled" not in encrypted
+        for each in (encrypted, proven):
+            assert (each["ssl_ca"], each["ssl_verify_cert"], each["ssl_verify_identity"]) == ("/ca.pem", True, True)
+            assert "ssl_disabled" not in each
+        assert "ssl_cert" not in encrypted
+        assert (proven["ssl_cert"], proven["ssl_key"]) == ("/proof.pem", "/proof.pem")
 
 
 class TestSettings:

@@ -35,7 +35,6 @@ class Profile:
         "terminate",
         ("terminate", "reencrypt", "passthrough", "mutual"),
         hardened="mutual",
-        later=("reencrypt", "passthrough", "mutual"),
         why="where TLS ends",
     )
     db: str = axis(

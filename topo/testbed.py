@@ -23,7 +23,7 @@ from topo import network as networks
 from topo import steady, wait
 from topo.errors import ServiceError
 from topo.namespaces import BOX, Inside
-from topo.plan import SITE, plan
+from topo.plan import plan
 from topo.profile import Profile
 
 CONTROLLER = ("127.0.0.1", CONTROLLER_PORT)
@@ -125,7 +125,7 @@ class Testbed:
         controller = self._pool.submit(self.supervisor.launch, CONTROLLER_ID)
         switching = self._pool.submit(self._start_openvswitch)
         # made while the first daemons start
-        self._secrets = secrets.fresh(SITE)
+        self._secrets = secrets.fresh(self.plan, self.profile)
         self._make_hosts()
         services = self._pool.submit(self._start_services)
         self._build_network(switching, controller)

@@ -18,8 +18,9 @@ class Endpoint:
     """Where MariaDB answers and as whom: a `unix_socket`, or a `host` with a `port`.
 
     Without `ca` the connection is plain text, never "TLS if the server happens to offer it", so that
-    what an experiment sees on the wire is what the profile says. With `ca` (a PEM file) it is TLS and
-    the server's certificate must be signed by that authority.
+    what an experiment sees on the wire is what the profile says. With `ca` (a PEM file) it is TLS: the
+    server's certificate must be signed by that authority and name `host`. `proof` (a PEM file with
+    certificate and key) is what the server is shown in turn.
     """
 
     user: str
@@ -28,6 +29,7 @@ class Endpoint:
     host: str | None = None
     port: int = 3306
     ca: str | None = None
+    proof: str | None = None
 
     def __str__(self) -> str:
         return f"{self.user}@{self.unix_socket or f'{self.host}:{self.port}'}"

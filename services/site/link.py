@@ -51,8 +51,14 @@ def opener(endpoint: Endpoint, database: str) -> Callable[[], Any]:
 def _place(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.unix_socket is not None:
         return {"unix_socket": endpoint.unix_socket, "ssl_disabled": True}
-    encryption = {"ssl_ca": endpoint.ca, "ssl_verify_cert": True} if endpoint.ca else {"ssl_disabled": True}
-    return {"host": endpoint.host, "port": endpoint.port, **encryption}
+    return {"host": endpoint.host, "port": endpoint.port, **_encryption(endpoint)}
+
+
+def _encryption(endpoint: Endpoint) -> dict[str, Any]:
+    if endpoint.ca is None:
+        return {"ssl_disabled": True}
+    proof = {"ssl_cert": endpoint.proof, "ssl_key": endpoint.proof} if endpoint.proof else {}
+    return {"ssl_ca": endpoint.ca, "ssl_verify_cert": True, "ssl_verify_identity": True, **proof}
 
 
 class Link:
