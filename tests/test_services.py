@@ -196,6 +196,14 @@ def test_fast_health(secrets: Secrets, golden: Callable[[str, str], None]) -> No
     assert haproxy(secrets).endswith(writes), "the databases' endpoint is another axis's business"
 
 
+@pytest.mark.parametrize("tls", ["terminate", "reencrypt", "mutual", "passthrough"])
+def test_fast_health_with_every_tls(secrets: Secrets, tls: str) -> None:
+    """Where TLS is passed on HAProxy sees no request, so that it can repeat none."""
+    text, sees_requests = haproxy(secrets, tls=tls, health="fast"), tls != "passthrough"
+    assert ("retry-on" in text, "observe layer7" in text) == (sees_requests, sees_requests)
+    assert text.count(":443 verifyhost ") == (0 if tls == "terminate" else 6)
+
+
 def test_fast_health_never_repeats_what_could_happen_twice(secrets: Secrets) -> None:
     lines = [line.strip() for line in haproxy(secrets, health="fast").splitlines()]
     assert "http-request disable-l7-retry unless repeatable" in lines
