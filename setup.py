@@ -62,10 +62,12 @@ setup(
         "flask>=3.0",
         "flask-wtf>=1.2",
         "gunicorn>=22",
+        "hpack>=4.0",
         "httpx[http2]>=0.27",
         "jinja2>=3.1",
         "matplotlib>=3.8",
         "mininet==2.3.0.dev6",  # the Python part; mnexec is the system package's
+        "numpy>=1.23",
         "pymysql>=1.1",
         "rich>=13",
         "ryu==4.34",

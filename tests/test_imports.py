@@ -21,6 +21,8 @@ ALLOWED = {
     "eventlet": ("controllers/firewall.py",),
     "scapy": ("experiments/*capture*.py", "experiments/*probe*.py", "experiments/packets.py"),
     "rich": ("topo/screen.py", "experiments/report.py", "experiments/timeline.py", "benchmarks/table.py"),
+    "numpy": ("experiments/needles.py",),
+    "hpack": ("experiments/forms.py", "experiments/http2.py"),
     "matplotlib": ("experiments/drawing.py",),
     "flask": ("services/site/*.py",),
     "gunicorn": (),
