@@ -12,7 +12,7 @@ A packet's way through a switch:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from controllers import policy as policies
@@ -40,8 +40,8 @@ IPV4, ARP_TYPE, UNTAGGED = 0x0800, 0x0806, 0
 PROTO_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 PORT_FIELDS = {"icmp": "icmpv4_type", "tcp": "tcp_dst", "udp": "udp_dst"}
 
-# Cookies below FIRST_OWN_COOKIE are rule numbers, counted from 1; these name the flows that no rule stands for.
-FIRST_OWN_COOKIE = 1000
+# Cookies are rule numbers, counted from 1, but for a thousand that name the flows which no rule stands for.
+FIRST_OWN_COOKIE, OWN_ROOM = 1000, 1000
 OWN_COOKIES = {
     "bound": 1000,
     "spoofed": 1001,
@@ -70,14 +70,21 @@ def compile_flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
 
 def cookie_name(cookie: int, rules: tuple[Rule, ...]) -> str:
     """The rule (or the part of the pipeline) that a counter on a switch belongs to."""
-    if 1 <= cookie <= len(rules):
-        return rules[cookie - 1].name
-    return next((name for name, number in OWN_COOKIES.items() if number == cookie), f"unknown-{cookie:#x}")
+    for name, own in OWN_COOKIES.items():
+        if own == cookie:
+            return name
+    number = cookie - OWN_ROOM if cookie >= FIRST_OWN_COOKIE + OWN_ROOM else cookie
+    return rules[number - 1].name if 1 <= number <= len(rules) else f"unknown-{cookie:#x}"
 
 
 def rule_number(rules: tuple[Rule, ...], name: str) -> int:
-    """A rule's number, which is its cookie."""
-    return next(number for number, rule in enumerate(rules, start=1) if rule.name == name)
+    """The cookie of a rule: its number, as long as there are fewer than a thousand."""
+    return rule_cookie(next(number for number, rule in enumerate(rules, start=1) if rule.name == name))
+
+
+def rule_cookie(number: int) -> int:
+    """The cookie of the rule that stands at this place, counted from 1."""
+    return number if number < FIRST_OWN_COOKIE else number + OWN_ROOM
 
 
 def controller_file(plan: Plan, flows: tuple[Flow, ...]) -> str:
@@ -139,20 +146,23 @@ def _policy(plan: Plan, switch: Switch, rules: tuple[Rule, ...]) -> Iterator[Flo
     }
     yield _flow(switch, POLICY, INVALID, own["invalid"], invalid)
     yield _flow(switch, POLICY, RELATED, own["related"], related, Goto(FORWARD))
+    marks = set()
     for number, rule in enumerate(rules, start=1):
         beginnings = list(_rule_flows(plan, switch, number, rule))
-        if beginnings and rule.action == "allow":
-            known = ip | {"ct_state": (CT_TRK | CT_EST, TRACKED), "ct_mark": number}
-            yield _flow(switch, POLICY, ESTABLISHED, number, known, Goto(FORWARD))
+        if beginnings and rule.action == "allow" and rule.mark not in marks:
+            marks.add(rule.mark)
+            known = ip | {"ct_state": (CT_TRK | CT_EST, TRACKED), "ct_mark": rule.mark}
+            yield _flow(switch, POLICY, ESTABLISHED, rule_cookie(number), known, Goto(FORWARD))
         yield from beginnings
-    yield _flow(switch, POLICY, DEFAULT, len(rules), {})
+    yield _flow(switch, POLICY, DEFAULT, rule_cookie(len(rules)), {})
 
 
 def _rule_flows(plan: Plan, switch: Switch, number: int, rule: Rule) -> Iterator[Flow]:
     """A rule's flows for the conversations that this switch decides about; the last rule is the table's default."""
     if rule == policies.DENY_REST:
         return
-    actions = (Conntrack(switch.number, commit=True, mark=number), Goto(FORWARD)) if rule.action == "allow" else ()
+    remember = Conntrack(switch.number, commit=True, mark=rule.mark)
+    actions = (remember, Goto(FORWARD)) if rule.action == "allow" else ()
     for src, dst in policies.pairs(rule, plan):
         if switch.name not in plan.policed_by(src.name, dst.name):
             continue
@@ -162,11 +172,35 @@ def _rule_flows(plan: Plan, switch: Switch, number: int, rule: Rule) -> Iterator
             "ipv4_src": src.ip,
             "ipv4_dst": dst.ip,
         }
-        if rule.proto != ANY:
-            match["ip_proto"] = PROTO_NUMBERS[rule.proto]
-            if rule.port is not None:
-                match[PORT_FIELDS[rule.proto]] = rule.port
-        yield _flow(switch, POLICY, FIRST_RULE - number, number, match, *actions)
+        for ported in _ported(rule):
+            yield _flow(switch, POLICY, FIRST_RULE - number, rule_cookie(number), match | ported, *actions)
+
+
+def _ported(rule: Rule) -> Iterator[dict[str, MatchValue]]:
+    """A rule's protocol and ports as matches: several where a range takes several masks."""
+    if rule.proto == ANY:
+        yield {}
+        return
+    proto: dict[str, MatchValue] = {"ip_proto": PROTO_NUMBERS[rule.proto]}
+    if rule.ports is None:
+        yield proto
+        return
+    field = PORT_FIELDS[rule.proto]
+    for low, high in rule.ports:
+        # a type of ICMP takes no mask
+        values: Iterable[MatchValue] = range(low, high + 1) if rule.proto == "icmp" else masked(low, high)
+        for value in values:
+            yield proto | {field: value}
+
+
+def masked(low: int, high: int) -> Iterator[int | tuple[int, int]]:
+    """A range of ports as values and (value, mask): as few as there can be."""
+    while low <= high:
+        size = low & -low or 1 << 16
+        while low + size - 1 > high:
+            size >>= 1
+        yield low if size == 1 else (low, 0xFFFF & ~(size - 1))
+        low += size
 
 
 def _forward(plan: Plan, switch: Switch) -> Iterator[Flow]:

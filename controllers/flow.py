@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address
 from typing import Any, TypeAlias
 
 MatchValue: TypeAlias = int | str | tuple[int, int]
@@ -26,6 +27,9 @@ OVS_NAMES = {
     "ip_proto": "nw_proto",
     "icmpv4_type": "icmp_type",
 }
+ADDRESSES = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa"})
+MACS = frozenset({"eth_src", "eth_dst", "arp_sha", "arp_tha"})
+FRAGMENTS = {"no": (0, 1), "yes": (1, 1), "first": (1, 3), "later": (3, 3), "not_later": (0, 2)}
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,25 @@ def of_switch(flows: Iterable[Flow], switch: str) -> list[Flow]:
 def _match_text(name: str, value: MatchValue) -> str:
     if name == "vlan_vid":
         return "vlan_tci=0x0000/0x1fff"
+    if name == "nw_frag":
+        return "nw_frag=" + next(word for word, meant in FRAGMENTS.items() if meant == value)
     if name == "ct_state":
         assert isinstance(value, tuple)
         bits, mask = value
         return "ct_state=" + "".join(
             ("+" if bits & bit else "-") + flag for flag, bit in CT_FLAGS.items() if mask & bit
         )
-    shown = f"{value:#x}" if name in ("eth_type", "ct_mark") else f"{value}"
-    return f"{OVS_NAMES.get(name, name)}={shown}"
+    return f"{OVS_NAMES.get(name, name)}={_value_text(name, value)}"
+
+
+def _value_text(name: str, value: MatchValue) -> str:
+    if isinstance(value, tuple):
+        if name in ADDRESSES:
+            return "/".join(str(IPv4Address(each)) for each in value)
+        if name in MACS:
+            return "/".join(":".join(f"{each:012x}"[at : at + 2] for at in range(0, 12, 2)) for each in value)
+        return "/".join(f"{each:#x}" for each in value)
+    return f"{value:#x}" if name in ("eth_type", "ct_mark", "vlan_tci") else f"{value}"
 
 
 def _action_text(action: Action) -> str:

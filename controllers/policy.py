@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
+from typing import TypeAlias
 
 from topo.errors import PolicyError, among
 from topo.plan import ANY, Host, Plan
@@ -14,23 +16,45 @@ from topo.tls import means
 PROTOCOLS = ("tcp", "udp", "icmp", ANY)
 ACTIONS = ("allow", "deny")
 
+MOST_RULES = 29_000  # each has a priority of its own
+
+Ports: TypeAlias = tuple[tuple[int, int], ...]
+
 
 @dataclass(frozen=True)
 class Rule:
     """One sentence of the policy.
 
     ``src`` and ``dst`` name a host, a zone, a group or ``any``; ``port`` is the destination's (tcp, udp), or the
-    ICMP type, or None for all of them. An allow-rule speaks of who may *begin* a conversation: answers pass
-    because conntrack knows them, so there are no return rules that a server could abuse.
+    ICMP type; several are closed ranges, ascending and apart: ((80, 80), (8000, 8080)); None: all of them. An
+    allow-rule speaks of who may *begin* a conversation: answers pass because conntrack knows them, so there are no
+    return rules that a server could abuse.
     """
 
     name: str
     src: str
     dst: str
     proto: str
-    port: int | None
+    port: int | Ports | None
     action: str
     why: str
+
+    @property
+    def ports(self) -> Ports | None:
+        """``port`` as ranges, however many there are."""
+        return ((self.port, self.port),) if isinstance(self.port, int) else self.port
+
+    @property
+    def what(self) -> str:
+        """Protocol and ports in words: ``tcp/80,8000-8080``."""
+        return self.proto + ("/" + ",".join(shown_range(*each) for each in self.ports) if self.ports else "")
+
+    @property
+    def mark(self) -> int:
+        """The number that this rule's connections are known by. It follows from what the rule says and allows, not from
+        its name or place: a connection stays known to the same rule when the policy around it changes."""
+        said = (self.src, self.dst, self.proto, self.ports, self.action)
+        return int.from_bytes(hashlib.sha256(repr(said).encode()).digest()[:4], "big") or 1
 
 
 ECHO_REQUEST = 8
@@ -70,6 +94,8 @@ def validate(rules: tuple[Rule, ...], plan: Plan) -> None:
     problems = [f"rule {rule.name}: {problem}" for rule in rules for problem in _problems(rule, plan)]
     names = [rule.name for rule in rules]
     problems += [f"rule {name}: the name is used twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    if len(rules) > MOST_RULES:
+        problems.append(f"{len(rules)} rules are more than {MOST_RULES}")
     if not rules or rules[-1] != DENY_REST:
         problems.append(f"the last rule must be {DENY_REST.name}")
     if problems:
@@ -84,12 +110,26 @@ def _problems(rule: Rule, plan: Plan) -> Iterable[str]:
         yield f"protocol {rule.proto} is none of {', '.join(PROTOCOLS)}"
     if rule.action not in ACTIONS:
         yield f"action {rule.action} is none of {', '.join(ACTIONS)}"
-    if rule.port is not None:
-        limit = 255 if rule.proto == "icmp" else 65535
-        if rule.proto == ANY:
-            yield "a port needs a protocol"
-        elif not 0 <= rule.port <= limit:
-            yield f"port {rule.port} is not within 0..{limit}"
+    yield from _port_problems(rule)
+
+
+def _port_problems(rule: Rule) -> Iterable[str]:
+    if rule.ports is None:
+        return
+    if rule.proto == ANY:
+        yield "a port needs a protocol"
+        return
+    limit = 255 if rule.proto == "icmp" else 65535
+    wrong = [shown_range(low, high) for low, high in rule.ports if not 0 <= low <= high <= limit]
+    for shown in wrong:
+        yield f"port {shown} is not within 0..{limit}"
+    if not wrong and (not rule.ports or any(low <= high + 1 for (_, high), (low, _) in pairwise(rule.ports))):
+        yield "ports must be ranges, ascending and apart"
+
+
+def shown_range(low: int, high: int) -> str:
+    """A range of ports in words."""
+    return str(low) if low == high else f"{low}-{high}"
 
 
 def pairs(rule: Rule, plan: Plan) -> Iterator[tuple[Host, Host]]:
@@ -106,7 +146,7 @@ def decide(rules: tuple[Rule, ...], plan: Plan, src: str, dst: str, proto: str, 
             plan.host(src) in plan.names[rule.src]
             and plan.host(dst) in plan.names[rule.dst]
             and rule.proto in (proto, ANY)
-            and rule.port in (port, None)
+            and (rule.ports is None or any(low <= port <= high for low, high in rule.ports))
         )
         if matches:
             return rule

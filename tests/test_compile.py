@@ -248,7 +248,7 @@ def test_connections_are_marked_with_the_rule_that_allowed_them(plan: Plan, rule
     network = Network(plan, flows)
     network.send("lb", first(*_two(plan, "lb", "srv2"), "tcp", 80))
     ((connection,),) = network.tracker.zones.values()
-    assert cookie_name(connection.mark, rules) == "web"
+    assert [rule.name for rule in rules if rule.mark == connection.mark] == ["web"]
 
 
 # --- negative controls: what differs from the compiled flows is seen ----------------------------------------------

@@ -38,6 +38,7 @@ PURE = (
     "controllers.policy",
     "controllers.compile",
     "controllers.flow",
+    "controllers.explain",
     "services.catalog",
     "services.supervisor",
 )

@@ -148,14 +148,13 @@ def rules(policy: tuple[Rule, ...], counters: Mapping[str, Mapping[str, int]]) -
         packets = ", ".join(
             f"{switch} {counts[rule.name]}" for switch, counts in counters.items() if counts.get(rule.name)
         )
-        what = rule.proto if rule.port is None else f"{rule.proto}/{rule.port}"
         style = "green" if rule.action == "allow" else "red"
         table.add_row(
             str(number),
             rule.name,
             rule.src,
             rule.dst,
-            what,
+            rule.what,
             Text(rule.action, style=style),
             packets or "0",
             rule.why,

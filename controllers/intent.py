@@ -1,0 +1,158 @@
+"""What the rules mean, as sets of packets: what the proof expects to arrive. It uses neither decide() nor compile."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+
+from controllers.dump import mac_number
+from controllers.policy import Rule
+from controllers.space import Box, Node, Ranges, Space, united
+from controllers.walk import ICMP_ERRORS, reverse
+from topo.plan import Host, Plan
+
+Pair = tuple[str, str]
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
+PORT_FIELDS = {"icmp": "tp_src", "tcp": "tp_dst", "udp": "tp_dst"}
+OTHERS: Ranges = ((0, 0), (2, 5), (7, 16), (18, 255))
+EVERY: Ranges = ((0, 65535),)
+UNTAGGED: Ranges = tuple((high << 13, high << 13) for high in range(8))  # vlan_tci with no VLAN and no CFI
+IPV4, ARP = ((0x0800, 0x0800),), ((0x0806, 0x0806),)
+
+
+class Intent:
+    """The expectation for every pair of hosts in every state, from an ordered list of rules."""
+
+    def __init__(self, plan: Plan, space: Space) -> None:
+        self.plan = plan
+        self.space = space
+        self._pairs = [(src, dst) for src in plan.hosts for dst in plan.hosts if src != dst]
+        self._allowed: dict[object, Node] = {}
+        self._deciders = {(a.name, b.name): plan.policed_by(a.name, b.name) for a, b in self._pairs}
+        self._frames = {(a.name, b.name): space.box(frame(a, b)) for a, b in self._pairs}
+        self._arps = {(a.name, b.name): space.box(arp(a, b)) for a, b in self._pairs}
+        self._errors = space.box({"nw_proto": ((1, 1),), "tp_src": ICMP_ERRORS})
+        self._members = {
+            (src, dst): [(a.name, b.name) for a in plan.names[src] for b in plan.names[dst] if a != b]
+            for src in plan.names
+            for dst in plan.names
+        }
+
+    def expected(self, rules: Iterable[Rule]) -> dict[str, dict[Pair, Node]]:
+        """State -> (from, to) -> all packets that are to arrive."""
+        space = self.space
+        spoken: dict[Pair, list[Rule]] = {pair: [] for pair in self._frames}
+        for rule in rules:
+            for pair in self._members[rule.src, rule.dst]:
+                spoken[pair].append(rule)
+        begin = {
+            pair: space.within(self._allow(tuple((r.proto, r.ports, r.action) for r in told)), self._frames[pair])
+            for pair, told in spoken.items()
+        }
+        turned = {pair: self._turned(pair, begin[pair[1], pair[0]]) for pair in begin}
+        made = {
+            "first": begin,
+            "onward": begin,
+            "answer": turned,
+            "related": self._related(begin),
+            "invalid": dict.fromkeys(begin, space.nothing),
+            "any": {pair: space.join(begin[pair], turned[pair]) for pair in begin},
+        }
+        return {
+            state: {pair: space.join(ip, self._arps[pair]) for pair, ip in table.items()}
+            for state, table in made.items()
+        }
+
+    def _turned(self, pair: Pair, other_way: Node) -> Node:
+        """The answers to what the other may begin, in this host's frames."""
+        memo = self.space.memo("turned")
+        key = (pair, other_way)
+        if key not in memo:
+            tuples = reverse(self.space, self.space.forget(other_way, _TUPLE))
+            memo[key] = self.space.within(tuples, self._frames[pair])
+        node: Node = memo[key]
+        return node
+
+    def _allow(self, told: tuple[tuple[str, Ranges | None, str], ...]) -> Node:
+        """What the first match allows, of all that can be sent between one pair."""
+        found = self._allowed.get(told)
+        if found is None:
+            boxes = [box for proto in (*PROTOCOLS, "other") if (box := _allowed_box(proto, told)) is not None]
+            found = self._allowed[told] = self.space.all(self.space.box(box) for box in boxes)
+        return found
+
+    def _related(self, begin: Mapping[Pair, Node]) -> dict[Pair, Node]:
+        """ICMP errors reach a host wherever each deciding switch knows some conversation of that host."""
+        nothing = self.space.nothing
+        has: set[tuple[str, str]] = set()
+        for (src, dst), allowed in begin.items():
+            if allowed is not nothing:
+                has |= {(switch, host) for switch in self._deciders[src, dst] for host in (src, dst)}
+        return {
+            pair: self.space.within(self._errors, self._frames[pair])
+            if all((switch, pair[1]) in has for switch in self._deciders[pair])
+            else nothing
+            for pair in begin
+        }
+
+
+_TUPLE = frozenset({3, 4, 5, 6, 10, 11})
+
+
+def _allowed_box(proto: str, told: Iterable[tuple[str, Ranges | None, str]]) -> Box | None:
+    """What is allowed of one protocol: rules are laid down from the last to the first, each over those below it."""
+    allowed: Ranges = ()
+    for name, ports, action in reversed(tuple(told)):
+        if name in (proto, "any"):
+            over = ports or EVERY
+            allowed = united((*allowed, *over)) if action == "allow" else _cut(allowed, over)
+    if not allowed:
+        return None
+    if proto == "other":
+        return {"nw_proto": OTHERS}
+    number = PROTOCOLS[proto]
+    return {"nw_proto": ((number, number),), **({} if allowed == EVERY else {PORT_FIELDS[proto]: allowed})}
+
+
+def _cut(ranges: Ranges, away: Ranges) -> Ranges:
+    for low, high in away:
+        ranges = tuple(
+            (first, last)
+            for a, b in ranges
+            for first, last in ((a, min(b, low - 1)), (max(a, high + 1), b))
+            if first <= last
+        )
+    return ranges
+
+
+def frame(src: Host, dst: Host) -> Box:
+    """IPv4 as one host sends it to another: untagged, under its own MAC and address."""
+    return {
+        "eth_type": IPV4,
+        "vlan_tci": UNTAGGED,
+        "eth_src": _one(mac_number(src.mac)),
+        "eth_dst": _one(mac_number(dst.mac)),
+        "nw_src": _one(address(src)),
+        "nw_dst": _one(address(dst)),
+    }
+
+
+def arp(src: Host, dst: Host) -> Box:
+    """ARP that one host may send and that is about another: requests and answers alike."""
+    return {
+        "eth_type": ARP,
+        "vlan_tci": UNTAGGED,
+        "eth_src": _one(mac_number(src.mac)),
+        "arp_sha": _one(mac_number(src.mac)),
+        "nw_src": _one(address(src)),
+        "nw_dst": _one(address(dst)),
+    }
+
+
+def address(host: Host) -> int:
+    """A host's address as the number that it is."""
+    return int(ipaddress.ip_address(host.ip))
+
+
+def _one(value: int) -> Ranges:
+    return ((value, value),)
