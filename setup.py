@@ -51,7 +51,7 @@ setup(
         ]
     ),
     package_data={
-        "": ["py.typed", "*.j2", "*.sql", "*.html", "*.css", "*.js", "*.svg", "*.json"],
+        "": ["py.typed", "*.j2", "*.sql", "*.html", "*.css", "*.js", "*.svg", "*.json", "*.c"],
         "services": ["templates/*"],
         "services.site": ["templates/*", "templates/**/*", "static/*", "static/**/*"],
     },

@@ -40,7 +40,10 @@ class Place(Look, Protocol):
 
 @dataclass
 class Unit:
-    """A service and the process it has now. Times are seconds since the boot began."""
+    """A service and the process it has now. Times are seconds since the boot began.
+
+    ``extra``: what its environment has beside the service's own, from the next start on.
+    """
 
     service: Service
     place: Place
@@ -49,6 +52,7 @@ class Unit:
     paused: bool = False
     times: dict[str, float] = field(default_factory=dict)
     restarts: int = 0
+    extra: Mapping[str, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -221,7 +225,7 @@ class Supervisor:
         with output.open("ab") as log:
             unit.process = unit.place.popen(
                 unit.service.command(),
-                environment=unit.service.environment,
+                environment={**unit.service.environment, **unit.extra},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -42,6 +42,7 @@ packages=(
     "util-linux         unshare                                 makes and enters the box (nsenter)"
     "iperf3             iperf3                                  measures the datapath"
     "wrk                wrk                                     measures HTTPS requests per second"
+    "tcc                tcc                                     makes the key log's library, when an experiment decrypts TLS"
     "openssl            openssl                                 looks at certificates and TLS by hand"
     "bind9-dnsutils     dig                                     asks the name server by hand"
 )

@@ -1,0 +1,84 @@
+"""The key log: who writes it, and that the preloaded library really does, and only when asked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import keylog
+from services.pki import Authority
+from topo.errors import MissingError
+from topo.plan import SITE, Plan
+from topo.profile import Profile
+
+# a handshake of a TLS client and a TLS server in one process, with no network
+HANDSHAKE = """
+import ssl, sys
+server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+server.load_cert_chain(sys.argv[1])
+client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+client.load_verify_locations(sys.argv[2])
+up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+ends = [client.wrap_bio(down, up, server_hostname="www.foobar.com"), server.wrap_bio(up, down, server_side=True)]
+for _ in range(4):
+    for end in ends:
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("tls", "writers"),
+    [
+        ("terminate", {"lb/haproxy"}),
+        ("reencrypt", {"lb/haproxy"}),
+        ("passthrough", {"srv1/nginx", "srv2/nginx", "srv3/nginx"}),
+        ("mutual", {"lb/haproxy", "srv1/app", "srv2/app", "srv3/app", "srv2/mariadb", "srv3/mariadb"}),
+    ],
+)
+def test_one_end_of_every_encrypted_link_writes(plan: Plan, tls: str, writers: set[str]) -> None:
+    assert set(keylog.loggers(plan, Profile(tls=tls))) == writers
+
+
+def test_lines_that_both_ends_wrote_are_merged(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one\ntwo\n")
+    (tmp_path / "b").write_text("two\nthree\n")
+    assert keylog.merged(tmp_path / name for name in ("a", "b", "absent")) == "one\ntwo\nthree\n"
+
+
+def test_no_compiler_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(MissingError, match=r"none of tcc, cc, gcc \(package tcc\)"):
+        keylog.compile_library(tmp_path / "keylog.so")
+
+
+@pytest.mark.skipif(not any(map(shutil.which, keylog.COMPILERS)), reason="no compiler")
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_library_writes_when_asked(tmp_path: Path, asked: bool) -> None:
+    authority = Authority()
+    (tmp_path / "ca.pem").write_text(authority.certificate)
+    (tmp_path / "site.pem").write_text(authority.issue(SITE).bundle)
+    keylog.compile_library(tmp_path / "keylog.so")
+    log = tmp_path / "keys.log"
+    environment = {"LD_PRELOAD": str(tmp_path / "keylog.so"), **({"SSLKEYLOGFILE": str(log)} if asked else {})}
+    argv = [sys.executable, "-c", HANDSHAKE, str(tmp_path / "site.pem"), str(tmp_path / "ca.pem")]
+    done = subprocess.run(
+        argv, env={**os.environ, **environment}, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    if not asked:
+        assert not log.exists()
+        return
+    assert log.stat().st_mode & 0o777 == 0o600
+    lines = [line.split() for line in keylog.merged([log]).splitlines()]
+    kinds = {"CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0"}
+    assert kinds < {words[0] for words in lines}, ssl.OPENSSL_VERSION
+    assert len({words[1] for words in lines}) == 1
