@@ -1,0 +1,1 @@
+"""What a dead database primary costs: writers, faults, and the accounts of what became of every write."""

@@ -1,0 +1,47 @@
+"""The failover manager's own account: JSON lines in its log on ``mon``, read as they are written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from topo import wait
+
+LOG = "/var/log/failover.log"
+Event = dict[str, Any]
+
+
+class Events:
+    """Everything that is logged from now on. A design without a manager has no log, and no events."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._offset = log.stat().st_size if log.exists() else 0
+        self._seen: list[Event] = []
+
+    def seen(self) -> list[Event]:
+        """All events so far, in order; a line that is still being written is left for the next time."""
+        if self._log.exists():
+            with self._log.open("rb") as stream:
+                stream.seek(self._offset)
+                whole, newline, _ = stream.read().rpartition(b"\n")
+            self._offset += len(whole) + len(newline)
+            self._seen += [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
+        return list(self._seen)
+
+    def take(self) -> list[Event]:
+        """All events since the last time."""
+        taken, self._seen = self.seen(), []
+        return taken
+
+    def wait_for(self, names: tuple[str, ...], seconds: float, since: float = 0.0) -> Event:
+        """The first event of one of these names after ``since``. Raises DeadlineError."""
+        found: list[Event] = []
+
+        def missing() -> str | None:
+            found[:] = [event for event in self.seen() if event["event"] in names and event["time"] >= since]
+            return None if found else f"{len(self._seen)} events, none of them {' or '.join(names)}"
+
+        wait.until(missing, what=f"the manager's {' or '.join(names)}", seconds=seconds, every=0.001)
+        return found[0]

@@ -1,0 +1,94 @@
+"""The write gap: how long nobody's write was acknowledged, and what the time went into. Pure.
+
+Times are seconds since 1970, gaps milliseconds. The parts of a gap always add up to it: what no event explains is
+``unknown``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+#: the manager's event that ends each part; fencing goes on beside the others, and counts where it was waited for
+ENDS = {
+    "detect": "detect",
+    "fence": "fenced",
+    "choose": "candidate",
+    "drain": "drained",
+    "promote": "promoted",
+    "route": "routed",
+}
+#: before: the last write answered before the fault; retry: from the routed endpoint to the next write's answer
+PARTS = ("before", *ENDS, "retry", "unknown")
+TICKS = 10_000  # a second, in the unit of `packed`
+
+
+@dataclass(frozen=True)
+class Gap:
+    """``began``: the last answer before; ``ended``: the first one after. Both are answers that clients saw."""
+
+    began: float
+    ended: float
+
+    @property
+    def ms(self) -> float:
+        return (self.ended - self.began) * 1000
+
+
+def gap(answers: Sequence[float], fault: float, until: float) -> Gap | None:
+    """The longest time between two answers that lies, at least in part, between the fault and ``until``.
+
+    None when there is no answer after the fault or none before it: then nobody can say how long it was.
+    """
+    ordered = sorted(answers)
+    pairs = pairwise(ordered)
+    around = [Gap(began, ended) for began, ended in pairs if ended > fault and began < until]
+    return max(around, key=lambda each: each.ms, default=None)
+
+
+def parts(whole: Gap, fault: float, events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """What the gap's time went into, by the manager's events: part -> ms, for every name in `PARTS`."""
+    found = dict.fromkeys(PARTS, 0.0)
+    here = min(max(fault, whole.began), whole.ended)
+    found["before"] = (here - whole.began) * 1000
+    ends = _ends(here, whole.ended, events)
+    for part, when in sorted(ends.items(), key=lambda end: end[1]):
+        found[part if _explained(part, ends) else "unknown"] += (when - here) * 1000
+        here = when
+    found["retry" if "route" in ends else "unknown"] += (whole.ended - here) * 1000
+    return found
+
+
+def _ends(began: float, ended: float, events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """When each part ended: the first detection, and of the others the last one within the gap."""
+    within = [event for event in events if began <= event["time"] <= ended]
+    times = {part: [float(each["time"]) for each in within if each["event"] == name] for part, name in ENDS.items()}
+    found = {part: min(when) if part == "detect" else max(when) for part, when in times.items() if when}
+    if "fence" in found and found["fence"] > found.get("promote", ended):
+        del found["fence"]
+    return found
+
+
+def _explained(part: str, ends: Mapping[str, float]) -> bool:
+    """Whether the step before it is known: else nobody can say what the time up to its end went into."""
+    steps = [each for each in ENDS if each != "fence"]
+    if part == "fence":
+        return "detect" in ends
+    return part == steps[0] or steps[steps.index(part) - 1] in ends
+
+
+def packed(times: Iterable[float], origin: float) -> str:
+    """Many moments as short text: each one's distance from the one before it, in 0.1 ms, the first from ``origin``."""
+    ticks = [round((each - origin) * TICKS) for each in sorted(times)]
+    return " ".join(str(here - before) for before, here in zip([0, *ticks], ticks, strict=False))
+
+
+def unpacked(text: str, origin: float) -> list[float]:
+    """The moments that a text stands for."""
+    moments, ticks = [], 0
+    for step in text.split():
+        ticks += int(step)
+        moments.append(origin + ticks / TICKS)
+    return moments
