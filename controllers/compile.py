@@ -53,19 +53,37 @@ OWN_COOKIES = {
     "no-route": 1007,
     "arp": 1008,
     "arp-unknown": 1009,
+    "fenced": 1010,
 }
 
 # One rule makes flows of one priority; priorities fall by one for each rule. The rest stands above or below them.
-DEFAULT, SPECIFIC = 0, 100
+DEFAULT, SPECIFIC, FENCED = 0, 100, 200
 FIRST_RULE, ESTABLISHED, RELATED, INVALID = 30000, 40000, 40001, 40002
 
 TRACKED = CT_TRK | CT_NEW | CT_EST | CT_REL | CT_INV
+DATABASE_PORT = 3306
 
 
 def compile_flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
     """All flows of all switches. Raises PolicyError when a rule is wrong, before anything is compiled."""
     policies.validate(rules, plan)
     return tuple(flow for switch in plan.switches for flow in _switch_flows(plan, switch, rules))
+
+
+def fence_flows(plan: Plan, host: str) -> tuple[Flow, ...]:
+    """What keeps everybody from a host's database, and its answers from everybody: established connections included.
+
+    In the first table, above what is bound, so that no connection tracker is asked. On the one switch that the host
+    hangs on: the host has no other way to anybody, so nothing more is gained by asking several switches.
+    """
+    (_, end), *_ = plan.links_of(host)
+    switch, ip = plan.switch(end.node), plan.host(host).ip
+    tcp: dict[str, MatchValue] = {"eth_type": IPV4, "ip_proto": PROTO_NUMBERS["tcp"]}
+    ends: tuple[dict[str, MatchValue], ...] = (
+        {"ipv4_dst": ip, "tcp_dst": DATABASE_PORT},
+        {"ipv4_src": ip, "tcp_src": DATABASE_PORT},
+    )
+    return tuple(_flow(switch, BIND, FENCED, OWN_COOKIES["fenced"], tcp | each) for each in ends)
 
 
 def cookie_name(cookie: int, rules: tuple[Rule, ...]) -> str:
@@ -88,15 +106,18 @@ def rule_cookie(number: int) -> int:
 
 
 def controller_file(plan: Plan, flows: tuple[Flow, ...]) -> str:
-    """The one file the Ryu application reads: the flows of each switch, by dpid."""
+    """The one file the Ryu application reads: flows by dpid; those it installs at once, those of each host's fence."""
     content: dict[str, Any] = {
-        str(switch.dpid): {
-            "name": switch.name,
-            "flows": [flow.as_dict() for flow in of_switch(flows, switch.name)],
-        }
-        for switch in plan.switches
+        "switches": {str(switch.dpid): switch.name for switch in plan.switches},
+        "flows": _by_dpid(plan, flows),
+        "fences": {host.name: _by_dpid(plan, fence_flows(plan, host.name)) for host in plan.servers},
     }
     return json.dumps(content, indent=1)
+
+
+def _by_dpid(plan: Plan, flows: tuple[Flow, ...]) -> dict[str, list[dict[str, Any]]]:
+    shares = {str(switch.dpid): of_switch(flows, switch.name) for switch in plan.switches}
+    return {dpid: [flow.as_dict() for flow in share] for dpid, share in shares.items() if share}
 
 
 def _switch_flows(plan: Plan, switch: Switch, rules: tuple[Rule, ...]) -> Iterator[Flow]:

@@ -1,11 +1,12 @@
-"""The Ryu application: reads the flows it is given, installs them on every switch that connects, and nothing else.
+"""The Ryu application: installs the flows it is given on every switch that connects, and the fences it is asked for.
 
-    python -m controllers.firewall FLOWS.json INSTALLED.json
+    python -m controllers.firewall FLOWS.json INSTALLED.json FENCES.json SOCKET
 
 FLOWS.json is compile.controller_file's text. INSTALLED.json tells, for each dpid, how many flows a switch has
-confirmed by its barrier reply. When a switch (re)connects, entries that are not ours are deleted one by one and ours
-are added again: adding an equal entry keeps its counters, and connections stay known, so a controller that comes back
-disturbs nothing.
+confirmed by its barrier reply since this process began. FENCES.json is kept between processes. SOCKET is where
+requests are taken (northbound.py). When a switch (re)connects, entries that are not ours are deleted one by one and
+ours are added again: adding an equal entry keeps its counters, and connections stay known, so a controller that comes
+back disturbs nothing.
 
 This is the only file that imports ryu; moving to its fork os-ken is a change of these import lines.
 """
@@ -14,8 +15,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
+import time
 import warnings
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +34,52 @@ if not hasattr(eventlet.wsgi, "ALREADY_HANDLED"):  # ryu 4.34 imports this name;
 from ryu import cfg  # noqa: E402
 from ryu.base.app_manager import AppManager, RyuApp  # noqa: E402
 from ryu.controller import ofp_event  # noqa: E402
-from ryu.controller.handler import CONFIG_DISPATCHER, MAIN_DISPATCHER, set_ev_cls  # noqa: E402
+from ryu.controller.handler import (  # noqa: E402
+    CONFIG_DISPATCHER,
+    DEAD_DISPATCHER,
+    MAIN_DISPATCHER,
+    set_ev_cls,
+)
+from ryu.lib import hub  # noqa: E402
 from ryu.ofproto import ofproto_v1_3  # noqa: E402
 
+from controllers.wanted import FlowDict, Wanted, replace  # noqa: E402
+from topo import control, switchd  # noqa: E402
+from topo.errors import DeadlineError, RefusedError  # noqa: E402
+
 LISTEN = ("127.0.0.1", 6653)
-FLOWS_VARIABLE, INSTALLED_VARIABLE = "FOOBAR_FLOWS", "FOOBAR_INSTALLED"
+VARIABLES = ("FOOBAR_FLOWS", "FOOBAR_INSTALLED", "FOOBAR_FENCES", "FOOBAR_NORTHBOUND")
+BARRIER_SECONDS = 2.0
 
 
 class Firewall(RyuApp):  # type: ignore[misc]
-    """Connect -> ask what is there -> delete strangers, add ours -> barrier -> say so."""
+    """Connect -> ask what is there -> delete strangers, add ours -> barrier -> say so.
+
+    All of it, requests too, runs in green threads of one thread. ``turn`` keeps a switch's messages together: sending
+    may let others run.
+    """
 
     OFP_VERSIONS = [ofproto_v1_3.OFP_VERSION]  # noqa: RUF012
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.wanted: dict[str, Any] = json.loads(Path(os.environ[FLOWS_VARIABLE]).read_text())
+        given, installed, fences, northbound = (Path(os.environ[name]) for name in VARIABLES)
+        self.wanted = Wanted(given, fences)
         self.confirmed: dict[str, int] = {}
+        self.told_by = installed
+        self.northbound = northbound
         self.present: dict[int, list[Any]] = {}
+        self.switches: dict[str, Any] = {}
+        self.turn: dict[str, Any] = defaultdict(hub.Semaphore)
+        self.barriers: dict[tuple[str, int], Any] = {}
+        replace(installed, json.dumps(self.confirmed))
+
+    def start(self) -> Any:
+        self.northbound.unlink(missing_ok=True)
+        listening = hub.listen(str(self.northbound), family=socket.AF_UNIX, reuse_port=False)
+        self.northbound.chmod(0o600)
+        hub.spawn(self._serve, listening)
+        return super().start()
 
     @set_ev_cls(ofp_event.EventOFPSwitchFeatures, CONFIG_DISPATCHER)
     def connected(self, event: Any) -> None:
@@ -63,29 +97,85 @@ class Firewall(RyuApp):  # type: ignore[misc]
     @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     def installed(self, event: Any) -> None:
         dpid = str(event.msg.datapath.id)
-        self.confirmed[dpid] = len(self.wanted[dpid]["flows"])
-        target = Path(os.environ[INSTALLED_VARIABLE])
-        partial = target.with_suffix(".part")
-        partial.write_text(json.dumps(self.confirmed))
-        partial.replace(target)
+        if asker := self.barriers.pop((dpid, event.msg.xid), None):
+            asker.set()
+            return
+        self.confirmed[dpid] = len(self.wanted.flows(dpid))
+        replace(self.told_by, json.dumps(self.confirmed))
+
+    @set_ev_cls(ofp_event.EventOFPStateChange, DEAD_DISPATCHER)
+    def gone(self, event: Any) -> None:
+        dpid = str(event.datapath.id)
+        if self.switches.get(dpid) is event.datapath:
+            del self.switches[dpid]
 
     @set_ev_cls(ofp_event.EventOFPErrorMsg, [CONFIG_DISPATCHER, MAIN_DISPATCHER])
     def refused(self, event: Any) -> None:
         self.logger.error("switch %s refused: %s", event.msg.datapath.id, event.msg)
 
     def _synchronise(self, datapath: Any, present: list[Any]) -> None:
-        if str(datapath.id) not in self.wanted:
-            self.logger.error("switch %s is not in the plan: left alone", datapath.id)
+        dpid = str(datapath.id)
+        if dpid not in self.wanted.switches:
+            self.logger.error("switch %s is not in the plan: left alone", dpid)
             return
-        flows = [_flow_mod(datapath, flow) for flow in self.wanted[str(datapath.id)]["flows"]]
-        keys = {_key(flow) for flow in flows}
-        for entry in present:
-            if _key(entry) not in keys:
-                datapath.send_msg(_deletion(datapath, entry))
-        for flow in flows:
-            datapath.send_msg(flow)
-        datapath.send_msg(datapath.ofproto_parser.OFPBarrierRequest(datapath))
-        self.logger.info("switch %s: %d flows, %d were there", datapath.id, len(flows), len(present))
+        with self.turn[dpid]:
+            self.switches[dpid] = datapath
+            flows = [_flow_mod(datapath, flow) for flow in self.wanted.flows(dpid)]
+            keys = {_key(flow) for flow in flows}
+            for entry in present:
+                if _key(entry) not in keys:
+                    datapath.send_msg(_deletion(datapath, entry))
+            for flow in flows:
+                datapath.send_msg(flow)
+            datapath.send_msg(datapath.ofproto_parser.OFPBarrierRequest(datapath))
+        self.logger.info("switch %s: %d flows, %d were there", dpid, len(flows), len(present))
+
+    # --- northbound --------------------------------------------------------------------------------------------
+
+    def _serve(self, listening: Any) -> None:
+        handlers = {
+            "fence": self.fence,
+            "unfence": self.unfence,
+            "fences": lambda: self.wanted.fences,
+        }
+        while True:
+            connection, _ = listening.accept()
+            hub.spawn(control.answer, connection, handlers)
+
+    def fence(self, host: str) -> dict[str, Any]:
+        return self._change(self.wanted.fence(host), _flow_mod)
+
+    def unfence(self, host: str) -> dict[str, Any]:
+        return self._change(self.wanted.unfence(host), _removal)
+
+    def _change(self, flows: dict[str, list[FlowDict]], message: Any) -> dict[str, Any]:
+        """Send a change to its switches; returns when each has confirmed it and no packet is judged as before."""
+        began = time.monotonic()
+        barriers = [self._send(dpid, [partial(message, flow=flow) for flow in share]) for dpid, share in flows.items()]
+        for dpid, barrier in zip(flows, barriers, strict=True):
+            if not barrier.wait(began + BARRIER_SECONDS - time.monotonic()):
+                raise DeadlineError(f"{self.wanted.switches[dpid]} does not confirm within {BARRIER_SECONDS:g} s")
+        switchd.forget_decisions()
+        return {
+            "switches": [self.wanted.switches[dpid] for dpid in flows],
+            "ms": round((time.monotonic() - began) * 1000, 3),
+            "fences": self.wanted.fences,
+        }
+
+    def _send(self, dpid: str, messages: list[Any]) -> Any:
+        """The event of a barrier that follows the messages. A switch that is away gets them when it comes back."""
+        datapath = self.switches.get(dpid)
+        if datapath is None:
+            name = self.wanted.switches[dpid]
+            raise RefusedError(f"{name} is not connected: what was asked is in force when it comes back")
+        with self.turn[dpid]:
+            for message in messages:
+                datapath.send_msg(message(datapath))
+            barrier, event = datapath.ofproto_parser.OFPBarrierRequest(datapath), hub.Event()
+            datapath.set_xid(barrier)
+            self.barriers[dpid, barrier.xid] = event
+            datapath.send_msg(barrier)
+        return event
 
 
 def _key(entry: Any) -> tuple[int, int, frozenset[Any]]:
@@ -93,9 +183,8 @@ def _key(entry: Any) -> tuple[int, int, frozenset[Any]]:
     return entry.table_id, entry.priority, frozenset(entry.match.items())
 
 
-def _flow_mod(datapath: Any, flow: dict[str, Any]) -> Any:
+def _flow_mod(datapath: Any, flow: FlowDict) -> Any:
     parser, protocol = datapath.ofproto_parser, datapath.ofproto
-    match = {name: tuple(value) if isinstance(value, list) else value for name, value in flow["match"].items()}
     actions = [_action(parser, kind, fields) for kind, fields in flow["actions"] if kind != "Goto"]
     instructions = [parser.OFPInstructionActions(protocol.OFPIT_APPLY_ACTIONS, actions)] if actions else []
     instructions += [
@@ -106,9 +195,18 @@ def _flow_mod(datapath: Any, flow: dict[str, Any]) -> Any:
         cookie=flow["cookie"],
         table_id=flow["table"],
         priority=flow["priority"],
-        match=parser.OFPMatch(**match),
+        match=_match(parser, flow),
         instructions=instructions,
     )
+
+
+def _match(parser: Any, flow: FlowDict) -> Any:
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in flow["match"].items()}
+    return parser.OFPMatch(**fields)
+
+
+def _removal(datapath: Any, flow: FlowDict) -> Any:
+    return _deletion(datapath, _flow_mod(datapath, flow))
 
 
 def _action(parser: Any, kind: str, fields: dict[str, Any]) -> Any:
@@ -138,9 +236,9 @@ def _deletion(datapath: Any, entry: Any) -> Any:
     )
 
 
-def main(flows: str, installed: str) -> None:
+def main(*paths: str) -> None:
     """Listen for switches until killed."""
-    os.environ[FLOWS_VARIABLE], os.environ[INSTALLED_VARIABLE] = flows, installed
+    os.environ.update(zip(VARIABLES, paths, strict=True))
     host, port = LISTEN
     cfg.CONF(
         args=[f"--ofp-listen-host={host}", f"--ofp-tcp-listen-port={port}"],

@@ -7,12 +7,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from controllers import northbound
 from controllers.compile import controller_file
 from controllers.flow import Flow
+from controllers.wanted import fences
 from services.base import Command, File, Look, Service, listens
 from topo.plan import Plan
 
-FLOWS, INSTALLED = "/run/foobar/controller/flows.json", "/run/foobar/controller/installed.json"
+DIRECTORY = "/run/foobar/controller"
+FLOWS, INSTALLED, FENCES = f"{DIRECTORY}/flows.json", f"{DIRECTORY}/installed.json", f"{DIRECTORY}/fences.json"
+# a file of the monitoring host, as the box sees it
+NORTHBOUND = f"/run/foobar/hosts/mon{northbound.SOCKET}"
 PORT = 6653
 PROJECT = Path(__file__).parent.parent
 
@@ -35,11 +40,19 @@ class Controller(Service):
     def files(self) -> tuple[File, ...]:
         return (File(FLOWS, controller_file(self.plan, self.flows)),)
 
+    def directories(self) -> tuple[str, ...]:
+        return (str(Path(NORTHBOUND).parent),)
+
     def command(self) -> Command:
-        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED)
+        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED, FENCES, NORTHBOUND)
 
     def ready(self, look: Look) -> str | None:
         return listens(look, PORT)
+
+    @staticmethod
+    def fences(look: Look) -> list[str]:
+        """The hosts whose databases are fenced."""
+        return fences(look.path(FENCES))
 
     def installed(self, look: Look) -> str | None:
         """None once every switch has confirmed its flows with a barrier reply."""

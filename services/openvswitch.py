@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.base import Command, Look, Service
+from topo.switchd import DIRECTORY
 
-DIRECTORY = "/run/openvswitch"
 DATABASE, DATABASE_SOCKET = f"{DIRECTORY}/conf.db", f"{DIRECTORY}/db.sock"
 # The userspace datapath allocates for every packet it is woken for; keeping freed memory at hand saves a tenth of that
 MALLOC = {"tcache_count": 127, "trim_threshold": 1 << 26, "mmap_threshold": 1 << 25, "top_pad": 1 << 24}
@@ -22,7 +22,7 @@ class Database(Service):
     name = "ovsdb-server"
 
     def directories(self) -> tuple[str, ...]:
-        return (DIRECTORY,)
+        return (str(DIRECTORY),)
 
     def prepare(self, look: Look) -> None:
         subprocess.run(["ovsdb-tool", "create", look.path(DATABASE), SCHEMA], check=True, capture_output=True)

@@ -44,9 +44,10 @@ def test_text(match: dict[str, MatchValue], actions: tuple[Output | Goto | Connt
 
 def test_the_controllers_file_holds_every_flow_by_dpid(plan: Plan, flows: tuple[Flow, ...]) -> None:
     content = json.loads(controller_file(plan, flows))
-    assert {dpid: each["name"] for dpid, each in content.items()} == {str(s.dpid): s.name for s in plan.switches}
+    assert content["switches"] == {str(s.dpid): s.name for s in plan.switches}
+    assert list(content["fences"]) == ["srv1", "srv2", "srv3"]
     for switch in plan.switches:
-        assert content[str(switch.dpid)]["flows"] == json.loads(
+        assert content["flows"][str(switch.dpid)] == json.loads(
             json.dumps([flow.as_dict() for flow in of_switch(flows, switch.name)])
         )
 

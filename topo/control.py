@@ -7,9 +7,10 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from topo.errors import FoobarError, RefusedError
+from topo.errors import EXIT_BROKEN, FoobarError, RefusedError
 from topo.state import Entry, folder
 
 Handler = Callable[..., Any]
@@ -18,19 +19,26 @@ SECONDS = 60.0
 
 def ask(entry: Entry, request: str, **arguments: Any) -> Any:
     """The answer of a running testbed. Raises RefusedError when it does not answer, FoobarError when it says no."""
+    return exchange(folder() / f"{entry.name}.sock", f"testbed {entry.name}", request, **arguments)
+
+
+def exchange(path: Path, who: str, request: str, **arguments: Any) -> Any:
+    """Ask whoever listens on a socket; ``who`` is what errors call it."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(SECONDS)
         try:
-            connection.connect(str(folder() / f"{entry.name}.sock"))
+            connection.connect(str(path))
             connection.sendall(json.dumps({"request": request, "arguments": arguments}).encode() + b"\n")
             with connection.makefile() as stream:
                 answer = json.loads(stream.readline() or "null")
         except (OSError, ValueError) as error:
-            raise RefusedError(
-                f"testbed {entry.name} does not answer ({error}); it may be booting or leaving"
-            ) from None
-    if not isinstance(answer, dict) or "error" in answer:
-        raise FoobarError(answer["error"] if answer else f"testbed {entry.name} left without an answer")
+            raise RefusedError(f"{who} does not answer ({error}); it may be booting or leaving") from None
+    if not isinstance(answer, dict):
+        raise FoobarError(f"{who} left without an answer")
+    if "error" in answer:
+        failure = FoobarError(answer["error"])
+        failure.exit_code = answer.get("exit_code", EXIT_BROKEN)
+        raise failure
     return answer["value"]
 
 
@@ -41,17 +49,20 @@ def serve(descriptor: int, handlers: Mapping[str, Handler]) -> None:
     def accept() -> None:
         while True:
             connection, _ = listening.accept()
-            threading.Thread(target=_answer, args=(connection, handlers), daemon=True).start()
+            threading.Thread(target=answer, args=(connection, handlers), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True, name="control").start()
 
 
-def _answer(connection: socket.socket, handlers: Mapping[str, Handler]) -> None:
+def answer(connection: socket.socket, handlers: Mapping[str, Handler]) -> None:
+    """Read one request from a connection and answer it, with an error when that is what it comes to."""
     # an asker who has gone away takes no answer
     with suppress(OSError), connection, connection.makefile("rw") as stream:
         try:
             asked = json.loads(stream.readline())
-            answer = {"value": handlers[asked["request"]](**asked["arguments"])}
+            told: dict[str, Any] = {"value": handlers[asked["request"]](**asked["arguments"])}
+        except FoobarError as error:  # an error of ours is a line that stands for itself
+            told = {"error": str(error), "exit_code": error.exit_code}
         except Exception as error:  # whatever it is, the asker is told and the testbed lives on
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        stream.write(json.dumps(answer) + "\n")
+            told = {"error": f"{type(error).__name__}: {error}"}
+        stream.write(json.dumps(told) + "\n")

@@ -144,7 +144,7 @@ def write_host_files(plan: Plan, name: str, home: Path, authority: str) -> None:
     The public hosts know only themselves and ask DNS; the inner ones know each other and ask nobody.
     """
     for directory in ("run", "tmp", "log", "etc"):
-        (home / directory).mkdir(parents=True)
+        (home / directory).mkdir(parents=True, exist_ok=True)
     (home / "tmp").chmod(0o1777)
     own = plan.host(name)
     known = (own,) if own.zone == "internet" else plan.hosts

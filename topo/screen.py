@@ -136,7 +136,8 @@ def services(answer: Mapping[str, Any]) -> Group:
             f"{ready:.2f} s" if ready else "",
         )
     steady = "steady" if answer["steady"] else "not steady"
-    return Group(Text(f"{steady}; datapath: {answer['datapath']}"), table)
+    fenced = [f"fenced: the databases of {', '.join(answer['fences'])}"] if answer["fences"] else []
+    return Group(Text("; ".join([steady, f"datapath: {answer['datapath']}", *fenced])), table)
 
 
 def rules(policy: tuple[Rule, ...], counters: Mapping[str, Mapping[str, int]]) -> Table:

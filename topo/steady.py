@@ -1,7 +1,7 @@
 """The steady state: what must hold before anything is measured, and hold again afterwards.
 
 Every service ready; every allow-rule passing; replication caught up; the site answered by name, over HTTPS, from each
-server.
+server; no database fenced.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def look(testbed: Testbed) -> Steady:
         ]
         looks += [pool.submit(_replica, testbed, replica.name) for replica in testbed.plan.names["replicas"]]
         looks.append(pool.submit(_site, testbed))
+        looks.append(pool.submit(_fences, testbed))
         return Steady(tuple(each.result() for each in looks))
 
 
@@ -76,6 +77,10 @@ def _service(testbed: Testbed, service_id: str) -> Check:
     if unit.state != "ready":
         return Check(service_id, unit.state)
     return Check(service_id, unit.service.ready(unit.place))
+
+
+def _fences(testbed: Testbed) -> Check:
+    return Check("no database fenced", ", ".join(testbed.fences) or None)
 
 
 def _can_be_tried(rule: Rule) -> bool:

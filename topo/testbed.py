@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from controllers.compile import compile_flows
-from controllers.flow import of_switch
+from controllers.compile import compile_flows, fence_flows
+from controllers.flow import Flow, of_switch
 from controllers.policy import policy
 from services import catalog, secrets
 from services.base import Joins, Service
@@ -94,7 +94,13 @@ class Testbed:
             "datapath": self.datapath,
             "hosts": {host.name: {"ip": host.ip, "zone": host.zone} for host in self.plan.hosts},
             "services": self.supervisor.status(),
+            "fences": self.fences,
         }
+
+    @property
+    def fences(self) -> list[str]:
+        """The hosts whose databases the controller fences."""
+        return Controller.fences(self.insides[BOX])
 
     def look(self) -> steady.Steady:
         """Look whether the testbed is in its steady state, and remember it."""
@@ -173,14 +179,19 @@ class Testbed:
         self.wait_for_flows()
         self._note("flows")
 
+    def wanted_flows(self) -> tuple[Flow, ...]:
+        """All that the switches shall hold now: the compiled flows and the fences in force."""
+        return (*self.flows, *(flow for host in self.fences for flow in fence_flows(self.plan, host)))
+
     def wait_for_flows(self) -> None:
-        """Every switch has confirmed its flows, and holds exactly the compiled ones. Raises DeadlineError."""
+        """Every switch has confirmed its flows, and holds exactly the wanted ones. Raises DeadlineError."""
         service = self.supervisor.unit(CONTROLLER_ID).service
         assert isinstance(service, Controller)
         wait.until(lambda: service.installed(self.insides[BOX]), what="flows installed", seconds=10)
+        flows = self.wanted_flows()
         for switch in self.plan.switches:
             expected = self.home / f"{switch.name}.flows"
-            expected.write_text("".join(f"{flow.text()}\n" for flow in of_switch(self.flows, switch.name)))
+            expected.write_text("".join(f"{flow.text()}\n" for flow in of_switch(flows, switch.name)))
             wait.until(
                 lambda name=switch.name, file=expected: networks.flow_differences(name, file),  # type: ignore[misc]
                 what=f"the flows of {switch.name} as compiled",

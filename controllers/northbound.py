@@ -1,0 +1,27 @@
+"""Asking the controller for something: a socket on the monitoring host, as an out-of-band management port would be.
+
+    fence {"host": "srv1"}     nothing to or from that host's database passes any more, open connections included
+    unfence {"host": "srv1"}   it passes again
+    fences {}                  the fenced hosts
+
+One JSON object asked, one answered (topo/control.py). ``fence`` and ``unfence`` are answered when every switch has
+confirmed with a barrier reply: {"switches": ["fw1"], "ms": 1.2, "fences": ["srv1"]}. Both may be asked twice.
+
+A Unix socket is reached by its path, whatever network namespace one is in: so the network's faults cannot keep the
+monitoring host from its controller, and no other host has the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from topo import control
+
+#: where the monitoring host sees the socket
+SOCKET = Path("/run/controller/northbound.sock")
+
+
+def ask(request: str, *, socket: Path = SOCKET, **arguments: Any) -> Any:
+    """The controller's answer. Raises RefusedError when nobody answers, FoobarError when it cannot be done."""
+    return control.exchange(socket, "the controller", request, **arguments)
