@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from services.gunicorn import PORT as APP_PORT
 from topo import wait
 from topo.errors import FoobarError
 from topo.plan import SITE
+from topo.tls import means
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,17 +50,19 @@ class Journey(Experiment):
             sql = stack.enter_context(observe.statements(testbed, run.folder))
             captures = stack.enter_context(capturing(places, run.folder))
             seen = _visit(testbed, name, password, message)
-            _wait_for_replicas(testbed)
+            positions = _wait_for_replicas(testbed)
         rows, dropped = _frames(captures, _marks(seen, message, password))
         return {
             "site": SITE,
             "balance": testbed.profile.balance,
+            "tls": asdict(means(testbed.profile)),
             "primary": testbed.plan.primary.name,
             "hosts": {host.name: host.ip for host in testbed.plan.hosts},
             "firewalls": {switch.guards: switch.name for switch in testbed.plan.switches if switch.guards},
             "app_port": APP_PORT,
             "visit": seen,
             "message": message,
+            "positions": positions,
             "captures": dropped,
             "frames": rows,
             "logs": observe.request_logs(testbed, run.folder),
@@ -116,9 +120,10 @@ def _visit(testbed: Testbed, name: str, password: str, message: str) -> dict[str
     return seen
 
 
-def _wait_for_replicas(testbed: Testbed) -> None:
-    """The visit's writes have reached every replica, so its packets are in the captures."""
+def _wait_for_replicas(testbed: Testbed) -> dict[str, str]:
+    """The visit's writes have reached every replica, so its packets are in the captures. Each database's position."""
     goal = mariadb.position(testbed.inside(testbed.plan.primary.name))
+    positions = {testbed.plan.primary.name: goal}
     for replica in testbed.plan.names["replicas"]:
         inside = testbed.inside(replica.name)
 
@@ -127,6 +132,8 @@ def _wait_for_replicas(testbed: Testbed) -> None:
             return None if here == goal else f"at {here}, primary at {goal}"
 
         wait.until(behind, what=f"{replica.name} caught up", seconds=10)
+        positions[replica.name] = mariadb.position(inside)
+    return positions
 
 
 def _marks(seen: dict[str, Any], message: str, password: str) -> dict[str, bytes]:

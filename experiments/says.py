@@ -14,6 +14,7 @@ TLS_TYPES = {20: "change cipher spec", 21: "alert", 22: "handshake", 23: "applic
 HANDSHAKES = {1: "ClientHello", 2: "ServerHello"}
 HTTP_LINE = re.compile(rb"^(?:(?:GET|POST|HEAD|OPTIONS|PUT|DELETE) \S+ HTTP/1\.[01]|HTTP/1\.[01] \d{3}[^\r\n]*)")
 COM_QUERY = 3
+PROXY_V2, PROXY_HEADER = b"\r\n\r\n\x00\r\nQUIT\n", 16
 
 
 def describe(payload: bytes, ports: set[int]) -> dict[str, Any]:
@@ -24,6 +25,8 @@ def describe(payload: bytes, ports: set[int]) -> dict[str, Any]:
         return _tls(payload)
     if found := HTTP_LINE.match(payload):
         return {"kind": "http", "text": found[0].decode("latin-1").strip()}
+    if 3306 in ports and payload[1:3] in (b"\x03\x01", b"\x03\x03"):
+        return _tls(payload)
     if 3306 in ports and len(payload) > 5 and payload[3] == 0 and payload[4] == COM_QUERY:
         return {"kind": "sql", "text": payload[5:].decode("utf-8", "replace").strip("\0\1")[:300]}
     return {}
@@ -41,6 +44,10 @@ def _dns(payload: bytes) -> dict[str, Any]:
 
 
 def _tls(payload: bytes) -> dict[str, Any]:
+    if payload.startswith(PROXY_V2):
+        length = int.from_bytes(payload[PROXY_HEADER - 2 : PROXY_HEADER], "big")
+        then = _tls(payload[PROXY_HEADER + length :]).get("text")
+        return {"kind": "proxy", "text": f"PROXY protocol{f', then {then}' if then else ''}"}
     if len(payload) < 6 or payload[0] not in TLS_TYPES or payload[1] != 3:
         return {"kind": "tls", "text": "application data (continued)"} if payload else {}
     text = TLS_TYPES[payload[0]]

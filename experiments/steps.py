@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 Evidence: TypeAlias = Mapping[str, Any]
 Row: TypeAlias = Mapping[str, Any]
 Wanted: TypeAlias = Callable[[Row], bool]
+Look: TypeAlias = Callable[["Trail"], "Seen"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Trail:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.site: str = evidence["site"]
+        self.tls: Mapping[str, bool] = evidence["tls"]
         self.primary: str = evidence["primary"]
         self.requests: Sequence[Row] = evidence["visit"]["requests"]
         self.hosts: Mapping[str, str] = evidence["hosts"]
@@ -99,10 +101,12 @@ class Trail:
         return found[0]
 
     def log(self, service: str) -> Row:
-        """A service's log line about the followed page."""
+        """A service's log line about the followed page; where TLS is passed on, the balancer's about its connection."""
         lines: Sequence[Row] = self.evidence["logs"]
+        blind = service == "haproxy" and self.tls["through"]
+        field, value = ("client", self.shown["from"]) if blind else ("request_id", self.shown["request_id"])
         for row in lines:
-            if row["service"] == service and row["data"].get("request_id") == self.shown["request_id"]:
+            if row["service"] == service and row["data"].get(field) == value:
                 return row
         raise Unseen(f"no line about the request in {service}'s log")
 
@@ -125,12 +129,12 @@ class Trail:
         counters = self.evidence["counters"]
         return int(counters["after"][switch].get(rule, 0)) - int(counters["before"][switch].get(rule, 0))
 
-    def secret(self, wanted: Wanted) -> bool | None:
-        """Can none of the visit's marks be read in such frames of the client's link? None when its capture is blind."""
-        if self.frames("client", lambda row: bool(row["marks"]) and wanted(row)):
+    def secret(self, wanted: Wanted, *links: str) -> bool | None:
+        """Can none of the visit's marks be read in such frames of these links? None when a capture there is blind."""
+        if any(self.frames(link, lambda row: bool(row["marks"]) and wanted(row)) for link in links):
             return False
-        blind = [capture["link"] for capture in self.evidence["captures"] if capture["dropped"] != 0]
-        return None if "client" in blind else True
+        blind = {capture["link"] for capture in self.evidence["captures"] if capture["dropped"] != 0}
+        return None if blind & set(links) else True
 
     # the followed page's request and answer, where they pass
 
@@ -146,9 +150,20 @@ class Trail:
         )
 
     def forwarded(self, link: str) -> Row:
-        """The request on its way from the balancer to nginx."""
+        """The request on its way from the balancer to nginx; encrypted, the first data of its connection meanwhile."""
+        if not self.tls["inside"]:
+            return self.frame(
+                link, "request from the balancer", lambda row: self._asks(row) and self.host_of(row["src"]) == "lb"
+            )
+        line = self.log("haproxy")["data"]
         return self.frame(
-            link, "request from the balancer", lambda row: self._asks(row) and self.host_of(row["src"]) == "lb"
+            link,
+            "encrypted request from the balancer",
+            lambda row: (
+                (row["src"], row["dst"]) == (line["from"], line["to"])
+                and is_tls_data(row)
+                and is_during(self.shown, row)
+            ),
         )
 
     @cached_property
@@ -163,7 +178,9 @@ class Trail:
         return row["says"].get("kind") == "http" and self.shown["request_id"] in row["marks"]
 
     def answered(self, request: Row) -> Row:
-        """The first frame of a request's answer: same connection, other direction, later."""
+        """The first frame of a request's answer: same connection, other direction, later. Encrypted, its last one."""
+        if is_tls_data(request):
+            return self._answered_in_tls(request)
         return self.frame(
             request["link"],
             "HTTP answer",
@@ -174,14 +191,47 @@ class Trail:
             ),
         )
 
+    def _answered_in_tls(self, request: Row) -> Row:
+        """A connection's first data may belong to its handshake; the last before the browser had all is the answer."""
+        found = self.frames(
+            request["link"],
+            lambda row: (
+                is_tls_data(row)
+                and (row["src"], row["dst"]) == (request["dst"], request["src"])
+                and row["time"] >= request["time"]
+                and is_during(self.shown, row)
+            ),
+        )
+        if not found:
+            raise Unseen(f"no encrypted answer on the link {request['link']}")
+        return found[-1]
+
+
+def is_tls_data(row: Row) -> bool:
+    """Does a frame carry what TLS encrypts (or the rest of a longer record)?"""
+    return str(row["says"].get("text", "")).startswith("application data")
+
+
+def is_during(request: Row, row: Row) -> bool:
+    """Did a frame pass between a request's first moment and its last, as the browser measured them?"""
+    return bool(request["time"] <= row["time"] <= request["time"] + request["ms"] / 1000)
+
 
 def steps(evidence: Evidence) -> tuple[Step, ...]:
     """All 13, in order."""
     trail = Trail(evidence)
-    return tuple(_step(number, title, look, trail) for number, (title, look) in enumerate(STEPS, start=1))
+    return tuple(
+        _step(number, title, look, trail) for number, (title, look) in enumerate(told(evidence["tls"]), start=1)
+    )
 
 
-def _step(number: int, title: str, look: Callable[[Trail], Seen], trail: Trail) -> Step:
+def told(tls: Mapping[str, bool]) -> list[tuple[str, Look]]:
+    """The write-up's steps, in other words and by other means where TLS does not end at the balancer alone."""
+    other = THROUGH if tls["through"] else INSIDE if tls["inside"] else {}
+    return [other.get(number, step) for number, step in enumerate(STEPS, start=1)]
+
+
+def _step(number: int, title: str, look: Look, trail: Trail) -> Step:
     try:
         return Step(number, title, look(trail))
     except Unseen as error:
@@ -218,7 +268,7 @@ def _sends_https(trail: Trail) -> Seen:
     data = trail.frames("client", lambda row: sent(row) and row["says"].get("text", "").startswith("application data"))
     if not data or trail.host_of(trail.shown["to"]) != "lb":
         raise Unseen("no TLS data from the client to the balancer")
-    secret = trail.secret(sent)
+    secret = trail.secret(sent, "client")
     return Seen(
         "client",
         "lb",
@@ -245,6 +295,18 @@ def _ends_tls(trail: Trail) -> Seen:
     return Seen("lb", "lb", what, proofs, trail.shown["time"], holds=right)
 
 
+def _reads_the_name(trail: Trail) -> Seen:
+    line = trail.log("haproxy")
+    hello = trail.frame(
+        "lb",
+        "ClientHello",
+        lambda row: row["src"] == trail.shown["from"] and row["says"].get("text") == "ClientHello",
+    )
+    name = line["data"]["sni"]
+    what = f"the ClientHello asks for {name}; the balancer has no key, and reads no more"
+    return Seen("lb", "lb", what, (_frame(hello), _line(line, f"sni {name}")), hello["time"], holds=name == trail.site)
+
+
 def _forwards(trail: Trail) -> Seen:
     sent, line = trail.forwarded("lb"), trail.log("haproxy")
     server, chosen = trail.host_of(sent["dst"]), line["data"]["server"]
@@ -256,9 +318,28 @@ def _forwards(trail: Trail) -> Seen:
         f"{server} was its turn by {trail.evidence['balance']}; of this visit's requests: {share}",
         (_frame(sent), _line(line, f"server {chosen}")),
         sent["time"],
-        holds=chosen == server,
-        encrypted=False,
+        holds=_all(chosen == server, _kept_secret(trail, sent)),
+        encrypted=_encrypted(trail, sent),
     )
+
+
+def _encrypted(trail: Trail, sent: Row) -> bool | None:
+    """Whether a request from the balancer, and all else of its connection, could not be read on the way."""
+    return (
+        trail.secret(lambda row: {row["src"], row["dst"]} == {sent["src"], sent["dst"]}, "lb", trail.server)
+        if trail.tls["inside"]
+        else False
+    )
+
+
+def _kept_secret(trail: Trail, sent: Row) -> bool | None:
+    """What is to be encrypted is; what is not to be is no question."""
+    return _encrypted(trail, sent) if trail.tls["inside"] else True
+
+
+def _all(*answers: bool | None) -> bool | None:
+    """False when one is, else unknown when one is, else true."""
+    return False if False in answers else None if None in answers else True
 
 
 def _passes_the_firewall(trail: Trail) -> Seen:
@@ -276,8 +357,17 @@ def _passes_the_firewall(trail: Trail) -> Seen:
         inside["time"],
         holds=(True if rose else None) if ruled else False,
         ms=_ms(outside, inside),
-        encrypted=False,
+        encrypted=_encrypted(trail, outside),
     )
+
+
+def _passes_the_firewall_and_ends_tls(trail: Trail) -> Seen:
+    passed, line, certificate = _passes_the_firewall(trail), trail.log("nginx"), trail.shown["tls"]
+    if certificate is None:
+        raise Unseen("the browser was shown no certificate")
+    what = f"{passed.what}; {line['data']['tls']}, {line['data']['cipher']}, certificate of {certificate['subject']}"
+    proofs = (*passed.proofs, _visit(trail.shown, f"issuer {certificate['issuer']}"))
+    return replace(passed, what=what, proofs=proofs, holds=_all(passed.holds, certificate["subject"] == trail.site))
 
 
 def _reaches_the_application(trail: Trail) -> Seen:
@@ -294,11 +384,14 @@ def _asks_the_database(trail: Trail) -> Seen:
     on_wire = trail.frame(
         trail.primary,
         "write from the balancer's endpoint",
-        lambda row: "message" in row["marks"] and (trail.host_of(row["src"]), row["dst"]) == ("lb", _database(trail)),
+        lambda row: (
+            _may_hold_the_message(trail, row) and (trail.host_of(row["src"]), row["dst"]) == ("lb", _database(trail))
+        ),
     )
     replicas = [server for server in trail.firewalls if server != trail.primary]
     copies = [_copied_to(trail, replica) for replica in replicas]
     last = max([on_wire, *copies], key=lambda row: float(row["time"]))
+    encrypted, arrived = _databases_encrypted(trail, replicas), len(set(trail.evidence["positions"].values())) == 1
     return Seen(
         f"app ({trail.server})",
         "database",
@@ -306,8 +399,23 @@ def _asks_the_database(trail: Trail) -> Seen:
         f"{', '.join(replicas) or 'nobody'} within {_ms(on_wire, last):.1f} ms",
         (_line(read, read["sql"]), _line(written, written["sql"]), *map(_frame, [on_wire, *copies])),
         read["time"],
-        encrypted=False,
+        holds=_all(arrived, encrypted) if trail.tls["both"] else True,
+        encrypted=encrypted,
     )
+
+
+def _may_hold_the_message(trail: Trail, row: Row) -> bool:
+    """The posted message itself; encrypted, any data since the browser sent it."""
+    if trail.tls["both"]:
+        return is_tls_data(row) and bool(row["time"] >= trail.post["time"])
+    return "message" in row["marks"]
+
+
+def _databases_encrypted(trail: Trail, replicas: Sequence[str]) -> bool | None:
+    """Whether nothing of the visit could be read on the way to the primary and from there to the replicas."""
+    if not trail.tls["both"]:
+        return False
+    return trail.secret(lambda row: ":3306" in f"{row['src']} {row['dst']}", trail.primary, "lb", *replicas)
 
 
 def _database(trail: Trail) -> str:
@@ -320,7 +428,9 @@ def _copied_to(trail: Trail, replica: str) -> Row:
         replica,
         "replication of the message",
         lambda row: (
-            "message" in row["marks"] and row["src"] == _database(trail) and trail.host_of(row["dst"]) == replica
+            _may_hold_the_message(trail, row)
+            and row["src"] == _database(trail)
+            and trail.host_of(row["dst"]) == replica
         ),
     )
 
@@ -328,16 +438,18 @@ def _copied_to(trail: Trail, replica: str) -> Row:
 def _answer_goes_back(trail: Trail) -> Seen:
     sent = trail.forwarded("lb")
     from_application, from_nginx = trail.answered(trail.asked_application), trail.answered(sent)
-    statuses = [row["says"]["text"] for row in (from_application, from_nginx)]
+    line = trail.log("nginx")
+    status = f"HTTP/1.1 {line['data']['status']}" if trail.tls["inside"] else from_nginx["says"]["text"]
+    statuses = [from_application["says"]["text"], status]
     return Seen(
         f"app ({trail.server})",
         "lb",
         f"{statuses[0]} from the application, {statuses[1]} from nginx",
-        (_frame(from_application), _frame(from_nginx)),
+        (_frame(from_application), _frame(from_nginx), *((_line(line, status),) if trail.tls["inside"] else ())),
         from_nginx["time"],
-        holds=all(" 200" in status for status in statuses),
+        holds=_all(all(" 200" in status for status in statuses), _kept_secret(trail, sent)),
         ms=_ms(sent, from_nginx),
-        encrypted=False,
+        encrypted=_encrypted(trail, sent),
     )
 
 
@@ -352,12 +464,13 @@ def _encrypts_the_answer(trail: Trail) -> Seen:
     )
     if not data:
         raise Unseen("no TLS data to the client after nginx's answer")
-    secret = trail.secret(sent)
+    secret = trail.secret(sent, "client")
+    status = "" if trail.tls["through"] else f"status {line['data']['status']}, "
     return Seen(
         "lb",
         "client",
         f"{len(data)} packets of TLS, {sum(row['bytes'] for row in data)} bytes, {_readable(secret)}",
-        (_frame(data[0]), _line(line, f"status {line['data']['status']}, {line['data']['bytes']} bytes")),
+        (_frame(data[0]), _line(line, f"{status}{line['data']['bytes']} bytes")),
         data[0]["time"],
         holds=secret,
         ms=_ms(answer, data[0]),
@@ -409,7 +522,7 @@ def _readable(secret: bool | None) -> str:
     return "none readable" if secret else "readable!"
 
 
-STEPS: tuple[tuple[str, Callable[[Trail], Seen]], ...] = (
+STEPS: tuple[tuple[str, Look], ...] = (
     ("the user asks for the website", _asks_for_the_site),
     ("the computer asks DNS for the name", _asks_dns),
     ("DNS returns the balancer's address", _dns_answers),
@@ -424,3 +537,16 @@ STEPS: tuple[tuple[str, Callable[[Trail], Seen]], ...] = (
     ("the browser decrypts the answer", _browser_decrypts),
     ("the browser displays the website", _browser_displays),
 )
+# where nginx speaks TLS, some are told otherwise
+INSIDE: Mapping[int, tuple[str, Look]] = {
+    6: ("the balancer forwards the request, encrypted anew, to one nginx", _forwards),
+    10: ("the answer goes back to nginx and, encrypted, to the balancer", _answer_goes_back),
+}
+# and where that TLS is the visitor's own
+THROUGH: Mapping[int, tuple[str, Look]] = {
+    5: ("the balancer reads the site's name, and nothing else", _reads_the_name),
+    6: ("the balancer passes the encrypted connection on to one nginx", _forwards),
+    7: ("nginx receives it through the firewall and ends TLS", _passes_the_firewall_and_ends_tls),
+    10: ("the answer goes back to nginx, which encrypts it", _answer_goes_back),
+    11: ("the balancer passes the encrypted answer on", _encrypts_the_answer),
+}

@@ -12,9 +12,12 @@ import pytest
 
 from experiments.base import judged
 from experiments.journey import Journey
-from experiments.steps import STEPS, steps
+from experiments.steps import STEPS, Trail, is_tls_data, steps
 
-RECORDED = json.loads((Path(__file__).parent / "data" / "journey.json").read_text())
+DATA = Path(__file__).parent / "data"
+RECORDED = json.loads((DATA / "journey.json").read_text())
+# what real runs with other values of --tls saw
+ENCRYPTED = {tls: json.loads((DATA / f"journey-{tls}.json").read_text()) for tls in ("mutual", "passthrough")}
 
 
 @pytest.fixture
@@ -148,6 +151,56 @@ def test_a_step_that_went_another_way_fails(
     spoil(evidence)
     assert holds(evidence, number) is False
     assert Journey().judge(evidence).holds is False
+
+
+@pytest.mark.parametrize("tls", ENCRYPTED)
+def test_encrypted_inside_the_same_steps_are_proved(tls: str) -> None:
+    evidence = copy.deepcopy(ENCRYPTED[tls])
+    assert Journey().judge(evidence).holds is True
+    test_every_proof_can_be_looked_up(evidence)
+    told = {step.number: step.seen.encrypted for step in steps(evidence) if step.seen}
+    assert [number for number in (4, 6, 7, 10, 11) if not told[number]] == []
+    assert told[9] == (tls == "mutual")
+    assert all(step.title.replace("'", "&#39;") in Journey().page(evidence) for step in steps(evidence))
+
+
+def readable_on_lb(evidence: dict[str, Any]) -> None:
+    """Something of the visit can be read on the way to nginx after all."""
+    row: Any = Trail(evidence).forwarded("lb")
+    row["marks"] = ["password"]
+
+
+def readable_on_srv1(evidence: dict[str, Any]) -> None:
+    """Something of the visit can be read on the way to the primary after all."""
+    row = next(row for row in evidence["frames"] if row["link"] == "srv1" and row["dst"].endswith(":3306"))
+    row["marks"] = ["message"]
+
+
+# (tls, step, what is done to the evidence, what the step is then)
+CHANGES: list[tuple[str, int, str, Callable[[dict[str, Any]], None], bool | None]] = [
+    ("mutual", 6, "packets lost", lambda e: blind(e, "lb"), None),
+    ("mutual", 6, "readable", readable_on_lb, False),
+    ("mutual", 7, "no TLS on lb", lambda e: drop_frames(e, lambda row: row["link"] == "lb" and is_tls_data(row)), None),
+    ("mutual", 9, "packets lost", lambda e: blind(e, "srv1"), None),
+    ("mutual", 9, "readable", readable_on_srv1, False),
+    ("mutual", 9, "a replica behind", lambda e: e["positions"].update(srv2="0-1-0"), False),
+    ("mutual", 10, "an error", lambda e: [row["data"].update(status=502) for row in e["logs"]], False),
+    ("passthrough", 5, "another name", lambda e: [row["data"].update(sni="x.org") for row in e["logs"]], False),
+    ("passthrough", 5, "no balancer log", lambda e: drop_logs(e, "haproxy"), None),
+    ("passthrough", 6, "another server", choose_another, False),
+    ("passthrough", 7, "another certificate", lambda e: page(e)["tls"].update(subject="www.example.com"), False),
+    ("passthrough", 7, "no certificate", lambda e: page(e).update(tls=None), None),
+    ("passthrough", 10, "readable", readable_on_lb, False),
+]
+
+
+@pytest.mark.parametrize(("tls", "number", "how", "change", "verdict"), CHANGES, ids=lambda value: str(value)[:20])
+def test_an_encrypted_step_that_was_not(
+    tls: str, number: int, how: str, change: Callable[[dict[str, Any]], None], verdict: bool | None
+) -> None:
+    evidence = copy.deepcopy(ENCRYPTED[tls])
+    change(evidence)
+    assert holds(evidence, number) is verdict
 
 
 def test_each_step_can_be_seen_to_miss() -> None:

@@ -226,11 +226,7 @@ def test_scapy_reads_the_same_bytes(payloads: list[bytes], chance: random.Random
     frames = [pcaps.tcp(CLIENT, SERVER, 1000, data, options=bytes(chance.choice((0, 12)))) for data in payloads]
     frames.append(pcaps.ethernet(pcaps.ip("10.0.0.1", "10.0.0.2", 6, frames[0][34:], options=bytes(8))))
     data = pcaps.pcap(frames)
-    ours = {
-        frame: data[begin:end]
-        for _, _, segments in packets(data).connections
-        for _, frame, begin, end in segments
-    }
+    ours = {frame: data[begin:end] for _, _, segments in packets(data).connections for _, frame, begin, end in segments}
     theirs = {number: bytes(Ether(each)[TCP].payload) for number, each in enumerate(frames, start=1)}
     assert ours == theirs
 
