@@ -63,6 +63,7 @@ setup(
         "flask-wtf>=1.2",
         "gunicorn>=22",
         "hpack>=4.0",
+        "h11>=0.14",
         "httpx[http2]>=0.27",
         "jinja2>=3.1",
         "matplotlib>=3.8",
