@@ -7,6 +7,7 @@ from topo import early
 if __name__ == "__main__":
     early.arm()
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -14,10 +15,15 @@ from pathlib import Path
 
 from experiments import catalog, folder
 from experiments.base import Experiment, judged
+from experiments.options import Option
+from experiments.run import Asked
 from topo import profile, session, state
 from topo.command import Parser, guarded
 from topo.errors import EXIT_HOLDS, UsageError, among
 from topo.testbed import Testbed
+
+SEED = Option("seed", 0, "what decides every random choice, a whole number (a new one)", most=2**63 - 1)
+REPEAT = Option("repeat", 1, "how many rounds to measure (a few: the short form)", least=1, most=10**6)
 
 EPILOG = """\
 commands:
@@ -33,6 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of a command line."""
     words = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: _dispatch(words))
+
+
+def alone(name: str) -> int:
+    """``python -m experiments.NAME`` is ``python -m experiments run NAME``."""
+    return main(["run", name, *sys.argv[1:]])
 
 
 def _dispatch(words: list[str]) -> int:
@@ -54,32 +65,95 @@ def _list(words: list[str]) -> int:
 
 
 def _run(words: list[str]) -> int:
-    parser = Parser(prog="experiments run", description="Boot a testbed and run experiments on it.", allow_abbrev=False)
-    parser.add_argument("names", nargs="+", metavar="NAME")
-    parser.add_argument("--json", action="store_true", help="print result.json instead of the story")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where results go (./runs)")
-    parser.add_argument("--name", default=state.DEFAULT_NAME, help="the testbed's name, when several run")
-    profile.add_flags(parser)
-    options = parser.parse_args(words)
+    options = _run_parser().parse_args(words)
     experiments = [catalog.experiment(name) for name in options.names]
+    asked = Asked(_read(SEED, options.seed), _read(REPEAT, options.repeat), _own_flags(options, experiments))
+    _refuse_repeat(experiments, asked)
+    for each in experiments:
+        asked.values(each.options)
+    _refuse_folder(options.junit)
     wanted = profile.from_flags(options)
     profile.refuse_later(wanted)
-    body = Run(experiments, options.runs, as_json=options.json)
+    body = Run(experiments, options.runs, asked, as_json=options.json, junit=options.junit)
     return session.in_box(options.name, wanted, ["-m", "experiments", "run", *words], body, quiet=options.json)
+
+
+def _run_parser() -> Parser:
+    parser = Parser(prog="experiments run", description="Boot a testbed and run experiments on it.", allow_abbrev=False)
+    parser.add_argument("names", nargs="+", metavar="NAME")
+    parser.add_argument("--seed", metavar="N", help=SEED.why)
+    parser.add_argument("--repeat", metavar="N", help=REPEAT.why)
+    parser.add_argument("--json", action="store_true", help="print result.json instead of the story")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML, too")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where results go (./runs)")
+    parser.add_argument("--name", default=state.DEFAULT_NAME, help="the testbed's name, when several run")
+    own = parser.add_argument_group("experiments' own flags")
+    for flag, owners in _owners().items():
+        own.add_argument(
+            f"--{flag}", metavar="X", help="; ".join(_told(name, option) for name, option in owners.items())
+        )
+    profile.add_flags(parser)
+    return parser
+
+
+def _owners() -> dict[str, dict[str, Option]]:
+    """Every flag of an experiment's own, with the experiments that have it."""
+    found: dict[str, dict[str, Option]] = {}
+    for each in catalog.EXPERIMENTS:
+        for option in each.options:
+            found.setdefault(option.name, {})[each.name] = option
+    return found
+
+
+def _told(name: str, option: Option) -> str:
+    return f"{name}: {option.why} ({option.default})".replace("%", "%%")
+
+
+def _own_flags(options: argparse.Namespace, experiments: Sequence[Experiment]) -> dict[str, str]:
+    """What was given of the experiments' own flags. Raises UsageError for one that none of them has."""
+    given = {flag: text for flag in _owners() if (text := getattr(options, flag)) is not None}
+    theirs = {option.name for each in experiments for option in each.options}
+    for flag, text in given.items():
+        if flag not in theirs:
+            owners = ", ".join(_owners()[flag])
+            raise UsageError(f"--{flag} {text}: no flag of {', '.join(options.names)}, but of {owners}")
+    return given
+
+
+def _read(option: Option, text: str | None) -> int | None:
+    return None if text is None else int(option.read(text))
+
+
+def _refuse_repeat(experiments: Sequence[Experiment], asked: Asked) -> None:
+    once = [each.name for each in experiments if not each.repeats]
+    if asked.repeat is not None and once:
+        raise UsageError(f"--repeat {asked.repeat}: {', '.join(once)} measures once and has nothing to repeat")
+
+
+def _refuse_folder(file: Path | None) -> None:
+    """Before anything is booted: a result that cannot be written is no result."""
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+        raise UsageError(f"--junit {file}: {'is a folder' if file.is_dir() else f'no folder {file.parent}'}")
 
 
 class Run(session.Body):
     """Run some experiments, one after the other."""
 
-    def __init__(self, experiments: Sequence[Experiment], runs: Path, *, as_json: bool) -> None:
+    def __init__(
+        self, experiments: Sequence[Experiment], runs: Path, asked: Asked, *, as_json: bool, junit: Path | None
+    ) -> None:
         self.experiments = experiments
         self.runs = runs
+        self.asked = asked
         self.as_json = as_json
+        self.junit = junit
 
     def __call__(self, testbed: Testbed) -> int:
         from experiments import engine
 
-        return engine.run_all(self.experiments, testbed, self.runs, as_json=self.as_json)
+        return engine.run_all(
+            self.experiments, testbed, self.runs, self.asked, as_json=self.as_json, junit_file=self.junit
+        )
 
 
 def _judge(words: list[str]) -> int:

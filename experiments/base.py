@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from experiments.machine import TOLERATED, overloaded
 from experiments.options import Option
 
 if TYPE_CHECKING:
@@ -67,8 +68,43 @@ class Experiment(ABC):
 
 
 def judged(experiment: Experiment, evidence: Evidence) -> Verdict:
-    """The judge's verdict; a judge that throws knows nothing."""
+    """The judge's verdict, as far as the circumstances of the run, which are evidence too, allow one.
+
+    Nothing is known of a testbed that was not steady before, or of a run that was aborted; nothing *holds* that left
+    the testbed broken, but what fails there has failed. A judge that throws knows nothing.
+    """
     try:
-        return experiment.judge(evidence)
-    except Exception as error:  # whatever evidence it chokes on, the verdict is unknown
+        return _judged(experiment, evidence)
+    except Exception as error:  # whatever evidence it chokes on
         return Verdict(None, f"the evidence cannot be judged: {type(error).__name__}: {error}")
+
+
+def _judged(experiment: Experiment, evidence: Evidence) -> Verdict:
+    steady = evidence.get("steady", {})
+    if not steady.get("before", {"holds": True})["holds"]:
+        return Verdict(None, f"not steady: {steady['before']['problems']}")
+    if "aborted" in evidence:
+        return Verdict(None, f"aborted: {evidence['aborted']}", _numbers_so_far(experiment, evidence))
+    verdict = experiment.judge(evidence)
+    after = steady.get("after", {"holds": True})
+    if verdict.holds and not after["holds"]:
+        because = f"the testbed did not become steady again: {after['problems']}; before that: {verdict.because}"
+        verdict = replace(verdict, holds=None, because=because)
+    return _qualified(verdict, evidence.get("machine", ())) if experiment.timing else verdict
+
+
+def _numbers_so_far(experiment: Experiment, evidence: Evidence) -> Mapping[str, Any]:
+    try:
+        return experiment.judge(evidence).numbers
+    except Exception:  # half the evidence need not make sense
+        return {}
+
+
+def _qualified(verdict: Verdict, seconds: Sequence[Mapping[str, float]]) -> Verdict:
+    """The verdict, which says so when its times were taken on an overloaded machine."""
+    slow = overloaded(seconds)
+    numbers = {**verdict.numbers, "measured_s": len(seconds), "overloaded_s": slow}
+    if slow <= TOLERATED * len(seconds):
+        return replace(verdict, numbers=numbers)
+    because = f"{verdict.because} (the machine was overloaded in {slow} of {len(seconds)} s: times are partly its own)"
+    return replace(verdict, because=because, numbers=numbers)

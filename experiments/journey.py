@@ -188,12 +188,7 @@ def _visit_ms(evidence: Evidence) -> float:
     return round((float(last["time"]) - float(first["time"])) * 1000 + float(last["ms"]), 1)
 
 
-def main() -> int:
-    """``python -m experiments.journey`` is ``python -m experiments run journey``."""
-    from experiments.__main__ import main as experiments
-
-    return experiments(["run", Journey.name, *sys.argv[1:]])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from experiments.__main__ import alone
+
+    sys.exit(alone(Journey.name))

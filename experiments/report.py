@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments import folder
-from experiments.base import Experiment, Verdict, judged
+from experiments.base import Evidence, Experiment, Verdict, judged
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -53,9 +53,19 @@ def write(experiment: Experiment, path: Path) -> Path:
         verdict=verdict,
         folder=path,
         word=WORDS[verdict.holds][0],
-        page=Markup(experiment.page(evidence)),
+        page=_page(experiment, evidence),
         files=sorted(each.name for each in path.iterdir() if each.is_file() and not each.name.startswith(".")),
     )
     target = path / folder.REPORT
     target.write_text(html)
     return target
+
+
+def _page(experiment: Experiment, evidence: Evidence) -> Markup:
+    """The experiment's own part; what it cannot make of half the evidence is no reason to show nothing."""
+    try:
+        return Markup(experiment.page(evidence))
+    except Exception as error:  # a run that was aborted has whatever evidence it has
+        return Markup("<p class=faint>The evidence is not enough for this experiment's own page ({}).</p>").format(
+            f"{type(error).__name__}: {error}"
+        )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from experiments.options import Option, Value
 
 
 class Progress(Protocol):
@@ -29,6 +31,25 @@ class Silent:
     def advance(self, parts: float) -> None: ...
 
     def end(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line wants of its runs; ``options``: flags of experiments' own, as they were typed."""
+
+    seed: int | None = None
+    repeat: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def values(self, options: Iterable[Option]) -> dict[str, Value]:
+        """The values of an experiment's own flags. Raises UsageError for what was given and cannot be meant."""
+        return {
+            option.name: option.read(self.options[option.name]) if option.name in self.options else option.default
+            for option in options
+        }
+
+
+PLAIN = Asked()
 
 
 @dataclass

@@ -54,17 +54,24 @@ class Guess(Experiment):
 
 
 class FakeTestbed:
-    """Steady as often as it is told."""
+    """Steady as often as it is told; the last look is for ever."""
 
     profile = SEED
     datapath = "user"
 
     def __init__(self, *steady: bool) -> None:
         self.looks = list(steady)
-        self.steady = SimpleNamespace(problems="srv1/nginx: died")
+        self.supervisor = SimpleNamespace(units=())
 
     def look(self) -> Any:
-        return SimpleNamespace(holds=self.looks.pop(0))
+        holds = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        return SimpleNamespace(holds=holds, problems=None if holds else "srv1/nginx: died")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BEFORE_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "AFTER_SECONDS", 0.0)
 
 
 def run(experiment: Experiment, testbed: FakeTestbed, runs: Path) -> tuple[dict[str, Any], Path]:
@@ -76,12 +83,15 @@ def test_a_completed_run_saves_everything(tmp_path: Path) -> None:
     saved = folder.read(path, folder.RESULT)
     assert saved == result
     assert set(saved) == {
-        "experiment", "claim", "profile", "seed", "status", "steady", "verdict", "provenance", "started", "duration_s",
+        "experiment", "claim", "profile", "seed", "repeat", "options", "status", "steady",
+        "verdict", "provenance", "started", "duration_s",
     }  # fmt: skip
     assert (saved["status"], saved["steady"]) == ("completed", {"before": True, "after": True})
     assert saved["verdict"] == {"holds": True, "because": "it is 3", "numbers": {"number": 3}}
     assert set(saved["provenance"]) == {"commit", "dirty", "versions", "argv", "kernel", "cpus", "datapath"}
-    assert folder.read(path, folder.EVIDENCE) == {"number": 3, "timeline": []}
+    evidence = folder.read(path, folder.EVIDENCE)
+    assert set(evidence) == {"number", "timeline", "machine", "steady"}
+    assert evidence["number"] == 3
     assert "<p>paged</p>" in (path / folder.REPORT).read_text()
     assert path.parent == tmp_path / "guess"
 
@@ -114,8 +124,8 @@ def test_a_judge_that_throws_is_unknown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("numbers", "code"), [((1,), 0), ((1, 30), 1), ((30, None), 2)])
 def test_the_exit_code_is_the_worst_verdicts(tmp_path: Path, numbers: tuple[int | None, ...], code: int) -> None:
-    testbed = FakeTestbed(*[True, True] * len(numbers))
-    assert engine.run_all([Guess(number) for number in numbers], testbed, tmp_path) == code  # type: ignore[arg-type]
+    experiments = [Guess(number) for number in numbers]
+    assert engine.run_all(experiments, FakeTestbed(True), tmp_path) == code  # type: ignore[arg-type]
 
 
 def test_results_are_for_everyone_to_read(tmp_path: Path) -> None:

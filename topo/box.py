@@ -22,8 +22,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,7 +37,7 @@ from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, FoobarError
 from topo.state import Claim, Entry
 
 HOME = Path("/run/foobar")
-STOP, GRACE_SECONDS, AGAIN_SECONDS = b"s", 10.0, 1.0
+STOP, GRACE_SECONDS, AGAIN_SECONDS = b"s", 30.0, 1.0
 PR_SET_PDEATHSIG = 1
 SHOW_CURSOR = b"\x1b[?25h\r\n"  # the waterfall hides it
 _libc = ctypes.CDLL(None)
@@ -311,6 +311,23 @@ class Interruption:
     def ignore(self) -> None:
         """From now on things are being undone."""
         self._deaf_until = float("inf")
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """While faults heal and evidence is saved, a wish to leave waits: the launcher repeats it, and half is no use.
+
+    Does nothing in other threads than the main one, where signals do not arrive.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def move_in(ties: Ties) -> None:

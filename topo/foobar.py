@@ -33,7 +33,7 @@ commands:
   down [NAME | --all]             end testbeds
 each has --help. From the project's folder: ./foobar test, ./foobar experiments list, ./foobar benchmarks
 """
-DOWN_SECONDS = 15.0
+DOWN_SECONDS = 35.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
