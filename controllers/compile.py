@@ -31,7 +31,7 @@ from controllers.flow import (
     of_switch,
 )
 from controllers.policy import Rule
-from topo.plan import ANY, Plan, Switch
+from topo.plan import ANY, Host, Plan, Switch
 
 BIND, TRACK, POLICY, FORWARD, ARP = range(5)
 TABLE_NAMES = ("bind", "track", "policy", "forward", "arp")
@@ -74,7 +74,8 @@ def fence_flows(plan: Plan, host: str) -> tuple[Flow, ...]:
     """What keeps everybody from a host's database, and its answers from everybody: established connections included.
 
     In the first table, above what is bound, so that no connection tracker is asked. On the one switch that the host
-    hangs on: the host has no other way to anybody, so nothing more is gained by asking several switches.
+    hangs on: the host has no other way to anybody, so nothing more is gained by asking several switches. The
+    monitoring host still reaches it, as far as the policy lets it: who fenced a database must be able to close it.
     """
     (_, end), *_ = plan.links_of(host)
     switch, ip = plan.switch(end.node), plan.host(host).ip
@@ -83,7 +84,28 @@ def fence_flows(plan: Plan, host: str) -> tuple[Flow, ...]:
         {"ipv4_dst": ip, "tcp_dst": DATABASE_PORT},
         {"ipv4_src": ip, "tcp_src": DATABASE_PORT},
     )
-    return tuple(_flow(switch, BIND, FENCED, OWN_COOKIES["fenced"], tcp | each) for each in ends)
+    gate = zip(ends, (plan.host("mon"), plan.host(host)), (host, "mon"), strict=True)
+    return (
+        *(_flow(switch, BIND, FENCED, OWN_COOKIES["fenced"], tcp | each) for each in ends),
+        *(
+            _flow(
+                switch,
+                BIND,
+                FENCED + 1,
+                OWN_COOKIES["bound"],
+                tcp | each | _sent_by(plan, switch, src, dst),
+                Goto(TRACK),
+            )
+            for each, src, dst in gate
+        ),
+    )
+
+
+def _sent_by(plan: Plan, switch: Switch, src: Host, dst: str) -> dict[str, MatchValue]:
+    """Packets of one host to another, from behind the port where they must come from."""
+    port = next(end.port for end, _ in plan.links_of(switch.name) if src in plan.behind(end))
+    addresses: dict[str, MatchValue] = {"ipv4_src": src.ip, "ipv4_dst": plan.host(dst).ip}
+    return {"in_port": port, "vlan_vid": UNTAGGED, "eth_src": src.mac, **addresses}
 
 
 def cookie_name(cookie: int, rules: tuple[Rule, ...]) -> str:

@@ -27,7 +27,7 @@ def test_a_fence_adds_its_flows_to_the_hosts_own_switch_only(wanted: Wanted, pla
     before = {dpid: wanted.flows(dpid) for dpid in wanted.switches}
     added = wanted.fence("srv2")
     assert list(added) == [str(plan.switch("fw2").dpid)]
-    assert {flow["cookie"] for flow in added["3"]} == {OWN_COOKIES["fenced"]}
+    assert {flow["cookie"] for flow in added["3"]} == {OWN_COOKIES["fenced"], OWN_COOKIES["bound"]}
     assert wanted.flows("3") == [*before["3"], *added["3"]]
     assert all(wanted.flows(dpid) == before[dpid] for dpid in before if dpid != "3")
     assert wanted.unfence("srv2") == added
@@ -54,12 +54,22 @@ def test_what_is_not_fenced_may_be_unfenced_and_what_has_no_database_neither(wan
 
 
 @pytest.mark.parametrize("host", ["srv1", "srv2", "lb"])
+def test_the_monitoring_host_passes_a_fence_and_nobody_in_its_name(plan: Plan, host: str) -> None:
+    """It must be able to close what it has fenced; the policy is asked about it as ever."""
+    fenced = Network(plan, (*compile_flows(plan, policy(Profile(firewall="off"))), *fence_flows(plan, host)))
+    asked, mon = plan.host(host), plan.host("mon")
+    assert fenced.send("mon", first(mon, asked, "tcp", 3306)).arrived == host
+    assert fenced.send(host, answer(first(mon, asked, "tcp", 3306))).arrived == "mon"
+    assert not fenced.send("attacker", first(mon, asked, "tcp", 3306)).arrived
+
+
+@pytest.mark.parametrize("host", ["srv1", "srv2", "lb"])
 def test_nothing_passes_a_fence_and_all_else_does(plan: Plan, host: str) -> None:
     """Whoever else is asked with the same packets, with every rule open: the fence alone makes the difference."""
     flows = compile_flows(plan, policy(Profile(firewall="off")))
     fence = fence_flows(plan, host)
     asked, other = plan.host(host), plan.host("srv3")
-    for peer in (peer for peer in plan.hosts if peer not in (asked, other)):
+    for peer in (peer for peer in plan.hosts if peer not in (asked, other, plan.host("mon"))):
         network, fenced = Network(plan, flows), Network(plan, (*flows, *fence))
         conversation = first(peer, asked, "tcp", 3306)
         assert network.send(peer.name, conversation).arrived == asked.name
