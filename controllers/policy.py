@@ -84,9 +84,25 @@ def firewalls_on(profile: Profile) -> tuple[Rule, ...]:
     )
 
 
+# with a failover manager any server may become the primary, so these stand for the rules of those names
+MANAGED = {
+    "db-primary": (
+        Rule("db-primary", "lb", "servers", "tcp", 3306, "allow", "the balancer hands writes to whoever is primary"),
+    ),
+    "db-replication": (
+        Rule("db-replication", "servers", "servers", "tcp", 3306, "allow", "replicas follow whoever is primary"),
+        Rule("failover-databases", "mon", "servers", "tcp", 3306, "allow", "the failover manager looks and promotes"),
+        Rule("failover-balancer", "mon", "lb", "tcp", 9999, "allow", "it tells the balancer who takes the writes"),
+    ),
+}
+
+
 def policy(profile: Profile) -> tuple[Rule, ...]:
     """The rules of a profile, in order."""
-    return firewalls_on(profile) if profile.firewall == "on" else FIREWALLS_OFF
+    if profile.firewall == "off":
+        return FIREWALLS_OFF
+    rules = firewalls_on(profile)
+    return tuple(each for rule in rules for each in MANAGED.get(rule.name, (rule,))) if profile.managed else rules
 
 
 def validate(rules: tuple[Rule, ...], plan: Plan) -> None:

@@ -21,7 +21,7 @@ from experiments.capture import Capture, Frame, capturing, frames
 from experiments.steps import steps
 from services import mariadb
 from services.gunicorn import PORT as APP_PORT
-from topo import wait
+from topo import databases, wait
 from topo.errors import FoobarError
 from topo.plan import SITE
 from topo.tls import means
@@ -56,7 +56,7 @@ class Journey(Experiment):
             "site": SITE,
             "balance": testbed.profile.balance,
             "tls": asdict(means(testbed.profile)),
-            "primary": testbed.plan.primary.name,
+            "primary": databases.primary(testbed),
             "hosts": {host.name: host.ip for host in testbed.plan.hosts},
             "firewalls": {switch.guards: switch.name for switch in testbed.plan.switches if switch.guards},
             "app_port": APP_PORT,
@@ -122,8 +122,8 @@ def _visit(testbed: Testbed, name: str, password: str, message: str) -> dict[str
 
 def _wait_for_replicas(testbed: Testbed) -> dict[str, str]:
     """The visit's writes have reached every replica, so its packets are in the captures. Each database's position."""
-    goal = mariadb.position(testbed.inside(testbed.plan.primary.name))
-    positions = {testbed.plan.primary.name: goal}
+    goal = mariadb.position(testbed.inside(databases.primary(testbed)))
+    positions = {databases.primary(testbed): goal}
     for replica in testbed.plan.names["replicas"]:
         inside = testbed.inside(replica.name)
 

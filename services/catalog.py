@@ -5,6 +5,7 @@ from __future__ import annotations
 from controllers.flow import Flow
 from services.base import Service
 from services.controller import Controller
+from services.failover import Failover
 from services.gunicorn import Gunicorn
 from services.haproxy import HAProxy
 from services.mariadb import SOCKET as DATABASE_SOCKET
@@ -32,4 +33,5 @@ def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Servi
         *(Nginx(server, plan, profile, secrets) for server in servers),
         HAProxy("lb", plan, profile, secrets),
         Nsd("dns", plan),
+        *((Failover("mon", plan, profile, secrets),) if profile.managed else ()),
     )

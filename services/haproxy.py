@@ -15,6 +15,7 @@ CONFIG, SOCKET = "/run/haproxy/haproxy.cfg", "/run/haproxy/admin.sock"
 # the site's own; whom to believe inside; what is shown inside
 CERTIFICATE, AUTHORITY, PROOF = "/run/haproxy/site.pem", "/run/haproxy/ca.pem", "/run/haproxy/balancer.pem"
 STATISTICS_PORT = 8404
+RUNTIME_PORT = 9999
 
 
 class HAProxy(Service):
@@ -42,6 +43,8 @@ class HAProxy(Service):
             proof=PROOF,
             socket=SOCKET,
             statistics_port=STATISTICS_PORT,
+            runtime_port=RUNTIME_PORT,
+            managed=self.profile.managed,
         )
         return (File(CONFIG, text), *self._certificates())
 

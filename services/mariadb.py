@@ -23,6 +23,11 @@ SOCKET, DATA = "/run/mysqld/mysqld.sock", "/run/mysqld/data"
 AUTHORITY, CERTIFICATE = "/run/mysqld/ca.pem", "/run/mysqld/database.pem"
 LOG = "/var/log/mysql/error.log"
 PROTOCOL = 10
+# whose binary log to follow: its address, the replication account's password
+FOLLOW = (
+    "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=3306, MASTER_USER='replication', MASTER_PASSWORD=%s,"
+    " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1"
+)
 # the end of a CHANGE MASTER: the primary must prove itself to the replica, and the replica to the primary
 ENCRYPTED = (
     f", MASTER_SSL=1, MASTER_SSL_CA='{AUTHORITY}', MASTER_SSL_VERIFY_SERVER_CERT=1,"
@@ -38,6 +43,7 @@ class MariaDB(Service):
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)
         self.plan = plan
+        self.profile = profile
         self.tls = means(profile)
         self.secrets = secrets
 
@@ -53,7 +59,10 @@ class MariaDB(Service):
         config = render(
             "my.cnf.j2",
             server_id=self.plan.servers.index(self.plan.host(self.host)) + 1,
-            read_only=not self.is_primary,
+            duty=self._duty(),
+            read_only=self.profile.managed or not self.is_primary,
+            managed=self.profile.managed,
+            lossless=self.profile.db == "semisync",
             data=DATA,
             socket=SOCKET,
             accounts=ACCOUNTS,
@@ -63,13 +72,25 @@ class MariaDB(Service):
             certificate=CERTIFICATE,
             sizes=[option.lstrip("-") for option in datadir.SIZES],
         )
-        accounts = render("accounts.sql.j2", plan=self.plan, tls=self.tls, secrets=self.secrets)
+        accounts = render(
+            "accounts.sql.j2",
+            plan=self.plan,
+            tls=self.tls,
+            secrets=self.secrets,
+            managed=self.profile.managed,
+            replicas=self.plan.servers if self.profile.managed else self.plan.names["replicas"],
+        )
         return (File(CONFIG, config), File(ACCOUNTS, accounts, 0o600), *self._certificates())
 
     def _certificates(self) -> Iterator[File]:
         if self.tls.both:
             yield File(CERTIFICATE, self.secrets.databases[self.host].bundle, 0o600)
             yield File(AUTHORITY, self.secrets.authority)
+
+    def _duty(self) -> str:
+        if self.profile.managed:
+            return "read-only until the failover manager opens it"
+        return "the primary" if self.is_primary else "a replica, read-only"
 
     def directories(self) -> tuple[str, ...]:
         return ("/var/log/mysql",)
@@ -96,18 +117,15 @@ class MariaDB(Service):
         return None if greeting[4:] == bytes([PROTOCOL]) else f"{SOCKET}: greeting {greeting!r}"
 
     def join(self, look: Look) -> None:
-        """A replica begins to follow the primary."""
-        if self.is_primary:
+        """A replica begins to follow the primary; where there is a failover manager, that is its work."""
+        if self.is_primary or self.profile.managed:
             return
-        follow = (
-            "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=3306, MASTER_USER='replication', MASTER_PASSWORD=%s,"
-            f" MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1{ENCRYPTED if self.tls.both else ''}"
-        )
+        follow = f"{FOLLOW}{ENCRYPTED if self.tls.both else ''}"
         query(look, follow, self.plan.primary.ip, self.secrets.replication_password)
         query(look, "START SLAVE")
 
     def joined(self, look: Look) -> str | None:
-        if self.is_primary:
+        if is_writable(look) if self.profile.managed else self.is_primary:
             return None
         status = replication(look)
         running = status.get("Slave_IO_Running"), status.get("Slave_SQL_Running")
@@ -136,6 +154,11 @@ def replication(look: Look) -> dict[str, Any]:
     """SHOW SLAVE STATUS of a replica; empty on a server that follows nobody."""
     rows = query(look, "SHOW SLAVE STATUS")
     return rows[0] if rows else {}
+
+
+def is_writable(look: Look) -> bool:
+    """Whether ordinary accounts may write here."""
+    return not query(look, "SELECT @@read_only AS read_only")[0]["read_only"]
 
 
 def position(look: Look) -> str:

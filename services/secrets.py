@@ -23,12 +23,14 @@ class Secrets:
     """Passwords of the database accounts, the sessions' key, and every key pair with the authority's certificate.
 
     ``site``: what the balancer shows to visitors; ``balancer``: what it shows to nginx. By server: what nginx shows,
-    what the application shows to a database, what a database shows to both. Only those that the profile uses are there.
+    what the application shows to a database, what a database shows to both. ``failover``: what the failover
+    manager shows to the databases. Only those that the profile uses are there.
     """
 
     read_password: str = field(default_factory=_token, repr=False)
     write_password: str = field(default_factory=_token, repr=False)
     replication_password: str = field(default_factory=_token, repr=False)
+    failover_password: str = field(default_factory=_token, repr=False)
     session_key: str = field(default_factory=_token, repr=False)
     authority: str = ""
     site: KeyPair = field(default=NONE, repr=False)
@@ -36,6 +38,7 @@ class Secrets:
     servers: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
     applications: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
     databases: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
+    failover: KeyPair = field(default=NONE, repr=False)
 
 
 def fresh(plan: Plan, profile: Profile) -> Secrets:
@@ -55,4 +58,5 @@ def fresh(plan: Plan, profile: Profile) -> Secrets:
         databases={
             each.name: authority.issue(f"db.{each.name}", each.ip, lb.ip, uses=(SERVER, CLIENT)) for each in both
         },
+        failover=authority.issue("failover", uses=(CLIENT,)) if tls.both and profile.managed else NONE,
     )

@@ -65,6 +65,7 @@ def secrets() -> Secrets:
         read_password="READ",
         write_password="WRITE",
         replication_password="REPLICATION",
+        failover_password="FAILOVER",
         session_key="SESSION",
         authority="AUTHORITY\n",
         site=KeyPair(key="KEY\n", certificate="CERTIFICATE\n"),

@@ -24,7 +24,7 @@ from topo.errors import FoobarError
 from topo.plan import Plan
 from topo.profile import NAMED, Profile, add_flags
 
-PROFILES = (*NAMED.values(), Profile(firewall="off"))
+PROFILES = (*NAMED.values(), Profile(firewall="off"), Profile(db="semisync"))
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATES = PROJECT / "services" / "templates"
 
@@ -44,10 +44,13 @@ def service_classes() -> set[type[Service]]:
 
 
 def test_the_catalog_lists_every_service(plan: Plan, flows: tuple[Flow, ...], secrets: Secrets) -> None:
-    listed = (*catalog.network_services(plan, flows), *catalog.host_services(plan, Profile(), secrets))
-    assert {type(service) for service in listed} == service_classes()
-    ids = [service.id for service in listed]
-    assert len(ids) == len(set(ids))
+    found = set()
+    for profile in (Profile(), Profile(db="semisync")):
+        listed = (*catalog.network_services(plan, flows), *catalog.host_services(plan, profile, secrets))
+        found |= {type(service) for service in listed}
+        ids = [service.id for service in listed]
+        assert len(ids) == len(set(ids))
+    assert found == service_classes()
 
 
 def test_every_service_has_a_name_and_says_what_it_is() -> None:

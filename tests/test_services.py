@@ -64,20 +64,30 @@ def test_every_rendered_file(services: dict[str, Service], service_id: str, gold
         golden(golden_name(service, file), file.text)
 
 
-@pytest.mark.parametrize("tls", ["reencrypt", "passthrough", "mutual"])
-def test_what_each_tls_changes(
-    plan: Plan, secrets: Secrets, services: dict[str, Service], tls: str, golden: Callable[[str, str], None]
+VARIANTS = [
+    *(Profile(tls=tls) for tls in ("reencrypt", "passthrough", "mutual")),
+    *(Profile(db=db) for db in ("async", "semisync")),
+]
+
+
+def variant(profile: Profile) -> str:
+    return f"db-{profile.db}" if profile.db != "single" else f"tls-{profile.tls}"
+
+
+@pytest.mark.parametrize("profile", VARIANTS, ids=variant)
+def test_what_each_value_changes(
+    plan: Plan, secrets: Secrets, services: dict[str, Service], profile: Profile, golden: Callable[[str, str], None]
 ) -> None:
-    """The files of srv1, srv2 and lb that are not the seed's; those of srv3 are like srv2's."""
-    for name, text in changed_by(tls, plan, secrets, services).items():
-        golden(f"tls-{tls}/{name}", text)
+    """The files that are not the seed's; those of srv3 are like srv2's."""
+    for name, text in changed_by(profile, plan, secrets, services).items():
+        golden(f"{variant(profile)}/{name}", text)
 
 
-def changed_by(tls: str, plan: Plan, secrets: Secrets, seed: dict[str, Service]) -> dict[str, str]:
+def changed_by(profile: Profile, plan: Plan, secrets: Secrets, seed: dict[str, Service]) -> dict[str, str]:
     same = {(file.path, file.text) for service in seed.values() for file in service.files()}
     return {
         golden_name(service, file): file.text
-        for service in catalog.host_services(plan, Profile(tls=tls), secrets)
+        for service in catalog.host_services(plan, profile, secrets)
         for file in service.files()
         if service.host != "srv3" and (file.path, file.text) not in same
     }
@@ -86,14 +96,13 @@ def changed_by(tls: str, plan: Plan, secrets: Secrets, seed: dict[str, Service])
 def test_no_golden_file_is_left_over(services: dict[str, Service], plan: Plan, secrets: Secrets) -> None:
     golden = Path(__file__).parent / "golden"
     made = {golden_name(s, file) for s in services.values() for file in s.files()}
-    variants = ("reencrypt", "passthrough", "mutual")
-    made |= {f"tls-{tls}/{name}" for tls in variants for name in changed_by(tls, plan, secrets, services)}
+    made |= {f"{variant(each)}/{name}" for each in VARIANTS for name in changed_by(each, plan, secrets, services)}
     made |= {f"flows/{switch.name}.txt" for switch in plan.switches}
     there = {str(path.relative_to(golden)) for path in golden.rglob("*") if path.is_file()}
     assert {
         name
         for name in there
-        if name.split("/")[0].partition("-")[0] in {"flows", "tls", *(h.name for h in plan.hosts)}
+        if name.split("/")[0].partition("-")[0] in {"flows", "tls", "db", *(h.name for h in plan.hosts)}
     } == made
 
 

@@ -18,7 +18,7 @@ from topo.testbed import Testbed
 
 BANNER = """\
 Type help for all commands. A host's name first runs a command there: client curl https://www.foobar.com/
-Ours: status, policy, flows [SWITCH], logs HOST [SERVICE], journey. Leave with exit or Ctrl-D."""
+Ours: status, policy, flows [SWITCH], logs HOST [SERVICE], switchover HOST, journey. Leave with exit or Ctrl-D."""
 
 
 class CommandLine(CLI):  # type: ignore[misc]
@@ -68,6 +68,14 @@ class CommandLine(CLI):  # type: ignore[misc]
             raise FoobarError(f"usage: logs HOST [SERVICE], one of: {ids}")
         for unit in units:
             screen.console.print(tail(unit) or f"{unit.service.id}: nothing written yet", markup=False)
+
+    def do_switchover(self, line: str) -> None:
+        """switchover HOST: another server takes the database's writes, planned"""
+        words = line.split()
+        if len(words) != 1:
+            raise FoobarError("usage: switchover HOST")
+        told = self.testbed.switch_over(words[0])
+        screen.console.print(f"{told['primary']} takes the writes; they waited for {told['held_ms']:g} ms")
 
     def do_journey(self, _line: str) -> None:
         """journey: one visit to the site, followed through all 13 steps"""

@@ -30,6 +30,7 @@ commands:
   up [--detach]                   boot and stay; --detach: in the background
   status [--json]                 running testbeds and their services
   exec [--name N] HOST -- CMD...  run a command on an emulated host (or on `box`)
+  switchover HOST                 another server takes the database's writes, planned (--db async, semisync)
   down [NAME | --all]             end testbeds
 each has --help. From the project's folder: ./foobar test, ./foobar experiments list, ./foobar benchmarks
 """
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    commands = {"up": _up, "status": _status, "exec": _exec, "down": _down}
+    commands = {"up": _up, "status": _status, "exec": _exec, "switchover": _switchover, "down": _down}
     if words and not words[0].startswith("-"):
         if words[0] not in commands:
             raise UsageError(f"{words[0]}: no such command; commands: {among(words[0], commands)}")
@@ -143,6 +144,16 @@ def _exec(words: list[str]) -> int:
     there = 'cd "$1" 2>/dev/null || cd /; shift; exec "$@"'
     environment = {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
     os.execvpe(enter[0], [*enter, "sh", "-c", there, "sh", os.getcwd(), *after], environment)
+
+
+def _switchover(words: list[str]) -> int:
+    parser = _parser("switchover", "Let another server take the database's writes, without losing or refusing any.")
+    parser.add_argument("--name", help="which testbed, when several are running")
+    parser.add_argument("host", help="a replica")
+    options = parser.parse_args(words)
+    told = control.ask(state.up(options.name), "switchover", host=options.host)
+    print(f"{told['primary']} takes the writes instead of {told['before']}; they waited for {told['held_ms']:g} ms")
+    return EXIT_HOLDS
 
 
 def _down(words: list[str]) -> int:

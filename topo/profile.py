@@ -41,7 +41,7 @@ class Profile:
         "single",
         ("single", "async", "semisync", "galera"),
         hardened="semisync",
-        later=("async", "semisync", "galera"),
+        later=("galera",),
         why="who may take writes when the primary dies",
     )
     stack: str = axis(
@@ -58,6 +58,13 @@ class Profile:
     def __post_init__(self) -> None:
         for each in fields(self):
             _refuse_unknown(each.name, getattr(self, each.name), each.metadata["values"])
+        if self.db != "single" and self.servers == 1:
+            raise UsageError(f"--db {self.db} --servers 1: nobody could take over; use --servers 2 or more")
+
+    @property
+    def managed(self) -> bool:
+        """Whether a failover manager decides who takes the writes."""
+        return self.db in ("async", "semisync")
 
     def as_dict(self) -> dict[str, Any]:
         """Every axis and its value, in the order of declaration."""

@@ -18,7 +18,9 @@ import dns.message
 import dns.query
 
 from controllers.policy import Rule, pairs
-from services import mariadb
+from services import failover, mariadb
+from topo import databases
+from topo.errors import FoobarError
 from topo.namespaces import Inside
 from topo.plan import SITE, Host
 
@@ -66,10 +68,11 @@ def look(testbed: Testbed) -> Steady:
             if _can_be_tried(rule)
             for src, dst in pairs(rule, testbed.plan)
         ]
-        looks += [pool.submit(_replica, testbed, replica.name) for replica in testbed.plan.names["replicas"]]
+        replication = pool.submit(_replication, testbed)
         looks.append(pool.submit(_site, testbed))
         looks.append(pool.submit(_fences, testbed))
-        return Steady(tuple(each.result() for each in looks))
+        single = tuple(each.result() for each in looks)
+        return Steady((*single, *replication.result(), *_failover(testbed)))
 
 
 def _service(testbed: Testbed, service_id: str) -> Check:
@@ -115,18 +118,37 @@ def _ping(inside: Inside, address: str) -> None:
         raise ConnectionError("no echo reply")
 
 
-def _replica(testbed: Testbed, name: str) -> Check:
-    label = f"replication {testbed.plan.primary.name} -> {name}"
+def _replication(testbed: Testbed) -> list[Check]:
+    """Every other server follows the primary, and has what it has."""
+    try:
+        primary = databases.primary(testbed)
+    except FoobarError as error:
+        return [Check("primary", str(error))]
+    replicas = [host.name for host in testbed.plan.servers if host.name != primary]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return list(pool.map(lambda name: _replica(testbed, primary, name), replicas))
+
+
+def _replica(testbed: Testbed, primary: str, name: str) -> Check:
+    label = f"replication {primary} -> {name}"
     try:
         state = testbed.supervisor.unit(f"{name}/mariadb").service
         assert isinstance(state, mariadb.MariaDB)
         if problem := state.joined(testbed.inside(name)):
             return Check(label, problem)
-        ahead = mariadb.position(testbed.inside(testbed.plan.primary.name))
+        ahead = mariadb.position(testbed.inside(primary))
         behind = mariadb.position(testbed.inside(name))
     except Exception as error:  # a database that cannot be asked is a look that failed, whatever the reason
         return Check(label, str(error))
     return Check(label, None if ahead == behind else f"at {behind or 'nothing'}, primary at {ahead}")
+
+
+def _failover(testbed: Testbed) -> list[Check]:
+    """The failover manager has nothing left to do: one primary, which the balancer knows and everybody follows."""
+    if not testbed.profile.managed:
+        return []
+    told = failover.told(testbed.inside("mon"))
+    return [Check("failover", None if told.get("settled") else f"not settled: {told}")]
 
 
 def _site(testbed: Testbed) -> Check:

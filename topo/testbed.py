@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,14 +15,15 @@ from typing import Any
 from controllers.compile import compile_flows, fence_flows
 from controllers.flow import Flow, of_switch
 from controllers.policy import policy
-from services import catalog, secrets
+from services import catalog, failover, secrets
 from services.base import Joins, Service
 from services.controller import PORT as CONTROLLER_PORT
 from services.controller import Controller
+from services.succession import power
 from services.supervisor import Supervisor, Unit, tail
+from topo import control, steady, wait
 from topo import network as networks
-from topo import steady, wait
-from topo.errors import ServiceError
+from topo.errors import RefusedError, ServiceError, UsageError
 from topo.namespaces import BOX, Inside
 from topo.plan import plan
 from topo.profile import Profile
@@ -158,10 +160,34 @@ class Testbed:
         self._note("hosts")
 
     def _start_services(self) -> None:
+        if self.profile.managed:
+            self._offer_power()
         services = catalog.host_services(self.plan, self.profile, self._secrets)
         self._add(services)
         self.supervisor.configure(services)
         self._launch(unit for unit in self.supervisor.units if not unit.service.last and unit.process is None)
+
+    def _offer_power(self) -> None:
+        """The monitoring host gets a power switch for each server's database."""
+        path = self.insides["mon"].path(str(power.SOCKET))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen()
+        control.serve(listening.detach(), {"cycle": self.cycle_database})
+
+    def cycle_database(self, host: str) -> None:
+        """Off and on again, without a good-bye; returns when it is off."""
+        with suppress(RefusedError):  # it is off already
+            self.supervisor.kill(f"{host}/mariadb")
+        self._pool.submit(self.supervisor.launch, f"{host}/mariadb")
+
+    def switch_over(self, host: str) -> Any:
+        """Another server takes the writes, planned. Raises UsageError or RefusedError when it cannot be."""
+        if not self.profile.managed:
+            raise UsageError(f"switchover {host}: --db {self.profile.db} has no manager; async and semisync have one")
+        asked = self.insides["mon"].path(failover.ASK)
+        return control.exchange(asked, "the failover manager", "switchover", host=host)
 
     def _launch(self, units: Iterable[Unit]) -> None:
         for launched in [self._pool.submit(self.supervisor.launch, unit.service.id) for unit in units]:

@@ -1,0 +1,199 @@
+"""A dead, frozen, isolated or deposed primary of a real testbed: writes come back, never a second writer."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from beds import Bed, Commands, one_line
+
+from services import failover
+from topo import wait
+
+pytestmark = pytest.mark.root
+SERVERS = ("srv1", "srv2", "srv3")
+SOCKET = "/run/mysqld/mysqld.sock"
+
+# one row through the write endpoint as the application writes it; tried again under the same name until it is there
+WRITE = """
+import json, sys, time
+import pymysql
+account = json.load(open("/run/app/site.json"))["write"]
+deadline = time.monotonic() + float(sys.argv[2])
+while True:
+    try:
+        connection = pymysql.connect(
+            host=account["host"], port=3306, user="app_write", password=account["password"], database="foobar",
+            autocommit=True, connect_timeout=1, read_timeout=2, ssl_disabled=True)
+        connection.cursor().execute("INSERT INTO users (name, password_hash) VALUES (%s, 'x')", (sys.argv[1],))
+        break
+    except pymysql.IntegrityError:
+        break
+    except pymysql.Error as error:
+        if time.monotonic() > deadline:
+            sys.exit(str(error))
+        time.sleep(0.01)
+"""
+
+
+@pytest.fixture(scope="module")
+def managed(shared_commands: Commands) -> Bed:
+    return shared_commands.up("managed", "--db", "semisync")
+
+
+def told(bed: Bed) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(bed.run("mon", "cat", failover.STATE))
+    return value
+
+
+def events(bed: Bed) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in bed.run("mon", "cat", failover.LOG).splitlines()]
+
+
+def write(bed: Bed, by: str, name: str, seconds: float = 5) -> None:
+    done = bed.exec(by, *bed_python(), "-c", WRITE, name, str(seconds))
+    assert done.returncode == 0, done.stderr + json.dumps(events(bed)[-12:])
+
+
+def bed_python() -> tuple[str, ...]:
+    import sys
+
+    return (sys.executable,)
+
+
+def writers(bed: Bed) -> list[str]:
+    """Every server that would take an ordinary account's write."""
+    found = []
+    for server in SERVERS:
+        done = bed.exec(server, "mariadb", "-S", SOCKET, "-N", "-B", "-e", "SELECT @@read_only")
+        found += [server] if done.stdout.strip() == "0" else []
+    return found
+
+
+def settled(bed: Bed) -> str:
+    """The primary, once everybody follows it and the testbed is steady in what concerns the databases."""
+    wait.until(lambda: None if told(bed).get("settled") else str(told(bed)), what="everybody follows", seconds=20)
+    return str(told(bed)["primary"])
+
+
+def everywhere(bed: Bed, name: str) -> None:
+    for server in SERVERS:
+        wait.until(
+            lambda server=server: (
+                None  # type: ignore[misc]
+                if bed.sql(server, f"SELECT COUNT(*) FROM foobar.users WHERE name = '{name}'") == "1"
+                else "not there"
+            ),
+            what=f"{name} on {server}",
+            seconds=10,
+        )
+
+
+def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(managed: Bed) -> None:
+    old = settled(managed)
+    by = next(server for server in SERVERS if server != old)
+    write(managed, by, f"before-{old}")
+    began = time.time()
+    managed.run(old, "pkill", "-9", "mariadbd")
+    write(managed, by, f"after-{old}")
+    new = told(managed)["primary"]
+    assert new != old
+    assert writers(managed) == [new]
+    happened = [each["event"] for each in events(managed) if each["time"] > began]
+    order = ["detect", "candidate", "drain", "drained", "promote", "promoted"]
+    assert [event for event in happened if event in order][: len(order)] == order
+    power_on(managed, old)
+    assert settled(managed) == new
+    assert writers(managed) == [new]
+    for name in (f"before-{old}", f"after-{old}"):
+        everywhere(managed, name)
+    assert managed.commands("status", "--json", "--name", managed.name).returncode == 0
+
+
+def power_on(bed: Bed, host: str) -> None:
+    code = f"from services.succession import power; power.cycle({host!r})"
+    from beds import PROJECT
+
+    bed.run("mon", "env", f"PYTHONPATH={PROJECT}", *bed_python(), "-c", code)
+
+
+def test_a_frozen_primary_that_thaws_takes_no_write(managed: Bed) -> None:
+    old = settled(managed)
+    by = next(server for server in SERVERS if server != old)
+    managed.run(old, "pkill", "-STOP", "mariadbd")
+    try:
+        write(managed, by, f"frozen-{old}")
+        assert managed.connects("lb", old, 3306, seconds=0.5) is False, "fenced: nobody but mon reaches it"
+    finally:
+        managed.run(old, "pkill", "-CONT", "mariadbd")
+    new = settled(managed)
+    assert new != old
+    assert writers(managed) == [new]
+    assert managed.connects("lb", old, 3306), "unfenced once it is a replica"
+    everywhere(managed, f"frozen-{old}")
+
+
+def test_a_planned_switchover(managed: Bed) -> None:
+    old = settled(managed)
+    new = next(server for server in SERVERS if server != old)
+    done = managed.commands("switchover", "--name", managed.name, new)
+    assert done.returncode == 0, done.stderr
+    assert one_line(done.stdout).startswith(f"{new} takes the writes instead of {old}")
+    assert settled(managed) == new
+    assert writers(managed) == [new]
+    write(managed, old, f"planned-{new}")
+    everywhere(managed, f"planned-{new}")
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "line"),
+    [
+        ("srv9", 64, "foobar: switchover srv9: no such server; servers: srv1, srv2, srv3"),
+        ("primary", 2, "foobar: switchover {primary}: it is the primary already"),
+    ],
+)
+def test_what_a_switchover_refuses(managed: Bed, host: str, code: int, line: str) -> None:
+    primary = settled(managed)
+    done = managed.commands("switchover", "--name", managed.name, primary if host == "primary" else host)
+    assert (done.returncode, one_line(done.stderr)) == (code, line.format(primary=primary))
+
+
+def test_the_manager_dies_with_the_primary(managed: Bed) -> None:
+    """In the worst moment: nobody looks when the primary dies. The next manager finds it out and goes on."""
+    old = settled(managed)
+    by = next(server for server in SERVERS if server != old)
+    restarts = managed.service("mon/failover")["restarts"]
+    managed.run("mon", "pkill", "-9", "-f", "services.succession")
+    managed.run(old, "pkill", "-9", "mariadbd")
+    write(managed, by, f"orphaned-{old}", seconds=10)
+    assert managed.service("mon/failover")["restarts"] > restarts
+    assert len(writers(managed)) == 1
+    power_on(managed, old)
+    new = settled(managed)
+    assert writers(managed) == [new]
+    everywhere(managed, f"orphaned-{old}")
+
+
+def test_a_manager_that_is_cut_off_changes_nothing(managed: Bed) -> None:
+    primary = settled(managed)
+    before = len([each for each in events(managed) if each["event"] == "detect"])
+    managed.run("mon", "ip", "link", "set", "mon-eth0", "down")
+    try:
+        wait.until(
+            lambda: None if "cut off" in events(managed)[-1].get("why", "") else "nothing said",
+            what="waiting",
+            seconds=5,
+        )
+        write(managed, "srv1", "while-cut-off")
+    finally:
+        managed.run("mon", "ip", "link", "set", "mon-eth0", "up")
+    assert settled(managed) == primary
+    assert len([each for each in events(managed) if each["event"] == "detect"]) == before
+
+
+def test_without_a_manager_there_is_no_switchover(bed: Bed) -> None:
+    done = bed.commands("switchover", "--name", bed.name, "srv2")
+    assert done.returncode == 64
+    assert "--db single has no manager" in one_line(done.stderr)
