@@ -31,6 +31,7 @@ commands:
   run NAME... [flags]     boot a testbed, run experiments on it, leave; --help shows the flags
   judge DIR               the verdict of a run's folder, from its evidence alone (no root, no network)
   report DIR              write a run's report.html again
+  compare DIR DIR         two runs of one experiment side by side, on the terminal and as a page
 exit codes: 0 the claim holds, 1 it fails, 2 unknown or refused, 3 the testbed broke, 64 bad usage, 130 interrupted
 """
 
@@ -47,7 +48,7 @@ def alone(name: str) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    commands = {"list": _list, "run": _run, "judge": _judge, "report": _report}
+    commands = {"list": _list, "run": _run, "judge": _judge, "report": _report, "compare": _compare}
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: python -m experiments COMMAND\n\n{EPILOG}", end="")
         return EXIT_HOLDS
@@ -180,6 +181,25 @@ def _report(words: list[str]) -> int:
     options = parser.parse_args(words)
     experiment = catalog.experiment(folder.read(options.folder, folder.RESULT)["experiment"])
     print(report.write(experiment, options.folder))
+    return EXIT_HOLDS
+
+
+def _compare(words: list[str]) -> int:
+    from experiments import compare, report
+
+    parser = Parser(prog="experiments compare", description="Two runs of one experiment side by side.")
+    parser.add_argument("a", type=Path, metavar="DIR")
+    parser.add_argument("b", type=Path, metavar="DIR")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="where the page goes (./compare-RUN-RUN.html)")
+    options = parser.parse_args(words)
+    experiment = catalog.experiment(compare.common(options.a, options.b))
+    sides = (compare.side("A", options.a, experiment), compare.side("B", options.b, experiment))
+    found = compare.compared(experiment, *sides)
+    report.show_comparison(found)
+    ids = "-".join(path.resolve().name.rpartition("-")[2] for path in (options.a, options.b))
+    page = report.write_comparison(found, options.html or Path(f"compare-{ids}.html"))
+    folder.give(page)
+    print(f"page: {page}")
     return EXIT_HOLDS
 
 

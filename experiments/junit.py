@@ -6,9 +6,11 @@ out. Numbers are properties of the suite, since the common schema gives test cas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from experiments.numbers import flat
 
 SUITE = "experiments"
 ILLEGAL = {number: "?" for number in (*range(32), 0x7F) if chr(number) not in "\t\n\r"}
@@ -29,7 +31,7 @@ def xml(results: Sequence[Mapping[str, Any]]) -> str:
     )
     properties = SubElement(suite, "properties")
     for result in results:
-        for name, value in flat(result["experiment"], result["verdict"]["numbers"]):
+        for name, value in flat({result["experiment"]: result["verdict"]["numbers"]}):
             SubElement(properties, "property", name=_legal(name), value=_legal(str(value)))
     for result in results:
         _case(suite, result)
@@ -37,15 +39,6 @@ def xml(results: Sequence[Mapping[str, Any]]) -> str:
     SubElement(suite, "system-err")
     indent(suite)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(suite, encoding="unicode") + "\n"
-
-
-def flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Nested numbers as ``gap_ms.median``, one by one."""
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from flat(f"{name}.{key}", part)
-    else:
-        yield name, value
 
 
 def _case(suite: Element, result: Mapping[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["line", "steps", "scatter", "histogram", "ecdf", "bars", "spans"]
@@ -22,6 +22,9 @@ class Series:
     label: str
     x: Sequence[float] | Sequence[str]
     y: Sequence[float] = ()
+    #: set by ``laid_over``: which run it is of, and its place there, which is its colour
+    run: int = 0
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,21 @@ class Plot:
                 raise ValueError(f"{self.title}: {each.label}: a plot of samples takes x alone")
             if self.kind not in OF_SAMPLES and len(each.x) != len(each.y):
                 raise ValueError(f"{self.title}: {each.label}: {len(each.x)} x for {len(each.y)} y")
+
+
+def laid_over(plots: Mapping[str, Plot]) -> Plot:
+    """Plots of one title and kind in one: ``name -> plot``. Series, and marks that not all have, say whose."""
+    first = next(iter(plots.values()))
+    series = [
+        replace(each, label=f"{name}: {each.label}", run=run, place=place)
+        for run, (name, plot) in enumerate(plots.items())
+        for place, each in enumerate(plot.series)
+    ]
+    common = [mark for mark in first.marks if all(mark in plot.marks for plot in plots.values())]
+    own = [
+        replace(mark, label=f"{name}: {mark.label}")
+        for name, plot in plots.items()
+        for mark in plot.marks
+        if mark not in common
+    ]
+    return replace(first, series=series, marks=[*common, *own])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from topo import profile
 
 PROJECT = Path(__file__).parent.parent
 PROGRAMS = {
@@ -54,6 +58,15 @@ def _first_line(*command: str) -> str:
     except FileNotFoundError:
         return "not installed"
     return (result.stdout + result.stderr).strip().splitlines()[0]
+
+
+def again(result: Mapping[str, Any]) -> str:
+    """The command that repeats a run: every choice that was made, typed out."""
+    seed = profile.SEED.as_dict()
+    flags = {axis: value for axis, value in result["profile"].items() if value != seed.get(axis)}
+    flags |= {"seed": result["seed"], **({"repeat": result["repeat"]} if result.get("repeat") else {})}
+    words = [part for name, value in (flags | result.get("options", {})).items() for part in (f"--{name}", str(value))]
+    return shlex.join(["sudo", ".venv/bin/python", "-m", "experiments", "run", result["experiment"], *words])
 
 
 def command_line() -> list[str]:

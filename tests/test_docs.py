@@ -175,7 +175,13 @@ def test_the_readme_names_all_commands() -> None:
     assert len(commands) > 20
     named = {words[1] for words in commands if words[0] == "./foobar" and len(words) > 1}
     assert named >= _commands("topo/foobar.py") | {"test"}
-    assert {words[3] for words in commands if words[2:3] == ["experiments"]} >= {"list", "run", "judge", "report"}
+    assert {words[3] for words in commands if words[2:3] == ["experiments"]} >= {
+        "list",
+        "run",
+        "judge",
+        "report",
+        "compare",
+    }
 
 
 @pytest.mark.parametrize(
@@ -189,7 +195,7 @@ def test_the_readme_names_all_commands() -> None:
         ("./foobar up --deatch", "no flag --deatch"),
         ("python -m topo.foobar --colour red", "no flag --colour"),
         ("python -m topo.gone", "no module topo.gone"),
-        ("python -m experiments compare a b", "no command compare of experiments"),
+        ("python -m experiments campare a b", "no command campare of experiments"),
         ("python -m benchmarks boots --json", "no benchmark boots"),
         ("python -m docs.draw cats", "no picture cats"),
     ],

@@ -205,6 +205,10 @@ def test_list_names_each_experiment_with_its_claim(capsys: pytest.CaptureFixture
         (["run", "jorney"], "did you mean journey?"),
         (["lst"], "did you mean list?"),
         (["run"], "NAME"),
+        (["run", "journey", "--seed", "x"], "--seed x: must be a whole number"),
+        (["run", "journey", "--repeat", "0"], "--repeat 0: must be a whole number from 1"),
+        (["run", "journey", "--repeat", "5"], "--repeat 5: journey measures once and has nothing to repeat"),
+        (["run", "journey", "--junit", "/no/such/folder/x.xml"], "no folder /no/such/folder"),
         (["run", "journey", "--layout", "tiered"], "not built yet"),
         (["run", "journey", "--balance", "random"], "roundrobin, leastconn, source"),
     ],
@@ -337,7 +341,7 @@ def test_the_report_tells_what_the_evidence_says_now(recorded: Path) -> None:
     }
     result = {
         "profile": {}, "status": "completed", "steady": {"before": True, "after": True}, "started": "s",
-        "duration_s": 1, "provenance": provenance,
+        "duration_s": 1, "provenance": provenance, "experiment": "journey", "seed": 1,
     }  # fmt: skip
     folder.write(recorded, folder.RESULT, result)
     assert "<b>unknown</b>" in report.write(Journey(), recorded).read_text()
