@@ -707,19 +707,36 @@ class TestMariaDBStore:
             joined(ScriptedServer(), write).add_user(Caller(), "alice", "hash")
 
     @pytest.mark.parametrize("fails", ["INSERT", "COMMIT"])
-    def test_a_post_cut_off_is_tried_once_more(self, fails: str) -> None:
+    def test_a_post_cut_off_is_tried_until_it_stands(self, fails: str) -> None:
         lost = pymysql.OperationalError(2013, "Lost connection")
-        script = {fails: iter([lost, (), ()]), "SELECT": (("0-1-9",),)}
+        script = {fails: iter([lost, lost, lost, (), ()]), "SELECT": (("0-1-9",),)}
         write = ScriptedServer(scripted(**script))
         assert joined(ScriptedServer(), write).add_message(Caller(), 1, "hi", "srv1", "k").id == 7
-        assert write.opened == 2
+        assert write.opened == 4
 
-    @pytest.mark.parametrize("fails", ["INSERT", "COMMIT"])
-    def test_a_sign_up_cut_off_is_not(self, fails: str) -> None:
-        write = ScriptedServer(scripted(**{fails: pymysql.OperationalError(2013, "Lost connection")}))
+    def test_patience_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mariadb, "PATIENCE_S", 0.05)
+        write = ScriptedServer(scripted(START=pymysql.OperationalError(2003, "refused")))
         with pytest.raises(StoreUnavailable):
-            joined(ScriptedServer(), write).add_user(Caller(), "alice", "hash")
-        assert write.plain.count(fails if fails == "COMMIT" else mariadb.INSERT_USER) == 1
+            joined(ScriptedServer(), write).add_message(Caller(), 1, "hi", "srv1", "k")
+        assert 1 < write.opened < 20
+
+    @pytest.mark.parametrize(
+        ("fails", "number", "again"),
+        [("INSERT", 2013, True), ("INSERT", 1290, True), ("COMMIT", 1290, True), ("COMMIT", 2013, False)],
+    )
+    def test_a_sign_up_is_tried_again_only_if_nothing_was_written(self, fails: str, number: int, again: bool) -> None:
+        """It has no key: a commit that was sent and never answered may stand. 1290 is an answer: read-only."""
+        lost = pymysql.OperationalError(number, "as it happens")
+        script = {fails: iter([lost, (), ()]), "SELECT": (("0-1-9",),)}
+        write = ScriptedServer(scripted(**script))
+        store = joined(ScriptedServer(), write)
+        if again:
+            assert store.add_user(Caller(), "alice", "hash").id == 7
+        else:
+            with pytest.raises(StoreUnavailable):
+                store.add_user(Caller(), "alice", "hash")
+        assert write.plain.count(mariadb.INSERT_USER) == 1 + again
 
     def test_a_connection_that_died_while_idle_costs_nothing(self) -> None:
         write = ScriptedServer(scripted(SELECT=(("0-1-9",),)))

@@ -20,7 +20,12 @@ class ConfigError(SiteError):
 
 
 class StoreUnavailable(SiteError):
-    """The database cannot serve this request now; asking again later may help."""
+    """The database cannot serve this request now; asking again later may help.
+
+    ``unsure``: a commit was under way, so the write may have happened all the same.
+    """
+
+    unsure = False
 
 
 class NameTaken(SiteError):

@@ -7,6 +7,7 @@ Replication is asynchronous, so a session that has written something carries the
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -22,6 +23,10 @@ from services.site.trace import tagged
 log = logging.getLogger("foobar.site")
 
 NEWEST = 2**63 - 1
+# how long a write is tried again while the database changes hands, and how soon
+PATIENCE_S, PAUSE_S = 3.0, 0.01
+# a server that was told to take no more writes refuses with this number, and has then written nothing
+READ_ONLY = 1290
 
 INSERT_USER = "INSERT INTO users (name, password_hash) VALUES (%s, %s)"
 SELECT_USER = "SELECT id, name, password_hash FROM users WHERE name = %s"
@@ -49,7 +54,7 @@ def connected(config: Config) -> MariaDBStore:
 
 
 class MariaDBStore:
-    """`Store` on two links. A read may run twice; a write only if its idempotency key makes that safe."""
+    """`Store` on two links. A read may run twice; a write only if nothing was written, or its key makes that safe."""
 
     def __init__(self, read: Link, write: Link, *, wait_s: float) -> None:
         self._read = read
@@ -59,24 +64,22 @@ class MariaDBStore:
     def add_user(self, caller: Caller, name: str, password_hash: str) -> Written:
         import pymysql
 
-        try:
+        def sign_up() -> Written:
             with self._transaction(caller) as run:
                 user = run(INSERT_USER, name, password_hash)
+            return Written(user.id, self._last_write(caller))
+
+        try:
+            return self._insist(caller, sign_up, keyed=False)
         except pymysql.IntegrityError as error:
             raise NameTaken(name) from error
-        return Written(user.id, self._last_write(caller))
 
     def find_user(self, caller: Caller, name: str) -> User | None:
         rows = self._fetch(caller, SELECT_USER, name)
         return User(*rows[0]) if rows else None
 
     def add_message(self, caller: Caller, author_id: int, text: str, server: str, key: str) -> Written:
-        values = (author_id, text, server, key)
-        try:
-            return self._post(caller, *values)
-        except StoreUnavailable as error:
-            log.warning("req=%s posting again under the same key: %s", caller.request, error)
-        return self._post(caller, *values)
+        return self._insist(caller, lambda: self._post(caller, author_id, text, server, key), keyed=True)
 
     def messages(self, caller: Caller, before: int | None, limit: int) -> list[Message]:
         rows = self._fetch(caller, SELECT_MESSAGES, NEWEST if before is None else before, limit)
@@ -84,6 +87,21 @@ class MariaDBStore:
 
     def ping(self, caller: Caller) -> None:
         self._read.rerun(tagged("SELECT 1", caller.request))
+
+    def _insist(self, caller: Caller, write: Callable[[], Written], *, keyed: bool) -> Written:
+        """Write, again and again for some seconds: the primary may have died, and another is about to take over.
+
+        Without a key only what certainly was not written: a commit that nobody answered may have happened.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return write()
+            except StoreUnavailable as error:
+                if (error.unsure and not keyed) or time.monotonic() >= deadline:
+                    raise
+                log.warning("req=%s writing again: %s", caller.request, error)
+            time.sleep(PAUSE_S)
 
     def _post(self, caller: Caller, author_id: int, text: str, server: str, key: str) -> Written:
         """Insert message and key together, or neither: whoever is second waits, then finds the key."""
@@ -112,7 +130,7 @@ class MariaDBStore:
         """A transaction on the primary; undone unless it is left without an exception.
 
         Only its opening statement may run twice, so a connection that died while idle costs nothing
-        and no insert is ever repeated blindly.
+        and no insert is ever repeated blindly. Until its COMMIT is sent, a failure has written nothing.
         """
 
         def run(sql: str, *args: object) -> Result:
@@ -121,9 +139,16 @@ class MariaDBStore:
         self._write.rerun(tagged("START TRANSACTION", caller.request))
         try:
             yield run
-            run("COMMIT")
+            self._commit(run)
         except BaseException:
             self._roll_back(run)
+            raise
+
+    def _commit(self, run: Run) -> None:
+        try:
+            run("COMMIT")
+        except StoreUnavailable as error:
+            error.unsure = not (error.__cause__ and error.__cause__.args[:1] == (READ_ONLY,))
             raise
 
     def _roll_back(self, run: Run) -> None:
