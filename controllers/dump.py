@@ -32,6 +32,9 @@ PROTOCOLS = {
     "icmp": {"eth_type": 0x0800, "ip_proto": 1},
     "tcp": {"eth_type": 0x0800, "ip_proto": 6},
     "udp": {"eth_type": 0x0800, "ip_proto": 17},
+    "sctp": {"eth_type": 0x0800, "ip_proto": 132},
+    "ipv6": {"eth_type": 0x86DD},
+    "rarp": {"eth_type": 0x8035},
 }
 OXM_NAMES = {ovs: oxm for oxm, ovs in OVS_NAMES.items()}
 PORTS = {6: "tcp", 17: "udp"}

@@ -10,9 +10,9 @@ from itertools import pairwise
 from controllers.dump import mac_number
 from controllers.flow import CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_TRK, Conntrack, Flow, Goto, Output
 from controllers.intent import PROTOCOLS, UNTAGGED, address
-from controllers.policy import DENY_REST, Rule, shown_range
+from controllers.policy import DENY_REST, Rule, members, shown_range
 from controllers.proof import Checked, Difference
-from controllers.space import FIELDS, LEAF, NAMES, Box, Node, Ranges, branches
+from controllers.space import FIELDS, LEAF, NAMES, Box, Node, Ranges, branches, united
 from controllers.tables import constraints
 from controllers.walk import ICMP_ANSWERS
 from topo.plan import End, Host, Plan
@@ -110,7 +110,7 @@ def _own(point: Point, src: Host, dst: Host) -> bool:
 
 
 def _speaks(plan: Plan, rule: Rule, src: Host, dst: Host, point: Point) -> bool:
-    if src not in plan.names[rule.src] or dst not in plan.names[rule.dst]:
+    if src not in members(plan, rule.src) or dst not in members(plan, rule.dst):
         return False
     if rule.proto == "any":
         return True
@@ -128,7 +128,7 @@ def packet(plan: Plan, box: Box, found: Difference) -> str:
     if box.get("eth_type") == ((0x0806, 0x0806),):
         return "ARP" + _foreign(plan, box, found)
     if box.get("eth_type") != ((0x0800, 0x0800),):
-        return f"ethertype {_numbers(box.get('eth_type'))}"
+        return "ethertype " + ",".join("-".join(f"{x:#06x}" for x in dict.fromkeys(r)) for r in box.get("eth_type", ()))
     return conversation(box) + _foreign(plan, box, found)
 
 
@@ -137,9 +137,14 @@ def conversation(box: Box) -> str:
     protocols = box.get("nw_proto")
     if protocols is None:
         return "any"
-    if len(protocols) > 1 or protocols[0][0] != protocols[0][1] or protocols[0][0] not in PROTOCOL_NAMES:
-        return f"protocol {_numbers(protocols)}"
-    name = PROTOCOL_NAMES[protocols[0][0]]
+    if any(low != high or low not in PROTOCOL_NAMES for low, high in protocols):
+        missing = [name for number, name in PROTOCOL_NAMES.items() if not any(a <= number <= b for a, b in protocols)]
+        whole = united((*protocols, *((PROTOCOLS[name], PROTOCOLS[name]) for name in missing))) == ((0, 255),)
+        return f"any but {' and '.join(missing)}" if whole else f"protocol {_numbers(protocols)}"
+    return " and ".join(_ported(PROTOCOL_NAMES[number], box) for number, _ in protocols)
+
+
+def _ported(name: str, box: Box) -> str:
     source, target = box.get("tp_src"), box.get("tp_dst")
     if name == "icmp":
         return name + (f"/{_numbers(source)}" if source else "")

@@ -5,8 +5,8 @@
 FLOWS.json is compile.controller_file's text. INSTALLED.json tells, for each dpid, how many flows a switch has
 confirmed by its barrier reply since this process began. FENCES.json is kept between processes. SOCKET is where
 requests are taken (northbound.py). When a switch (re)connects, entries that are not ours are deleted one by one and
-ours are added again: adding an equal entry keeps its counters, and connections stay known, so a controller that comes
-back disturbs nothing.
+ours are added again, all in one bundle: adding an equal entry keeps its counters, and connections stay known, so a
+controller that comes back disturbs nothing.
 
 This is the only file that imports ryu; moving to its fork os-ken is a change of these import lines.
 """
@@ -20,9 +20,10 @@ import sys
 import time
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
 
@@ -45,11 +46,14 @@ from ryu.ofproto import ofproto_v1_3  # noqa: E402
 
 from controllers.wanted import FlowDict, Wanted, replace  # noqa: E402
 from topo import control, switchd  # noqa: E402
-from topo.errors import DeadlineError, RefusedError  # noqa: E402
+from topo.errors import DeadlineError, FoobarError, RefusedError  # noqa: E402
 
 LISTEN = ("127.0.0.1", 6653)
 VARIABLES = ("FOOBAR_FLOWS", "FOOBAR_INSTALLED", "FOOBAR_FENCES", "FOOBAR_NORTHBOUND")
 BARRIER_SECONDS = 2.0
+BUNDLE = 1
+
+Messages: TypeAlias = Callable[[Any], list[Any]]
 
 
 class Firewall(RyuApp):  # type: ignore[misc]
@@ -64,7 +68,8 @@ class Firewall(RyuApp):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         given, installed, fences, northbound = (Path(os.environ[name]) for name in VARIABLES)
-        self.wanted = Wanted(given, fences)
+        self.files = (given, fences)
+        self.wanted = Wanted(*self.files)
         self.confirmed: dict[str, int] = {}
         self.told_by = installed
         self.northbound = northbound
@@ -72,6 +77,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
         self.switches: dict[str, Any] = {}
         self.turn: dict[str, Any] = defaultdict(hub.Semaphore)
         self.barriers: dict[tuple[str, int], Any] = {}
+        self.refusals: dict[str, str] = {}
         replace(installed, json.dumps(self.confirmed))
 
     def start(self) -> Any:
@@ -111,7 +117,9 @@ class Firewall(RyuApp):  # type: ignore[misc]
 
     @set_ev_cls(ofp_event.EventOFPErrorMsg, [CONFIG_DISPATCHER, MAIN_DISPATCHER])
     def refused(self, event: Any) -> None:
-        self.logger.error("switch %s refused: %s", event.msg.datapath.id, event.msg)
+        dpid = str(event.msg.datapath.id)
+        self.refusals[dpid] = f"error type {event.msg.type}, code {event.msg.code}"
+        self.logger.error("switch %s refused: %s", dpid, event.msg)
 
     def _synchronise(self, datapath: Any, present: list[Any]) -> None:
         dpid = str(datapath.id)
@@ -121,12 +129,8 @@ class Firewall(RyuApp):  # type: ignore[misc]
         with self.turn[dpid]:
             self.switches[dpid] = datapath
             flows = [_flow_mod(datapath, flow) for flow in self.wanted.flows(dpid)]
-            keys = {_key(flow) for flow in flows}
-            for entry in present:
-                if _key(entry) not in keys:
-                    datapath.send_msg(_deletion(datapath, entry))
-            for flow in flows:
-                datapath.send_msg(flow)
+            for message in _bundle(datapath, _difference(datapath, present, flows)):
+                datapath.send_msg(message)
             datapath.send_msg(datapath.ofproto_parser.OFPBarrierRequest(datapath))
         self.logger.info("switch %s: %d flows, %d were there", dpid, len(flows), len(present))
 
@@ -137,45 +141,93 @@ class Firewall(RyuApp):  # type: ignore[misc]
             "fence": self.fence,
             "unfence": self.unfence,
             "fences": lambda: self.wanted.fences,
+            "reload": self.reload,
         }
         while True:
             connection, _ = listening.accept()
             hub.spawn(control.answer, connection, handlers)
 
     def fence(self, host: str) -> dict[str, Any]:
-        return self._change(self.wanted.fence(host), _flow_mod)
+        return self._change({dpid: partial(_each, _flow_mod, flows) for dpid, flows in self.wanted.fence(host).items()})
 
     def unfence(self, host: str) -> dict[str, Any]:
-        return self._change(self.wanted.unfence(host), _removal)
+        return self._change(
+            {dpid: partial(_each, _removal, flows) for dpid, flows in self.wanted.unfence(host).items()}
+        )
 
-    def _change(self, flows: dict[str, list[FlowDict]], message: Any) -> dict[str, Any]:
+    def reload(self) -> dict[str, Any]:
+        """The file of flows has been replaced: each switch gets what has changed, all at once or not at all."""
+        old, self.wanted = self.wanted, Wanted(*self.files)
+        return self._change(
+            {dpid: partial(_exchange, old.flows(dpid), self.wanted.flows(dpid)) for dpid in self.wanted.switches}
+        )
+
+    def _change(self, changes: dict[str, Messages]) -> dict[str, Any]:
         """Send a change to its switches; returns when each has confirmed it and no packet is judged as before."""
         began = time.monotonic()
-        barriers = [self._send(dpid, [partial(message, flow=flow) for flow in share]) for dpid, share in flows.items()]
-        for dpid, barrier in zip(flows, barriers, strict=True):
+        self.refusals.clear()
+        barriers = [self._send(dpid, messages) for dpid, messages in changes.items()]
+        for dpid, barrier in zip(changes, barriers, strict=True):
             if not barrier.wait(began + BARRIER_SECONDS - time.monotonic()):
                 raise DeadlineError(f"{self.wanted.switches[dpid]} does not confirm within {BARRIER_SECONDS:g} s")
+        if refused := [self.wanted.switches[dpid] for dpid in changes if dpid in self.refusals]:
+            raise FoobarError(f"{', '.join(refused)} refused: {self.refusals[str(min(self.refusals))]}")
         switchd.forget_decisions()
         return {
-            "switches": [self.wanted.switches[dpid] for dpid in flows],
+            "switches": [self.wanted.switches[dpid] for dpid in changes],
             "ms": round((time.monotonic() - began) * 1000, 3),
             "fences": self.wanted.fences,
         }
 
-    def _send(self, dpid: str, messages: list[Any]) -> Any:
+    def _send(self, dpid: str, messages: Messages) -> Any:
         """The event of a barrier that follows the messages. A switch that is away gets them when it comes back."""
         datapath = self.switches.get(dpid)
         if datapath is None:
             name = self.wanted.switches[dpid]
             raise RefusedError(f"{name} is not connected: what was asked is in force when it comes back")
         with self.turn[dpid]:
-            for message in messages:
-                datapath.send_msg(message(datapath))
+            for message in messages(datapath):
+                datapath.send_msg(message)
             barrier, event = datapath.ofproto_parser.OFPBarrierRequest(datapath), hub.Event()
             datapath.set_xid(barrier)
             self.barriers[dpid, barrier.xid] = event
             datapath.send_msg(barrier)
         return event
+
+
+def _each(message: Callable[[Any, FlowDict], Any], flows: list[FlowDict], datapath: Any) -> list[Any]:
+    return [message(datapath, flow) for flow in flows]
+
+
+def _exchange(old: list[FlowDict], new: list[FlowDict], datapath: Any) -> list[Any]:
+    """What turns the one set of flows into the other, as a bundle; equal flows are left alone and go on counting."""
+    was, will = ({json.dumps(flow): flow for flow in flows} for flows in (old, new))
+    there, wanted = (
+        [_flow_mod(datapath, one[each]) for each in one if each not in other]
+        for one, other in ((was, will), (will, was))
+    )
+    return _bundle(datapath, _difference(datapath, there, wanted))
+
+
+def _difference(datapath: Any, present: list[Any], flows: list[Any]) -> list[Any]:
+    """Deletions of entries that are not wanted, then all that are."""
+    keys = {_key(flow) for flow in flows}
+    return [*(_deletion(datapath, entry) for entry in present if _key(entry) not in keys), *flows]
+
+
+def _bundle(datapath: Any, messages: list[Any]) -> list[Any]:
+    """Messages that a switch carries out together: no packet meets some of the change and not the rest.
+
+    OpenFlow 1.3 has this as the ONF's extension 230, which Open vSwitch knows.
+    """
+    parser, protocol = datapath.ofproto_parser, datapath.ofproto
+    flags = protocol.ONF_BF_ATOMIC | protocol.ONF_BF_ORDERED
+
+    def control(kind: int) -> Any:
+        return parser.ONFBundleCtrlMsg(datapath, BUNDLE, kind, flags, [])
+
+    added = [parser.ONFBundleAddMsg(datapath, BUNDLE, flags, message, []) for message in messages]
+    return [control(protocol.ONF_BCT_OPEN_REQUEST), *added, control(protocol.ONF_BCT_COMMIT_REQUEST)]
 
 
 def _key(entry: Any) -> tuple[int, int, frozenset[Any]]:

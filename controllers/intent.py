@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 
 from controllers.dump import mac_number
-from controllers.policy import Rule
+from controllers.policy import Rule, pairs
 from controllers.space import Box, Node, Ranges, Space, united
 from controllers.walk import ICMP_ERRORS, reverse
 from topo.plan import Host, Plan
@@ -32,22 +32,13 @@ class Intent:
         self._frames = {(a.name, b.name): space.box(frame(a, b)) for a, b in self._pairs}
         self._arps = {(a.name, b.name): space.box(arp(a, b)) for a, b in self._pairs}
         self._errors = space.box({"nw_proto": ((1, 1),), "tp_src": ICMP_ERRORS})
-        self._members = {
-            (src, dst): [(a.name, b.name) for a in plan.names[src] for b in plan.names[dst] if a != b]
-            for src in plan.names
-            for dst in plan.names
-        }
+        self._spoken: dict[Pair, list[Pair]] = {}
 
     def expected(self, rules: Iterable[Rule]) -> dict[str, dict[Pair, Node]]:
         """State -> (from, to) -> all packets that are to arrive."""
         space = self.space
-        spoken: dict[Pair, list[Rule]] = {pair: [] for pair in self._frames}
-        for rule in rules:
-            for pair in self._members[rule.src, rule.dst]:
-                spoken[pair].append(rule)
         begin = {
-            pair: space.within(self._allow(tuple((r.proto, r.ports, r.action) for r in told)), self._frames[pair])
-            for pair, told in spoken.items()
+            pair: space.within(self.allowed(told), self._frames[pair]) for pair, told in self.spoken(rules).items()
         }
         turned = {pair: self._turned(pair, begin[pair[1], pair[0]]) for pair in begin}
         made = {
@@ -62,6 +53,35 @@ class Intent:
             state: {pair: space.join(ip, self._arps[pair]) for pair, ip in table.items()}
             for state, table in made.items()
         }
+
+    def spoken(self, rules: Iterable[Rule]) -> dict[Pair, list[Rule]]:
+        """The rules that speak of each pair of hosts, in order."""
+        table: dict[Pair, list[Rule]] = {pair: [] for pair in self._frames}
+        for rule in rules:
+            for pair in self._pairs_of(rule):
+                table[pair].append(rule)
+        return table
+
+    def _pairs_of(self, rule: Rule) -> list[Pair]:
+        """Remembered, because a policy says the same names again and again."""
+        sides = (rule.src, rule.dst)
+        if sides not in self._spoken:
+            self._spoken[sides] = [(src.name, dst.name) for src, dst in pairs(rule, self.plan)]
+        return self._spoken[sides]
+
+    def allowed(self, told: Iterable[Rule]) -> Node:
+        """What rules that speak of one pair allow to begin: protocols and ports."""
+        return self._allow(tuple((rule.proto, rule.ports, rule.action) for rule in told))
+
+    def decided(self, told: Iterable[Rule], among: Node) -> list[tuple[Rule, Node]]:
+        """Which rule decides about which part of ``among``; rules that decide about nothing are left out."""
+        made = []
+        for rule in told:
+            part = self.space.within(self._allow(((rule.proto, rule.ports, "allow"),)), among)
+            if part is not self.space.nothing:
+                made.append((rule, part))
+                among = self.space.minus(among, part)
+        return made
 
     def _turned(self, pair: Pair, other_way: Node) -> Node:
         """The answers to what the other may begin, in this host's frames."""
@@ -104,7 +124,7 @@ def _allowed_box(proto: str, told: Iterable[tuple[str, Ranges | None, str]]) -> 
     allowed: Ranges = ()
     for name, ports, action in reversed(tuple(told)):
         if name in (proto, "any"):
-            over = ports or EVERY
+            over = EVERY if ports is None else ports
             allowed = united((*allowed, *over)) if action == "allow" else _cut(allowed, over)
     if not allowed:
         return None

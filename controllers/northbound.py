@@ -3,6 +3,7 @@
     fence {"host": "srv1"}     nothing to or from that host's database passes any more, open connections included
     unfence {"host": "srv1"}   it passes again
     fences {}                  the fenced hosts
+    reload {}                  the controller's file of flows has been replaced: the switches get what has changed
 
 One JSON object asked, one answered (topo/control.py). ``fence`` and ``unfence`` are answered when every switch has
 confirmed with a barrier reply: {"switches": ["fw1"], "ms": 1.2, "fences": ["srv1"]}. Both may be asked twice.

@@ -25,10 +25,10 @@ Ports: TypeAlias = tuple[tuple[int, int], ...]
 class Rule:
     """One sentence of the policy.
 
-    ``src`` and ``dst`` name a host, a zone, a group or ``any``; ``port`` is the destination's (tcp, udp), or the
-    ICMP type; several are closed ranges, ascending and apart: ((80, 80), (8000, 8080)); None: all of them. An
-    allow-rule speaks of who may *begin* a conversation: answers pass because conntrack knows them, so there are no
-    return rules that a server could abuse.
+    ``src`` and ``dst`` name a host, a zone, a group or ``any``, or several with commas between. ``port`` is the
+    destination's (tcp, udp), or the ICMP type; several are closed ranges, ascending and apart: ((80, 80), (8000,
+    8080)); None: all of them. An allow-rule speaks of who may *begin* a conversation: answers pass because conntrack
+    knows them, so there are no return rules that a server could abuse.
     """
 
     name: str
@@ -119,7 +119,7 @@ def validate(rules: tuple[Rule, ...], plan: Plan) -> None:
 
 
 def _problems(rule: Rule, plan: Plan) -> Iterable[str]:
-    for side in (rule.src, rule.dst):
+    for side in (*rule.src.split(","), *rule.dst.split(",")):
         if side not in plan.names:
             yield f"{side} is no host, zone or group; known: {among(side, plan.names)}"
     if rule.proto not in PROTOCOLS:
@@ -148,9 +148,14 @@ def shown_range(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
+def members(plan: Plan, side: str) -> tuple[Host, ...]:
+    """The hosts that one side of a rule speaks of, each once."""
+    return tuple(dict.fromkeys(host for name in side.split(",") for host in plan.names[name]))
+
+
 def pairs(rule: Rule, plan: Plan) -> Iterator[tuple[Host, Host]]:
     """Every (source, destination) that a rule speaks of; a host never talks to itself over the network."""
-    for src, dst in product(plan.names[rule.src], plan.names[rule.dst]):
+    for src, dst in product(members(plan, rule.src), members(plan, rule.dst)):
         if src != dst:
             yield src, dst
 
@@ -159,8 +164,8 @@ def decide(rules: tuple[Rule, ...], plan: Plan, src: str, dst: str, proto: str, 
     """The rule that decides about the first packet of a conversation: the reference for every other oracle."""
     for rule in rules:
         matches = (
-            plan.host(src) in plan.names[rule.src]
-            and plan.host(dst) in plan.names[rule.dst]
+            plan.host(src) in members(plan, rule.src)
+            and plan.host(dst) in members(plan, rule.dst)
             and rule.proto in (proto, ANY)
             and (rule.ports is None or any(low <= port <= high for low, high in rule.ports))
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from topo.state import Claim, Entry
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENTRY = Entry("a", "up", 2**22 + 1, 4242, "2025-01-01T00:00:00+00:00", {}, {"client": 7, "srv1": 9})
+COMMANDS = "up, status, exec, switchover, verify, policy, down"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -93,10 +95,13 @@ def running() -> Callable[..., Claim]:
         ),
         ("up --layout tiered", "--layout tiered: not built yet; available today: --layout stacked"),
         ("up --detach now", "unrecognized arguments: now (see --help)"),
-        ("stats", "stats: no such command; commands: up, status, exec, switchover, down (did you mean status?)"),
-        ("frobnicate", "frobnicate: no such command; commands: up, status, exec, switchover, down"),
         ("switchover", "the following arguments are required: host (see --help)"),
         ("--db async --servers 1", "--db async --servers 1: nobody could take over; use --servers 2 or more"),
+        (
+            "stats",
+            f"stats: no such command; commands: {COMMANDS} (did you mean status?)",
+        ),
+        ("frobnicate", f"frobnicate: no such command; commands: {COMMANDS}"),
         ("status --name nobody", "no testbed is running; start one with: up --detach"),
         ("status extra", "unrecognized arguments: extra (see --help)"),
         ("exec", "the following arguments are required: host (see --help)"),
@@ -107,6 +112,12 @@ def running() -> Callable[..., Claim]:
         ("down", "no testbed is running; start one with: up --detach"),
         ("down ../x", "no testbed is running; start one with: up --detach"),
         ("down a --all", "say a name or --all, not both"),
+        ("verify", "no testbed is running; start one with: up --detach"),
+        ("verify --policy nowhere", "nowhere: cannot be read: [Errno 2] No such file or directory: 'nowhere'"),
+        ("policy", "policy: say one of: show, check, apply"),
+        ("policy aply", "policy: say one of: show, check, apply (did you mean apply?)"),
+        ("policy apply x", "no testbed is running; start one with: up --detach"),
+        ("policy check", "the following arguments are required: FILE (see --help)"),
     ],
 )
 def test_bad_usage_is_one_line_and_64(run: Run, words: str, line: str) -> None:
@@ -310,3 +321,51 @@ def test_reports_are_one_json_object_a_line() -> None:
     os.close(write)
     with open(read) as lines:
         assert lines.read() == '{"phase": "up", "hosts": {"client": 1}}\n'
+
+
+# --- policies ------------------------------------------------------------------------------------------------------
+
+
+def test_a_policy_is_compared_with_the_profiles(run: Run, tmp_path: Path) -> None:
+    code, text, _ = run("policy", "show", "--file")
+    assert code == 0
+    file = tmp_path / "my.policy"
+    file.write_text(text)
+    assert run("verify", "--policy", str(file)) == (
+        0,
+        "0 opened, 0 closed, compared with the profile's policy\n",
+        "",
+    )
+    file.write_text(f"allow tcp attacker -> srv2 port 3306 # db-anywhere: oops\n{text}")
+    code, out, err = run("verify", "--policy", str(file))
+    assert (code, err) == (1, "")
+    assert out.splitlines()[0] == "attacker -> srv2 tcp/3306: now open, by rule 'db-anywhere'"
+    code, out, _ = run("verify", "--policy", str(file), "--json", "--firewall", "off")
+    assert code == 0, "nothing more is open than without any firewall"
+    assert json.loads(out)["opened"] == []
+    assert json.loads(out)["closed"]
+    file.write_text("".join(line for line in text.splitlines(keepends=True) if "web:" not in line))
+    assert run("verify", "--policy", str(file))[:1] == (0,)
+
+
+def test_a_bad_policy_is_64_with_all_mistakes(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "my.policy"
+    file.write_text("allow tcp internet -> srv22\n\nalow tcp client -> lb port 70000\n")
+    for words in (["verify", "--policy"], ["policy", "check"]):
+        code, out, err = run(*words, str(file))
+        assert (code, out) == (64, "")
+        assert err.splitlines() == [
+            f"foobar: {file}: 3 mistakes",
+            f"{file}:1:23: srv22: no such host, zone or group; did you mean srv2?",
+            f"{file}:3:1: alow: no such action; did you mean allow?",
+            f"{file}:3:28: 70000: a port is at most 65535",
+        ]
+
+
+def test_what_a_policy_says_in_vain_is_said(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "my.policy"
+    file.write_text("deny tcp client -> lb # shut: a\nallow tcp client -> lb port 80 # late: b\n")
+    code, out, _ = run("policy", "check", str(file))
+    assert code == 0
+    assert "note: late: shadowed: shut above it decides about all that it speaks of" in out
+    assert "never hit" not in out

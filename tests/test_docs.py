@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import catalog
 from docs import draw
-from topo import foobar
+from topo import foobar, policies
 from topo.plan import Plan
 from topo.profile import MAX_SERVERS, Profile, add_flags
 
@@ -155,8 +155,8 @@ def _flags() -> set[str]:
     parser = argparse.ArgumentParser()
     add_flags(parser)
     axes = {option for action in parser._actions for option in action.option_strings}
-    own = re.findall(r'add_argument\(\s*"(--\w+)"', Path(str(foobar.__file__)).read_text())
-    return axes | set(own)
+    sources = "".join(Path(str(each.__file__)).read_text() for each in (foobar, policies))
+    return axes | set(re.findall(r'add_argument\(\s*"(--\w+)"', sources))
 
 
 BENCHMARKS = {each.name for each in catalog.BENCHMARKS}

@@ -12,13 +12,14 @@ from typing import Any
 from mininet.cli import CLI
 
 from services.supervisor import tail
-from topo import network, screen
+from topo import network, policies, screen
 from topo.errors import FoobarError
 from topo.testbed import Testbed
 
 BANNER = """\
 Type help for all commands. A host's name first runs a command there: client curl https://www.foobar.com/
-Ours: status, policy, flows [SWITCH], logs HOST [SERVICE], switchover HOST, journey. Leave with exit or Ctrl-D."""
+Ours: status, policy, verify, apply FILE, flows [SWITCH], logs HOST [SERVICE], switchover HOST, journey.
+Leave with exit or Ctrl-D."""
 
 
 class CommandLine(CLI):  # type: ignore[misc]
@@ -35,7 +36,7 @@ class CommandLine(CLI):  # type: ignore[misc]
         try:
             return super().onecmd(line)
         except FoobarError as error:
-            screen.console.print(f"{error}", style="red")
+            screen.console.print("\n".join(filter(None, [str(error), error.detail])), style="red")
             return None
 
     def do_status(self, _line: str) -> None:
@@ -48,6 +49,20 @@ class CommandLine(CLI):  # type: ignore[misc]
     def do_policy(self, _line: str) -> None:
         """policy: the firewalls' rules in order, with the packets each has matched on each switch"""
         screen.console.print(screen.rules(self.testbed.rules, self.testbed.rule_counters()))
+
+    def do_apply(self, line: str) -> None:
+        """apply FILE: put a policy file in force (docs/policy.md)"""
+        path = Path(line.strip())
+        if not path.is_file():
+            raise FoobarError("usage: apply FILE, a policy as `policy show --file` prints it")
+        found = self.testbed.adoption.apply(path.read_text(), str(path))
+        for each in policies.applied(found):
+            screen.console.print(each)
+
+    def do_verify(self, _line: str) -> None:
+        """verify: prove that the switches let through what the policy allows, and nothing else"""
+        for each in policies.verdict(self.testbed.adoption.verify()):
+            screen.console.print(each)
 
     def do_flows(self, line: str) -> None:
         """flows [SWITCH]: a switch's flow tables, each flow with the rule it comes from"""

@@ -31,6 +31,8 @@ commands:
   status [--json]                 running testbeds and their services
   exec [--name N] HOST -- CMD...  run a command on an emulated host (or on `box`)
   switchover HOST                 another server takes the database's writes, planned (--db async, semisync)
+  verify [--policy FILE]          prove that the firewalls do what the policy says; or: what would that policy change?
+  policy show | check | apply     the rules; read a policy file; put one in force
   down [NAME | --all]             end testbeds
 each has --help. From the project's folder: ./foobar test, ./foobar experiments list, ./foobar benchmarks
 """
@@ -44,7 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    commands = {"up": _up, "status": _status, "exec": _exec, "switchover": _switchover, "down": _down}
+    commands = {
+        "up": _up,
+        "status": _status,
+        "exec": _exec,
+        "switchover": _switchover,
+        "verify": _verify,
+        "policy": _policy,
+        "down": _down,
+    }
     if words and not words[0].startswith("-"):
         if words[0] not in commands:
             raise UsageError(f"{words[0]}: no such command; commands: {among(words[0], commands)}")
@@ -154,6 +164,18 @@ def _switchover(words: list[str]) -> int:
     told = control.ask(state.up(options.name), "switchover", host=options.host)
     print(f"{told['primary']} takes the writes instead of {told['before']}; they waited for {told['held_ms']:g} ms")
     return EXIT_HOLDS
+
+
+def _verify(words: list[str]) -> int:
+    from topo import policies
+
+    return policies.verify(words)
+
+
+def _policy(words: list[str]) -> int:
+    from topo import policies
+
+    return policies.manage(words)
 
 
 def _down(words: list[str]) -> int:

@@ -63,7 +63,15 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
             testbed = Testbed(profile, box.HOME, mark=waterfall.mark, began=began, broken=interruption.broken)
             stack.enter_context(testbed)
         interruption.booted()
-        control.serve(ties.control, {"status": testbed.status, "switchover": testbed.switch_over})
+        policies = testbed.adoption
+        handlers: dict[str, control.Handler] = {
+            "status": testbed.status,
+            "switchover": testbed.switch_over,
+            "verify": policies.verify,
+            "rules": policies.rules,
+            "apply": policies.apply,
+        }
+        control.serve(ties.control, handlers)
         if not quiet:
             screen.console.print(screen.topology(testbed.plan, profile))
         sys.stdout.flush()

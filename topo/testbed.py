@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from controllers.compile import compile_flows, fence_flows
+from controllers.compile import compile_flows, fence_flows, rule_cookie
 from controllers.flow import Flow, of_switch
-from controllers.policy import policy
+from controllers.policy import Rule, policy
 from services import catalog, failover, secrets
 from services.base import Joins, Service
 from services.controller import PORT as CONTROLLER_PORT
@@ -23,6 +24,7 @@ from services.succession import power
 from services.supervisor import Supervisor, Unit, tail
 from topo import control, steady, wait
 from topo import network as networks
+from topo.adoption import Adoption
 from topo.errors import RefusedError, ServiceError, UsageError
 from topo.namespaces import BOX, Inside
 from topo.plan import plan
@@ -104,14 +106,25 @@ class Testbed:
         """The hosts whose databases the controller fences."""
         return Controller.fences(self.insides[BOX])
 
+    @cached_property
+    def adoption(self) -> Adoption:
+        """What can be asked about its policy, and done with it."""
+        return Adoption(self)
+
     def look(self) -> steady.Steady:
         """Look whether the testbed is in its steady state, and remember it."""
         self.steady = steady.look(self)
         return self.steady
 
+    def adopt(self, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> None:
+        """From now on these are the rules, and the flows that they become (adoption.py puts them on the switches)."""
+        service = self.supervisor.unit(CONTROLLER_ID).service
+        assert isinstance(service, Controller)
+        self.rules, self.flows, service.flows = rules, flows, flows
+
     def rule_counters(self) -> dict[str, dict[str, int]]:
         """For each switch: how many packets each rule of the policy has matched so far, by the rule's name."""
-        names = dict(enumerate((rule.name for rule in self.rules), start=1))
+        names = {rule_cookie(number): rule.name for number, rule in enumerate(self.rules, start=1)}
         return {
             switch.name: {
                 names[cookie]: packets
