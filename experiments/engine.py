@@ -93,7 +93,7 @@ def _steady(testbed: Testbed, this: Run, evidence: dict[str, Any], when: str, se
         problems = None if seen.holds else seen.problems or "nothing was looked at"
         return problems
 
-    with _shown_as(this.progress, f"steady state {when}"), suppress(DeadlineError):
+    with _shown_as(this.progress, f"steady state {when} measuring"), suppress(DeadlineError):
         wait.until(look, what="steady state", seconds=seconds)
     waited = round(time.monotonic() - began, 3)
     evidence.setdefault("steady", {})[when] = {"holds": problems is None, "problems": problems, "seconds": waited}
@@ -102,7 +102,7 @@ def _steady(testbed: Testbed, this: Run, evidence: dict[str, Any], when: str, se
 
 def _measure(experiment: Experiment, testbed: Testbed, this: Run, evidence: dict[str, Any]) -> None:
     """Fill ``evidence``; when measuring does not come to its end, with what was kept until then."""
-    with machine.watched() as seconds, _shown_as(this.progress, experiment.name):
+    with machine.watched() as seconds, _shown_as(this.progress, f"measuring {experiment.name}"):
         evidence |= {"timeline": this.timeline, "machine": seconds}
         try:
             evidence |= experiment.measure(testbed, this)

@@ -7,12 +7,12 @@ lines and in the SQL the databases were sent. A step nobody has seen is unknown,
 from __future__ import annotations
 
 import json
-import secrets
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from experiments import observe, says
@@ -42,16 +42,18 @@ class Journey(Experiment):
     claim = "a visit takes the 13 steps of the write-up, each seen in packets, logs or SQL"
 
     def measure(self, testbed: Testbed, run: Run) -> Evidence:
-        name, password, message = _visitor()
+        name, password, message = _visitor(run.random)
         places = [(testbed.inside(host.name), host.interface) for host in testbed.plan.hosts]
         places += [(testbed.inside(server.name), "lo") for server in testbed.plan.servers]
         before = testbed.rule_counters()
         with ExitStack() as stack:
             sql = stack.enter_context(observe.statements(testbed, run.folder))
             captures = stack.enter_context(capturing(places, run.folder))
-            seen = _visit(testbed, name, password, message)
-            positions = _wait_for_replicas(testbed)
-        rows, dropped = _frames(captures, _marks(seen, message, password))
+            with run.phase("visit"):
+                seen = _visit(testbed, name, password, message)
+                positions = _wait_for_replicas(testbed)
+        with run.phase("reading the captures"):
+            rows, dropped = _frames(captures, _marks(seen, message, password))
         return {
             "site": SITE,
             "balance": testbed.profile.balance,
@@ -101,13 +103,10 @@ class Journey(Experiment):
         return page(evidence, steps(evidence))
 
 
-def _visitor() -> tuple[str, str, str]:
+def _visitor(chance: Random) -> tuple[str, str, str]:
     """A name, a password and a message that occur nowhere else, so that finding one means something."""
-    return (
-        f"ada-{secrets.token_hex(3)}",
-        secrets.token_urlsafe(12),
-        f"hello from the journey {secrets.token_hex(8)}",
-    )
+    name, password, word = (f"{chance.getrandbits(bits):x}" for bits in (32, 64, 64))
+    return f"ada-{name}", password, f"hello from the journey {word}"
 
 
 def _visit(testbed: Testbed, name: str, password: str, message: str) -> dict[str, Any]:

@@ -1,15 +1,25 @@
-"""How far a measurement is: a bar on the terminal of somebody who watches, and nothing for a program that reads."""
+"""How far a measurement is, on standard error: a bar for somebody who watches, else a line for each phase."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+import sys
 
-from experiments.run import Progress, Silent
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from experiments.run import Progress
 
 # seldom: drawing takes time from what is being measured
 PER_SECOND = 4
+
+
+class Parts(ProgressColumn):
+    """``16/20``, where it is known how many there are."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:.0f}/{task.total:.0f}" if task.total else "")
 
 
 class Bar:
@@ -20,7 +30,7 @@ class Bar:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            Parts(),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -42,7 +52,23 @@ class Bar:
             self._bars.stop()
 
 
+class Lines:
+    """A line for each phase that begins, once, for logs: ``foobar: visit``."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def begin(self, phase: str, total: float | None) -> None:  # noqa: ARG002 - a line is no bar
+        if phase not in self._said:
+            self._said.add(phase)
+            print(f"foobar: {phase}", file=sys.stderr, flush=True)
+
+    def advance(self, parts: float) -> None: ...
+
+    def end(self) -> None: ...
+
+
 def progress() -> Progress:
-    """The bar where standard error is a terminal; standard output is the result's alone."""
+    """What suits standard error; standard output is the result's alone."""
     console = Console(stderr=True, highlight=False)
-    return Bar(console) if console.is_terminal else Silent()
+    return Bar(console) if console.is_terminal else Lines()

@@ -1,0 +1,72 @@
+"""Ctrl-C in the middle of each experiment: faults heal, what there is is saved, nothing is left."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beds import Commands, Machine
+
+from experiments.catalog import EXPERIMENTS
+
+pytestmark = pytest.mark.root
+
+SECONDS = 90
+# what an experiment must be given to have something to do; the seed's design is enough for the others
+FLAGS: dict[str, tuple[str, ...]] = {}
+
+
+class Experiments(Commands):
+    """``python -m experiments``."""
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "experiments", *words]
+
+
+@pytest.mark.parametrize("name", [each.name for each in EXPERIMENTS])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "down"])
+def test_an_interrupted_run_heals_and_keeps_what_it_has(name: str, number: signal.Signals, tmp_path: Path) -> None:
+    commands, machine = Experiments(tmp_path), Machine(tmp_path)
+    with commands.popen("run", name, "--runs", str(tmp_path / "runs"), *FLAGS.get(name, ())) as process:
+        wait_for_first_phase(process, name)
+        process.send_signal(number)
+        code = process.wait(SECONDS)
+        said = process.communicate()
+    assert code == 130, said
+    (folder,) = (tmp_path / "runs" / name).iterdir()
+    result, evidence = (read(folder / each) for each in ("result.json", "evidence.json"))
+    assert (result["status"], result["verdict"]["holds"]) == ("aborted", None), said
+    assert result["verdict"]["because"] == "aborted: interrupted"
+    assert evidence["timeline"][0]["what"] == "phase"
+    assert unhealed(evidence["timeline"]) == Counter()
+    assert (folder / "report.html").stat().st_size > 1000
+    assert (folder / "logs" / "lb-haproxy-haproxy.log").exists()
+    machine.assert_clean()
+
+
+def wait_for_first_phase(process: subprocess.Popen[str], name: str) -> None:
+    """Return when the experiment's own first phase has begun, which its line on standard error says."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if f"foobar: measuring {name}\n" in said[:-1]:
+            return
+    raise AssertionError(f"the run ended before its first phase: {''.join(said)}")
+
+
+def unhealed(timeline: list[dict[str, Any]]) -> Counter[str]:
+    """How often each fault was injected and not healed."""
+    injected = Counter(each["fault"] for each in timeline if each["what"] == "fault")
+    return injected - Counter(each["fault"] for each in timeline if each["what"] == "healed")
+
+
+def read(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value
