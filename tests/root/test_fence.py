@@ -70,37 +70,37 @@ def heard(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture
-def fenced(second: Bed) -> Iterator[Bed]:
+def fenced(bed: Bed) -> Iterator[Bed]:
     """A testbed in which srv1's database is fenced."""
-    answer = asked(second, "fence", host="srv1")
+    answer = asked(bed, "fence", host="srv1")
     assert (answer["switches"], answer["fences"]) == (["fw1"], ["srv1"])
-    yield second
-    asked(second, "unfence", host="srv1")
-    wait.until(lambda: None if second.status()["steady"] else "not steady", what="steady again", seconds=20)
+    yield bed
+    asked(bed, "unfence", host="srv1")
+    wait.until(lambda: None if bed.status()["steady"] else "not steady", what="steady again", seconds=20)
 
 
-def test_an_open_connection_is_answered_where_there_is_no_fence(second: Bed) -> None:
-    with talking(second) as process:
+def test_an_open_connection_is_answered_where_there_is_no_fence(bed: Bed) -> None:
+    with talking(bed) as process:
         assert heard(process) not in ("cut", "")
 
 
-def test_a_fence_cuts_open_and_new_connections_and_no_others(second: Bed) -> None:
-    with talking(second) as process:
-        before = second.packets("fw1", FENCED)
-        answer = asked(second, "fence", host="srv1")
+def test_a_fence_cuts_open_and_new_connections_and_no_others(bed: Bed) -> None:
+    with talking(bed) as process:
+        before = bed.packets("fw1", FENCED)
+        answer = asked(bed, "fence", host="srv1")
         try:
             assert 0 < answer["ms"] < 2000
             assert heard(process) == "cut"
-            assert not second.connects("lb", DATABASE, 3306)
-            assert not second.connects("srv2", DATABASE, 3306)
-            assert second.packets("fw1", FENCED) > before
-            assert second.connects("lb", DATABASE, 80)
-            assert second.connects("srv1", "lb", 3306)
-            assert second.run("client", "curl", "-sS", "--fail", "-o", "/dev/null", f"https://{SITE}/") == ""
+            assert not bed.connects("lb", DATABASE, 3306)
+            assert not bed.connects("srv2", DATABASE, 3306)
+            assert bed.packets("fw1", FENCED) > before
+            assert bed.connects("lb", DATABASE, 80)
+            assert bed.connects("srv1", "lb", 3306)
+            assert bed.run("client", "curl", "-sS", "--fail", "-o", "/dev/null", f"https://{SITE}/") == ""
         finally:
-            assert asked(second, "unfence", host="srv1")["fences"] == []
-    assert second.connects("lb", DATABASE, 3306)
-    assert second.packets("fw1", FENCED) == 0
+            assert asked(bed, "unfence", host="srv1")["fences"] == []
+    assert bed.connects("lb", DATABASE, 3306)
+    assert bed.packets("fw1", FENCED) == 0
 
 
 def test_a_fence_outlives_the_controller(fenced: Bed) -> None:
@@ -128,13 +128,13 @@ def test_a_fence_in_force_is_shown(fenced: Bed) -> None:
     assert "fenced: the databases of srv1" in fenced.commands("status", "--name", fenced.name).stdout
 
 
-def test_only_the_monitoring_host_has_the_socket(second: Bed) -> None:
-    assert second.exec("mon", "test", "-S", "/run/controller/northbound.sock").returncode == 0
+def test_only_the_monitoring_host_has_the_socket(bed: Bed) -> None:
+    assert bed.exec("mon", "test", "-S", "/run/controller/northbound.sock").returncode == 0
     for host in ("srv1", "lb", "attacker"):
-        assert second.exec(host, "test", "-e", "/run/controller").returncode == 1
+        assert bed.exec(host, "test", "-e", "/run/controller").returncode == 1
 
 
-def test_what_cannot_be_fenced_is_refused_with_a_line(second: Bed) -> None:
-    done = ask(second, "fence", host="lb")
+def test_what_cannot_be_fenced_is_refused_with_a_line(bed: Bed) -> None:
+    done = ask(bed, "fence", host="lb")
     assert "lb: no host with a database; those are: srv1, srv2, srv3" in done.stderr
-    assert asked(second, "fences") == []
+    assert asked(bed, "fences") == []
