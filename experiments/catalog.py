@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from experiments.base import Experiment
 from experiments.journey import Journey
+from experiments.tls_tampering import TlsTampering
 from topo.errors import UsageError, among
 
-EXPERIMENTS: tuple[Experiment, ...] = (Journey(),)
+EXPERIMENTS: tuple[Experiment, ...] = (Journey(), TlsTampering())
 
 
 def experiment(name: str) -> Experiment:

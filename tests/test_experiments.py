@@ -18,6 +18,7 @@ from experiments import __main__ as command
 from experiments import engine, folder, report, says
 from experiments.base import Evidence, Experiment, Verdict
 from experiments.capture import frames
+from experiments.catalog import EXPERIMENTS
 from experiments.journey import Journey
 from experiments.run import Run
 from experiments.visit import Page
@@ -196,7 +197,8 @@ def test_judging_what_is_no_run_is_bad_usage(tmp_path: Path, capsys: pytest.Capt
 
 def test_list_names_each_experiment_with_its_claim(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["list"]) == 0
-    assert f"journey  {Journey.claim}" in capsys.readouterr().out
+    listed = {tuple(line.split(None, 1)) for line in capsys.readouterr().out.splitlines()}
+    assert listed == {(each.name, each.claim) for each in EXPERIMENTS}
 
 
 @pytest.mark.parametrize(
