@@ -27,8 +27,9 @@ def verdict(evidence: Evidence) -> Verdict:
         return Verdict(False, f"{because}; the first: request {first['request_id'] or 'without an id'}", numbers)
     if not numbers["alarms"] and not numbers["certificate_errors"]:
         return Verdict(None, "nothing was changed, and nobody has noticed anything: why is not known", numbers)
-    refusing = [who for who, what in (("the balancer", "alarms"), ("the visitors", "certificate_errors")) if numbers[what]]
-    because = f"0 of {numbers['asked_meanwhile']} answers were changed: refused by {' and '.join(refusing)}"
+    who = {"the balancer": numbers["alarms"], "the visitors": numbers["certificate_errors"]}
+    refusing = " and ".join(name for name, times in who.items() if times)
+    because = f"0 of {numbers['asked_meanwhile']} answers were changed: refused by {refusing}"
     return Verdict(
         True, f"{because}; {numbers['failed']} failed, {sum(numbers['meanwhile'].values())} answered", numbers
     )
