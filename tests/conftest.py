@@ -54,6 +54,13 @@ def flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
     return compile_flows(plan, rules)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An experiment's testbed is looked at once."""
+    monkeypatch.setattr("experiments.engine.BEFORE_SECONDS", 0.0)
+    monkeypatch.setattr("experiments.engine.AFTER_SECONDS", 0.0)
+
+
 def _pair(name: str) -> KeyPair:
     return KeyPair(key=f"KEY of {name}\n", certificate=f"CERTIFICATE of {name}\n")
 

@@ -1,4 +1,4 @@
-"""Fakes for the rootless tests: a place whose processes are this machine's own, and services that do as told."""
+"""Fakes for the rootless tests: a host that is a folder, services that do as told, a testbed that is steady as told."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from services.base import Command, File, Look, Service
+from topo.profile import SEED
 
 
 class FakePlace:
@@ -76,3 +78,23 @@ class FakeService(Service):
         if self.waits and not look.path(f"/run/{self.name}.ready").exists():
             return "no sign of it"
         return None
+
+
+class Bed:
+    """As much of a testbed as the engine asks: steady as it is told, look by look, the last one for ever.
+
+    With a ``log``, one service that has written it.
+    """
+
+    profile = SEED
+    datapath = "user"
+
+    def __init__(self, *looks: bool, log: Path | None = None) -> None:
+        self.looks = list(looks or (True,))
+        service = SimpleNamespace(host="srv1", name="nginx", logs=["/var/log/error.log"])
+        unit = SimpleNamespace(service=service, place=SimpleNamespace(path=lambda _: log))
+        self.supervisor = SimpleNamespace(units=[unit] if log else [])
+
+    def look(self) -> Any:
+        holds = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        return SimpleNamespace(holds=holds, problems=None if holds else "srv1/nginx: died")

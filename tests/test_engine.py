@@ -7,11 +7,11 @@ import json
 import signal
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from fakes import Bed
 
 from experiments import engine, folder, junit, logs
 from experiments.base import Evidence, Experiment, Verdict, judged
@@ -20,7 +20,6 @@ from experiments.options import Option
 from experiments.run import Asked, Run
 from topo import box
 from topo.errors import UsageError
-from topo.profile import SEED
 
 
 class Toy(Experiment):
@@ -61,27 +60,7 @@ class Timed(Toy):
     timing = True
 
 
-class Bed:
-    """Steady as it is told, look by look; it has one service with one log."""
-
-    profile = SEED
-    datapath = "user"
-
-    def __init__(self, *looks: bool, log: Path | None = None) -> None:
-        self.looks = list(looks or (True,))
-        service = SimpleNamespace(host="srv1", name="nginx", logs=["/var/log/error.log"])
-        unit = SimpleNamespace(service=service, place=SimpleNamespace(path=lambda _: log))
-        self.supervisor = SimpleNamespace(units=[unit] if log else [])
-
-    def look(self) -> Any:
-        holds = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        return SimpleNamespace(holds=holds, problems=None if holds else "srv1/nginx: died")
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "BEFORE_SECONDS", 0.0)
-    monkeypatch.setattr(engine, "AFTER_SECONDS", 0.0)
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 def run(experiment: Experiment, bed: Bed, runs: Path, asked: Asked | None = None) -> tuple[dict[str, Any], Path]:
