@@ -31,7 +31,7 @@ from controllers.flow import (
     of_switch,
 )
 from controllers.policy import Rule
-from topo.plan import ANY, Host, Plan, Switch
+from topo.plan import ANY, End, Host, Plan, Switch
 
 BIND, TRACK, POLICY, FORWARD, ARP = range(5)
 TABLE_NAMES = ("bind", "track", "policy", "forward", "arp")
@@ -54,10 +54,11 @@ OWN_COOKIES = {
     "arp": 1008,
     "arp-unknown": 1009,
     "fenced": 1010,
+    "fault": 1011,
 }
 
 # One rule makes flows of one priority; priorities fall by one for each rule. The rest stands above or below them.
-DEFAULT, SPECIFIC, FENCED = 0, 100, 200
+DEFAULT, SPECIFIC, FENCED, FAULT = 0, 100, 200, 300
 FIRST_RULE, ESTABLISHED, RELATED, INVALID = 30000, 40000, 40001, 40002
 
 TRACKED = CT_TRK | CT_NEW | CT_EST | CT_REL | CT_INV
@@ -106,6 +107,18 @@ def _sent_by(plan: Plan, switch: Switch, src: Host, dst: str) -> dict[str, Match
     port = next(end.port for end, _ in plan.links_of(switch.name) if src in plan.behind(end))
     addresses: dict[str, MatchValue] = {"ipv4_src": src.ip, "ipv4_dst": plan.host(dst).ip}
     return {"in_port": port, "vlan_vid": UNTAGGED, "eth_src": src.mac, **addresses}
+
+
+def blackhole_flow(plan: Plan, src: str, dst: str) -> Flow:
+    """A fault: what one host sends to another vanishes at the first switch; what comes back does not. ARP passes."""
+    switch = plan.switch(plan.path(src, dst)[0].switch)
+    match: dict[str, MatchValue] = {"eth_type": IPV4, "ipv4_src": plan.host(src).ip, "ipv4_dst": plan.host(dst).ip}
+    return _flow(switch, BIND, FAULT, OWN_COOKIES["fault"], match)
+
+
+def deaf_flow(plan: Plan, end: End) -> Flow:
+    """A fault: all that arrives at a switch by one port vanishes."""
+    return _flow(plan.switch(end.node), BIND, FAULT, OWN_COOKIES["fault"], {"in_port": end.port})
 
 
 def cookie_name(cookie: int, rules: tuple[Rule, ...]) -> str:

@@ -6,7 +6,8 @@ FLOWS.json is compile.controller_file's text. INSTALLED.json tells, for each dpi
 confirmed by its barrier reply since this process began. FENCES.json is kept between processes. SOCKET is where
 requests are taken (northbound.py). When a switch (re)connects, entries that are not ours are deleted one by one and
 ours are added again, all in one bundle: adding an equal entry keeps its counters, and connections stay known, so a
-controller that comes back disturbs nothing.
+controller that comes back disturbs nothing. What a fault put there (cookie ``fault``) is left: broken hardware is not
+the controller's to mend.
 
 This is the only file that imports ryu; moving to its fork os-ken is a change of these import lines.
 """
@@ -44,6 +45,7 @@ from ryu.controller.handler import (  # noqa: E402
 from ryu.lib import hub  # noqa: E402
 from ryu.ofproto import ofproto_v1_3  # noqa: E402
 
+from controllers.compile import OWN_COOKIES  # noqa: E402
 from controllers.wanted import FlowDict, Wanted, replace  # noqa: E402
 from topo import control, switchd  # noqa: E402
 from topo.errors import DeadlineError, FoobarError, RefusedError  # noqa: E402
@@ -210,9 +212,10 @@ def _exchange(old: list[FlowDict], new: list[FlowDict], datapath: Any) -> list[A
 
 
 def _difference(datapath: Any, present: list[Any], flows: list[Any]) -> list[Any]:
-    """Deletions of entries that are not wanted, then all that are."""
+    """Deletions of entries that are not wanted (but for what a fault put there), then all that are."""
     keys = {_key(flow) for flow in flows}
-    return [*(_deletion(datapath, entry) for entry in present if _key(entry) not in keys), *flows]
+    strangers = [entry for entry in present if _key(entry) not in keys and entry.cookie != OWN_COOKIES["fault"]]
+    return [*(_deletion(datapath, entry) for entry in strangers), *flows]
 
 
 def _bundle(datapath: Any, messages: list[Any]) -> list[Any]:

@@ -130,6 +130,15 @@ class Joins(Protocol):
     def joined(self, look: Look) -> str | None: ...
 
 
+@runtime_checkable
+class Fails(Protocol):
+    """A service that can be told to answer with errors (an application), and to stop doing so."""
+
+    def fail(self, look: Look) -> None: ...
+
+    def recover(self, look: Look) -> None: ...
+
+
 def listens(look: Look, port: int, address: str = "127.0.0.1") -> str | None:
     """The look most daemons need: does it accept a TCP connection?"""
     try:

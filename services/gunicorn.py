@@ -19,6 +19,8 @@ CONFIG, SITE_CONFIG = "/run/app/gunicorn.conf.py", "/run/app/site.json"
 # whom the application believes, and what it shows
 AUTHORITY, PROOF = "/run/app/ca.pem", "/run/app/application.pem"
 ACCESS = "/var/log/app/access.log"
+# while this file is there, the site answers 500 to everything
+BROKEN = "/run/app/broken"
 PROJECT = Path(__file__).parent.parent
 
 
@@ -57,6 +59,7 @@ class Gunicorn(Service):
             "server": self.host,
             "secret_key": self.secrets.session_key,
             "database": "foobar",
+            "broken": BROKEN,
             **({"hops": {"for": 1}} if self.tls.through else {}),
             "read": {
                 "unix_socket": self.database_socket,
@@ -87,6 +90,12 @@ class Gunicorn(Service):
 
     def ready(self, look: Look) -> str | None:
         return listens(look, PORT)
+
+    def fail(self, look: Look) -> None:
+        look.path(BROKEN).touch()
+
+    def recover(self, look: Look) -> None:
+        look.path(BROKEN).unlink(missing_ok=True)
 
     def _gunicorn(self) -> Command:
         return (sys.executable, "-m", "gunicorn", "-c", CONFIG, "services.site.wsgi:app")

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from services.base import Command, Look, Prepares, Service
@@ -42,7 +43,8 @@ class Place(Look, Protocol):
 class Unit:
     """A service and the process it has now. Times are seconds since the boot began.
 
-    ``extra``: what its environment has beside the service's own, from the next start on.
+    ``extra``: what its environment has beside the service's own, from the next start on. ``ending``: how it was ended,
+    once it is no longer wanted.
     """
 
     service: Service
@@ -50,17 +52,22 @@ class Unit:
     process: subprocess.Popen[Any] | None = None
     wanted: bool = False
     paused: bool = False
+    ending: str = "stopped"
     times: dict[str, float] = field(default_factory=dict)
     restarts: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
     def state(self) -> str:
         if self.process is None:
             return "configured" if "configured" in self.times else "new"
         if self.process.poll() is not None:
-            return "stopped" if not self.wanted else "died"
+            return self.ending if not self.wanted else "died"
         if self.paused:
             return "paused"
         return "ready" if "ready" in self.times else "started"
@@ -110,11 +117,15 @@ class Supervisor:
             self._note(unit, "configured")
 
     def start(self, service_id: str) -> None:
-        """Start the process; it may not serve yet. Raises RefusedError when it runs already."""
+        """Start the process; it may not serve yet. Raises RefusedError when it runs already.
+
+        What a crash of its master has left over is ended first.
+        """
         unit = self.unit(service_id)
         with unit.lock:
-            if unit.process is not None and unit.process.poll() is None:
+            if unit.process is not None and unit.runs:
                 raise RefusedError(f"{service_id} is running already (pid {unit.process.pid})")
+            _end_session(unit)
             unit.times.pop("ready", None)
             unit.wanted, unit.paused = True, False
             self._spawn(unit)
@@ -142,31 +153,38 @@ class Supervisor:
 
     def stop(self, service_id: str, seconds: float = STOP_SECONDS) -> None:
         """End it as an administrator would, and with SIGKILL if it has not ended in time."""
-        unit = self._running(service_id)
-        unit.wanted = False
-        assert unit.process is not None
-        unit.process.send_signal(unit.service.stop_signal)
-        try:
-            unit.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self._kill_session(unit)
+        with self._running(service_id) as unit:
+            unit.wanted, unit.ending = False, "stopped"
+            assert unit.process is not None
+            unit.process.send_signal(unit.service.stop_signal)
+            with suppress(subprocess.TimeoutExpired):
+                unit.process.wait(seconds)
+            _end_session(unit)
 
-    def kill(self, service_id: str) -> None:
-        """End it as a crash would: SIGKILL to all of its processes, no good-bye."""
-        unit = self._running(service_id)
-        unit.wanted = False
-        self._kill_session(unit)
+    def kill(self, *service_ids: str) -> None:
+        """End them as a crash would, at the same moment: SIGKILL to all of their processes, no good-bye.
+
+        Returns when none of these processes is left, so that their sockets are closed.
+        """
+        with ExitStack() as held:
+            units = [held.enter_context(self._running(each)) for each in service_ids]
+            for unit in units:
+                unit.wanted, unit.ending = False, "killed"
+                _signal_session(unit, signal.SIGKILL)
+            for unit in units:
+                _end_session(unit)
 
     def pause(self, service_id: str) -> None:
-        """Freeze it (SIGSTOP): its sockets stay open and nobody answers."""
-        unit = self._running(service_id)
-        _signal_session(unit, signal.SIGSTOP)
-        unit.paused = True
+        """Freeze it (SIGSTOP): its sockets stay open and nobody answers. Returns when all of it stands still."""
+        with self._running(service_id) as unit:
+            _signal_session(unit, signal.SIGSTOP)
+            unit.paused = True
+            wait.until(lambda: _moving(unit), what=f"{service_id} frozen", seconds=STOP_SECONDS, every=0.0005)
 
     def resume(self, service_id: str) -> None:
-        unit = self._running(service_id)
-        _signal_session(unit, signal.SIGCONT)
-        unit.paused = False
+        with self._running(service_id) as unit:
+            _signal_session(unit, signal.SIGCONT)
+            unit.paused = False
 
     def revive(self) -> None:
         """Start again what ended unasked after it had served, and is declared to come back; called from time to time.
@@ -176,13 +194,17 @@ class Supervisor:
         for unit in self.units:
             if not unit.service.restarts:
                 continue
-            if unit.state == "died" and ("ready" in unit.times or unit.restarts):
-                unit.restarts += 1
-                unit.times.pop("ready", None)
-                with unit.lock:
-                    self._spawn(unit)
-                self._note(unit, "started")
-            elif unit.state == "started" and unit.restarts and unit.service.ready(unit.place) is None:
+            if unit.lock.acquire(blocking=False):  # somebody else is at it: the next call will see
+                try:
+                    if unit.state == "died" and ("ready" in unit.times or unit.restarts):
+                        unit.restarts += 1
+                        unit.times.pop("ready", None)
+                        _end_session(unit)
+                        self._spawn(unit)
+                        self._note(unit, "started")
+                finally:
+                    unit.lock.release()
+            if unit.state == "started" and unit.restarts and unit.service.ready(unit.place) is None:
                 self._note(unit, "ready")
 
     def check_alive(self) -> None:
@@ -195,8 +217,8 @@ class Supervisor:
         """Kill everything, last started first; for the end of a testbed."""
         for unit in reversed(self.units):
             unit.wanted = False
-            if unit.process is not None and unit.process.poll() is None:
-                self._kill_session(unit)
+            if unit.runs:
+                _end_session(unit)
 
     def status(self) -> list[dict[str, Any]]:
         """One row per service: id, host, name, state, pid, restarts, and when it reached each phase (s)."""
@@ -213,11 +235,14 @@ class Supervisor:
             for unit in self.units
         ]
 
-    def _running(self, service_id: str) -> Unit:
+    @contextmanager
+    def _running(self, service_id: str) -> Iterator[Unit]:
+        """A unit that runs, for this thread alone. Raises RefusedError when it does not run."""
         unit = self.unit(service_id)
-        if unit.process is None or unit.process.poll() is not None:
-            raise RefusedError(f"{service_id} is not running")
-        return unit
+        with unit.lock:
+            if not unit.runs:
+                raise RefusedError(f"{service_id} is not running")
+            yield unit
 
     def _spawn(self, unit: Unit) -> None:
         output = unit.place.path(unit.service.output)
@@ -229,11 +254,6 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-
-    def _kill_session(self, unit: Unit) -> None:
-        assert unit.process is not None
-        _signal_session(unit, signal.SIGKILL)
-        unit.process.wait()
 
     def _note(self, unit: Unit, phase: str) -> None:
         unit.times[phase] = time.monotonic() - self._began
@@ -294,3 +314,37 @@ def _signal_session(unit: Unit, number: int) -> None:
     assert unit.process is not None
     with suppress(ProcessLookupError):
         os.killpg(unit.process.pid, number)
+
+
+def _end_session(unit: Unit) -> None:
+    """Kill what is left of the unit's processes, if any, and return when nothing is."""
+    if unit.process is None:
+        return
+    leader = unit.process.pid
+    if unit.process.poll() is None or _session(leader):
+        _signal_session(unit, signal.SIGKILL)
+    unit.process.wait()
+    look = lambda: ", ".join(f"pid {pid}" for pid in _session(leader)) or None  # noqa: E731
+    wait.until(look, what=f"nothing left of {unit.service.id}", seconds=STOP_SECONDS, every=0.0005)
+
+
+def _moving(unit: Unit) -> str | None:
+    assert unit.process is not None
+    moving = [pid for pid, state in _session(unit.process.pid).items() if state != "T"]
+    return f"pid {moving[0]} runs" if moving else None
+
+
+def _session(leader: int) -> dict[int, str]:
+    """The living processes of a session -> their states; a zombie holds nothing any more."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return {}
+    found = {}
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit():
+            with suppress(OSError):
+                state, _, _, session = (each / "stat").read_text().rpartition(")")[2].split()[:4]
+                if int(session) == leader and state not in "ZX":
+                    found[int(each.name)] = state
+    return found

@@ -30,7 +30,7 @@ from topo.state import Claim, Entry
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENTRY = Entry("a", "up", 2**22 + 1, 4242, "2025-01-01T00:00:00+00:00", {}, {"client": 7, "srv1": 9})
-COMMANDS = "up, status, exec, switchover, verify, policy, down"
+COMMANDS = "up, status, exec, switchover, fault, heal, verify, policy, down"
 Run = Callable[..., tuple[int, str, str]]
 
 

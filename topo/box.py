@@ -313,6 +313,10 @@ class Interruption:
         self._deaf_until = float("inf")
 
 
+def _let_pass(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """While faults heal and evidence is saved, a wish to leave waits: the launcher repeats it, and half is no use.
@@ -322,7 +326,8 @@ def undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    # not SIG_IGN: a daemon started meanwhile would inherit it and could not be asked to stop
+    before = {number: signal.signal(number, _let_pass) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -13,13 +13,13 @@ from mininet.cli import CLI
 
 from services.supervisor import tail
 from topo import network, policies, screen
-from topo.errors import FoobarError
+from topo.errors import FoobarError, UsageError
 from topo.testbed import Testbed
 
 BANNER = """\
 Type help for all commands. A host's name first runs a command there: client curl https://www.foobar.com/
-Ours: status, policy, verify, apply FILE, flows [SWITCH], logs HOST [SERVICE], switchover HOST, journey.
-Leave with exit or Ctrl-D."""
+Ours: status, policy, verify, apply FILE, flows [SWITCH], logs HOST [SERVICE], switchover HOST, journey,
+fault KIND TARGET [WHAT], heal. Leave with exit or Ctrl-D."""
 
 
 class CommandLine(CLI):  # type: ignore[misc]
@@ -92,6 +92,29 @@ class CommandLine(CLI):  # type: ignore[misc]
         told = self.testbed.switch_over(words[0])
         screen.console.print(f"{told['primary']} takes the writes; they waited for {told['held_ms']:g} ms")
 
+    def do_fault(self, line: str) -> None:
+        """fault KIND TARGET [WHAT]: break something, as in: fault kill srv1 nginx; fault list: what is broken"""
+        from experiments import faults
+
+        if line.split() == ["list"]:
+            rows = self.testbed.breakage.status()
+        else:
+            words = line.split()
+            if not 1 <= len(words) <= 3:
+                kinds = "\n".join(f"  {name} {kind.words}: {kind.does}" for name, kind in faults.KINDS.items())
+                raise UsageError(f"usage: fault KIND TARGET [WHAT], or fault list; kinds:\n{kinds}")
+            rows = [faults.by_hand(self.testbed, *words)]
+        for row in rows:
+            screen.console.print(screen.fault(row))
+
+    def do_heal(self, line: str) -> None:
+        """heal [NUMBER]: mend one fault, or all that were injected here or from another terminal"""
+        word = line.strip() or "all"
+        if word != "all" and not word.isdecimal():
+            raise UsageError(f"heal {word}: a fault's number, or all")
+        for healed in self.testbed.breakage.heal(None if word == "all" else int(word)):
+            screen.console.print(f"healed: {healed}")
+
     def do_journey(self, _line: str) -> None:
         """journey: one visit to the site, followed through all 13 steps"""
         from experiments import catalog, engine
@@ -104,6 +127,18 @@ class CommandLine(CLI):  # type: ignore[misc]
 
     def complete_flows(self, text: str, *_: Any) -> list[str]:
         return [name for name in self._switches() if name.startswith(text)]
+
+    def complete_fault(self, text: str, line: str, *_: Any) -> list[str]:
+        from experiments import faults
+
+        services = [unit.service for unit in self.testbed.supervisor.units]
+        before = line.split()[1:] if line.endswith(" ") else line.split()[1:-1]
+        words = [str(fault).split() for fault in faults.possible(self.testbed.plan, services)] + [["list"]]
+        return sorted({each[len(before)] for each in words if _goes_on(each, before, text)})
+
+    def complete_heal(self, text: str, *_: Any) -> list[str]:
+        numbers = [str(row["number"]) for row in self.testbed.breakage.status() if row["by_hand"]]
+        return [each for each in (*numbers, "all") if each.startswith(text)]
 
     def complete_logs(self, text: str, line: str, *_: Any) -> list[str]:
         services = [unit.service for unit in self.testbed.supervisor.units]
@@ -120,3 +155,9 @@ class CommandLine(CLI):  # type: ignore[misc]
 
     def _switches(self) -> list[str]:
         return [switch.name for switch in self.testbed.plan.switches]
+
+
+def _goes_on(words: Sequence[str], before: Sequence[str], text: str) -> bool:
+    """Whether these words begin with those before the cursor, and have one next that begins as it does."""
+    more = words[len(before) :]
+    return list(words[: len(before)]) == list(before) and bool(more) and more[0].startswith(text)

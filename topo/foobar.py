@@ -31,6 +31,8 @@ commands:
   status [--json]                 running testbeds and their services
   exec [--name N] HOST -- CMD...  run a command on an emulated host (or on `box`)
   switchover HOST                 another server takes the database's writes, planned (--db async, semisync)
+  fault KIND TARGET [WHAT]        break something: fault kill srv1 nginx; fault list shows what is broken
+  heal [NUMBER | all]             mend what fault broke
   verify [--policy FILE]          prove that the firewalls do what the policy says; or: what would that policy change?
   policy show | check | apply     the rules; read a policy file; put one in force
   down [NAME | --all]             end testbeds
@@ -51,6 +53,8 @@ def _dispatch(words: list[str]) -> int:
         "status": _status,
         "exec": _exec,
         "switchover": _switchover,
+        "fault": _fault,
+        "heal": _heal,
         "verify": _verify,
         "policy": _policy,
         "down": _down,
@@ -176,6 +180,39 @@ def _policy(words: list[str]) -> int:
     from topo import policies
 
     return policies.manage(words)
+
+
+def _fault(words: list[str]) -> int:
+    parser = _parser("fault", "Break something in a running testbed; it stays broken until: heal.")
+    parser.usage = "foobar fault [--name NAME] KIND [TARGET] [WHAT], or: fault list"
+    parser.add_argument("--name", help="which testbed, when several are running")
+    parser.add_argument("kind", help="list: what is broken now; kinds: the README, or a wrong one here")
+    parser.add_argument("target", nargs="?", default="", help="a host or switch")
+    parser.add_argument("what", nargs="?", default="", help="its service, or the other end")
+    options = parser.parse_args(words)
+    entry = state.up(options.name)
+    from topo import screen
+
+    if options.kind == "list":
+        rows = control.ask(entry, "faults")
+    else:
+        rows = [control.ask(entry, "fault", kind=options.kind, target=options.target, what=options.what)]
+    for row in rows:
+        print(screen.fault(row))
+    return EXIT_HOLDS
+
+
+def _heal(words: list[str]) -> int:
+    parser = _parser("heal", "Mend what `fault` broke; returns when it is back and ready.")
+    parser.add_argument("--name", help="which testbed, when several are running")
+    parser.add_argument("number", nargs="?", default="all", help="which fault, as `fault list` numbers them (all)")
+    options = parser.parse_args(words)
+    if options.number != "all" and not options.number.isdecimal():
+        raise UsageError(f"heal {options.number}: a fault's number, or all")
+    number = None if options.number == "all" else int(options.number)
+    for fault in control.ask(state.up(options.name), "heal", number=number):
+        print(f"healed: {fault}")
+    return EXIT_HOLDS
 
 
 def _down(words: list[str]) -> int:

@@ -123,6 +123,12 @@ class Inside:
         with _entered(self.pid, "net", CLONE_NEWNET):
             return socket.socket(family, kind)
 
+    def sysctl(self, name: str, value: int) -> None:
+        """Set one of the kernel's network settings inside, such as ``ipv4/tcp_orphan_retries``."""
+        assert self.pid is not None
+        with _entered(self.pid, "net", CLONE_NEWNET):
+            Path(f"/proc/sys/net/{name}").write_text(str(value))
+
     def connect(self, port: int, address: str = "127.0.0.1", seconds: float = 1) -> socket.socket:
         """A TCP connection from inside; to the host itself unless told otherwise. Raises OSError."""
         connection = self.open_socket()

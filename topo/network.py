@@ -22,6 +22,7 @@ from mininet.net import Mininet
 from mininet.node import Host as MininetHost
 from mininet.node import OVSSwitch, RemoteController
 
+from controllers.flow import Flow
 from topo import wait
 from topo.errors import FoobarError, MissingError
 from topo.namespaces import Inside
@@ -199,6 +200,39 @@ def dump_flows(switch: str) -> str:
     """A switch's tables as ovs-ofctl prints them, one flow a line."""
     text = _ovs("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", switch)
     return "\n".join(line.strip() for line in text.splitlines() if "cookie=" in line)
+
+
+def add_flow(flow: Flow) -> None:
+    """Put a flow on its switch, past the controller."""
+    _ovs("ovs-ofctl", "-O", "OpenFlow13", "add-flow", flow.switch, flow.text())
+
+
+def delete_flow(flow: Flow) -> None:
+    """Take that one flow off its switch."""
+    match = flow.text().split(",", 1)[1].rpartition(",actions=")[0]
+    _ovs("ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", flow.switch, match)
+
+
+def delete_all_flows(switch: str) -> None:
+    """Empty a switch's tables."""
+    _ovs("ovs-ofctl", "-O", "OpenFlow13", "del-flows", switch)
+
+
+def part_from_controller(switch: str) -> None:
+    """The switch knows no controller any more, and hangs up."""
+    _ovs("ovs-vsctl", "del-controller", switch)
+
+
+def lead_to_controller(switch: str, controller: tuple[str, int]) -> None:
+    """The switch looks for its controller, as it does from the boot on."""
+    address, port = controller
+    target = f"tcp:{address}:{port}"
+    _ovs("ovs-vsctl", "set-controller", switch, target, "--", "set", "controller", switch, "max_backoff=1000")
+
+
+def connected(switch: str) -> bool:
+    """Whether the switch talks to its controller."""
+    return _ovs("ovs-vsctl", "get", "controller", switch, "is_connected").strip() == "true"
 
 
 def wait_for_interfaces(plan: Plan, seconds: float = 5) -> None:

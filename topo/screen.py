@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -136,8 +137,16 @@ def services(answer: Mapping[str, Any]) -> Group:
             f"{ready:.2f} s" if ready else "",
         )
     steady = "steady" if answer["steady"] else "not steady"
+    broken = [Text(f"  {fault(each)}", style="yellow") for each in answer["faults"]]
     fenced = [f"fenced: the databases of {', '.join(answer['fences'])}"] if answer["fences"] else []
-    return Group(Text("; ".join([steady, f"datapath: {answer['datapath']}", *fenced])), table)
+    return Group(Text("; ".join([steady, f"datapath: {answer['datapath']}", *fenced])), *broken, table)
+
+
+def fault(row: Mapping[str, Any]) -> str:
+    """A fault in force, in one line (Breakage.status)."""
+    since = time.strftime("%H:%M:%S", time.localtime(row["since"]))
+    whose = "heal it with: heal " + str(row["number"]) if row["by_hand"] else "an experiment's"
+    return f"fault {row['number']}: {row['fault']}, since {since}; {whose}"
 
 
 def rules(policy: tuple[Rule, ...], counters: Mapping[str, Mapping[str, int]]) -> Table:

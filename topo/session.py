@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topo import box
 from topo.command import guarded
@@ -17,6 +17,7 @@ from topo.errors import EXIT_HOLDS
 from topo.profile import SEED, Profile, lacking
 
 if TYPE_CHECKING:
+    from topo.control import Handler
     from topo.testbed import Testbed
 
 
@@ -63,15 +64,7 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
             testbed = Testbed(profile, box.HOME, mark=waterfall.mark, began=began, broken=interruption.broken)
             stack.enter_context(testbed)
         interruption.booted()
-        policies = testbed.adoption
-        handlers: dict[str, control.Handler] = {
-            "status": testbed.status,
-            "switchover": testbed.switch_over,
-            "verify": policies.verify,
-            "rules": policies.rules,
-            "apply": policies.apply,
-        }
-        control.serve(ties.control, handlers)
+        control.serve(ties.control, _handlers(testbed))
         if not quiet:
             screen.console.print(screen.topology(testbed.plan, profile))
         sys.stdout.flush()
@@ -79,6 +72,26 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
         box.report(ties, phase="up", hosts=pids)
         stack.callback(interruption.ignore)
         return body(testbed)
+
+
+def _handlers(testbed: Testbed) -> dict[str, Handler]:
+    """What other terminals may ask of a running testbed."""
+
+    def fault(kind: str, target: str = "", what: str = "") -> Any:
+        from experiments import faults
+
+        return faults.by_hand(testbed, kind, target, what)
+
+    return {
+        "status": testbed.status,
+        "switchover": testbed.switch_over,
+        "fault": fault,
+        "faults": testbed.breakage.status,
+        "heal": testbed.breakage.heal,
+        "verify": testbed.adoption.verify,
+        "rules": testbed.adoption.rules,
+        "apply": testbed.adoption.apply,
+    }
 
 
 class Serve(Body):

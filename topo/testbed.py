@@ -18,19 +18,20 @@ from controllers.flow import Flow, of_switch
 from controllers.policy import Rule, policy
 from services import catalog, failover, secrets
 from services.base import Joins, Service
-from services.controller import PORT as CONTROLLER_PORT
 from services.controller import Controller
 from services.succession import power
 from services.supervisor import Supervisor, Unit, tail
 from topo import control, steady, wait
 from topo import network as networks
 from topo.adoption import Adoption
+from topo.breakage import Breakage
 from topo.errors import RefusedError, ServiceError, UsageError
+from topo.links import Links
 from topo.namespaces import BOX, Inside
 from topo.plan import plan
+from topo.power import CONTROLLER
 from topo.profile import Profile
 
-CONTROLLER = ("127.0.0.1", CONTROLLER_PORT)
 CONTROLLER_ID = f"{BOX}/{Controller.name}"
 DATABASE, SWITCHD = INFRASTRUCTURE = (f"{BOX}/ovsdb-server", f"{BOX}/ovs-vswitchd")
 WATCH_SECONDS = 0.1
@@ -65,6 +66,9 @@ class Testbed:
         self.supervisor = Supervisor(mark, self.began)
         self.insides: dict[str, Inside] = {BOX: Inside(BOX, None, home)}
         self.network: networks.Network
+        self.links = Links(self.plan)
+        self.breakage = Breakage()
+        self.powerless: set[str] = set()
         self.datapath = ""
         self.steady = steady.Steady(())
         self._mark = mark
@@ -99,6 +103,7 @@ class Testbed:
             "hosts": {host.name: {"ip": host.ip, "zone": host.zone} for host in self.plan.hosts},
             "services": self.supervisor.status(),
             "fences": self.fences,
+            "faults": self.breakage.status(),
         }
 
     @property
@@ -133,6 +138,41 @@ class Testbed:
             }
             for switch in self.plan.switches
         }
+
+    # --- healing -----------------------------------------------------------------------------------------------
+
+    def restart(self, *service_ids: str) -> None:
+        """Start what does not run of these services, as at the boot; returns when all are ready and joined.
+
+        Where somebody else decides who follows whom (a failover manager), joining is left to them.
+        """
+        units = [self.supervisor.unit(each) for each in service_ids]
+        for last in (False, True):
+            self._launch_again([unit for unit in units if unit.service.last == last])
+        if self.profile.db == "single":
+            for unit in units:
+                if isinstance(unit.service, Joins):
+                    _wait_joined(unit)
+        if CONTROLLER_ID in service_ids:
+            self.wait_for_flows()
+
+    def thaw(self, service_id: str) -> None:
+        """Let a frozen service go on, if it is still there; returns when it serves."""
+        with suppress(RefusedError):  # killed meanwhile, by another fault
+            self.supervisor.resume(service_id)
+            self.supervisor.wait_ready(service_id)
+
+    def _launch_again(self, units: list[Unit]) -> None:
+        def again(unit: Unit) -> None:
+            with suppress(RefusedError):  # somebody else was quicker
+                self.supervisor.start(unit.service.id)
+            self.supervisor.wait_ready(unit.service.id)
+
+        if len(units) == 1:
+            again(units[0])
+        else:
+            for launched in [self._pool.submit(again, unit) for unit in units]:
+                launched.result()
 
     # --- boot ----------------------------------------------------------------------------------------------
 
@@ -190,7 +230,9 @@ class Testbed:
         control.serve(listening.detach(), {"cycle": self.cycle_database})
 
     def cycle_database(self, host: str) -> None:
-        """Off and on again, without a good-bye; returns when it is off."""
+        """Off and on again, without a good-bye; returns when it is off. Raises RefusedError without power."""
+        if host in self.powerless:
+            raise RefusedError(f"{host} has no power")
         with suppress(RefusedError):  # it is off already
             self.supervisor.kill(f"{host}/mariadb")
         self._pool.submit(self.supervisor.launch, f"{host}/mariadb")
@@ -219,8 +261,9 @@ class Testbed:
         self._note("flows")
 
     def wanted_flows(self) -> tuple[Flow, ...]:
-        """All that the switches shall hold now: the compiled flows and the fences in force."""
-        return (*self.flows, *(flow for host in self.fences for flow in fence_flows(self.plan, host)))
+        """All that the switches shall hold now: the compiled flows, the fences in force, and what faults put there."""
+        fences = (flow for host in self.fences for flow in fence_flows(self.plan, host))
+        return (*self.flows, *fences, *self.links.flows)
 
     def wait_for_flows(self) -> None:
         """Every switch has confirmed its flows, and holds exactly the wanted ones. Raises DeadlineError."""
@@ -276,6 +319,12 @@ def _join(unit: Unit) -> None:
     service, place = unit.service, unit.place
     try:
         service.join(place)
-        wait.until(lambda: service.joined(place), what=f"{unit.service.id} joined", seconds=15)
+        _wait_joined(unit)
     except Exception as error:  # whatever its client library says: the daemon's own log knows more
         raise ServiceError(f"{unit.service.id} does not join: {error}", detail=tail(unit)) from None
+
+
+def _wait_joined(unit: Unit) -> None:
+    assert isinstance(unit.service, Joins)
+    service, place = unit.service, unit.place
+    wait.until(lambda: service.joined(place), what=f"{unit.service.id} joined", seconds=15)

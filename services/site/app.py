@@ -27,7 +27,7 @@ def create_app(config: Config, store: Store | None = None) -> Flask:
     app.config.from_mapping(settings(config))
     CSRFProtect(app)
     headers.install(app, config.server)
-    failures.install(app)
+    failures.install(app, config.broken)
     Pages(config.server, store or connected(config), Passwords(config.password_method)).install(app)
     app.jinja_env.globals.update(server=config.server, visitor=visitor.current, limits=forms)
     app.jinja_env.filters["tone"] = tone

@@ -55,7 +55,9 @@ class Config:
     """All the site needs to know; every field of the JSON file has the same name here.
 
     `gtid_wait_s` is how long a read waits for the local replica to have what the session has seen; 0
-    never waits (for Galera, where `wsrep_sync_wait` does that work). `password_method` is for tests.
+    never waits (for Galera, where `wsrep_sync_wait` does that work). `password_method` is for tests. While
+    there is a file `broken`, everything is answered with 500: a broken release, for experiments; nobody can
+    make it over the network.
     """
 
     server: str
@@ -66,6 +68,7 @@ class Config:
     hops: Hops = Hops()
     gtid_wait_s: float = 2.0
     password_method: str | None = None
+    broken: str | None = None
 
 
 def load(path: Path) -> Config:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, ServiceUnavailable
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
 
 from services.site import trace
 from services.site.errors import StoreUnavailable
@@ -24,10 +25,18 @@ WORDS = {
 }
 
 
-def install(app: Flask) -> None:
-    """Answer errors of every kind in the site's look."""
+def install(app: Flask, broken: str | None = None) -> None:
+    """Answer errors of every kind in the site's look; all is an error while there is a file `broken`."""
+    if broken is not None:
+        app.before_request(lambda: fail_if_broken(broken))
     app.register_error_handler(StoreUnavailable, unavailable)
     app.register_error_handler(HTTPException, failed)
+
+
+def fail_if_broken(broken: str) -> None:
+    """500 while that file is there."""
+    if os.path.exists(broken):
+        raise InternalServerError
 
 
 def wants_json() -> bool:

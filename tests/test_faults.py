@@ -1,0 +1,343 @@
+"""Faults as values, what is said about impossible ones, and the order in which they are injected and healed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakePlace, FakeService
+from flowtable import Network, answer, first
+
+from controllers.compile import FAULT, OWN_COOKIES, blackhole_flow, compile_flows, deaf_flow
+from controllers.flow import Flow
+from controllers.policy import policy
+from experiments import faults
+from experiments.faults import KINDS, Fault, Kind, injected, meant, possible
+from services import catalog
+from services.base import Service
+from services.secrets import Secrets
+from services.supervisor import Supervisor
+from topo import links, wait
+from topo.box import undisturbed
+from topo.breakage import Breakage
+from topo.errors import RefusedError, UsageError
+from topo.links import Links
+from topo.plan import End, Plan
+from topo.profile import Profile
+
+Services = tuple[Service, ...]
+
+
+@pytest.fixture(scope="module")
+def services(plan: Plan, flows: tuple[Flow, ...], secrets: Secrets) -> Services:
+    return (*catalog.network_services(plan, flows), *catalog.host_services(plan, Profile(), secrets))
+
+
+# --- values --------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_reads_as_it_is_typed() -> None:
+    assert str(Fault("kill", "srv1", "nginx")) == "kill srv1 nginx"
+    assert str(Fault("stop-controller")) == "stop-controller"
+
+
+@pytest.mark.parametrize(
+    ("typed", "understood"),
+    [
+        ("kill srv1 nginx", "kill srv1 nginx"),
+        ("kill box controller", "kill box controller"),
+        ("kill lb", "kill lb haproxy"),
+        ("cut srv1", "cut srv1 fw1"),
+        ("cut core fw1", "cut core fw1"),
+        ("error500 srv2", "error500 srv2 app"),
+        ("off fw3", "off fw3"),
+        ("stop-controller", "stop-controller"),
+    ],
+)
+def test_what_goes_without_saying_is_filled_in(plan: Plan, services: Services, typed: str, understood: str) -> None:
+    assert str(meant(Fault(*typed.split()), plan, services)) == understood
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("kil srv1 nginx", r"kil: no such fault; faults: kill, stop, .* \(did you mean kill\?\)"),
+        ("kill srv9 nginx", r"fault kill HOST SERVICE: srv9 cannot be its target; .* \(did you mean srv\d\?\)"),
+        ("kill", r"fault kill HOST SERVICE: it needs a target; possible: .*srv1.*"),
+        ("kill srv1", r"fault kill HOST SERVICE: which of srv1\?; possible: mariadb, app, nginx"),
+        ("kill srv1 ngnix", r"fault kill .*: ngnix is not of srv1; .* \(did you mean nginx\?\)"),
+        ("kill box ovs-vswitchd", r"fault kill .*: ovs-vswitchd is not of box; possible: controller"),
+        ("error500 lb", r"fault error500 HOST: lb cannot be its target; possible: srv1, srv2, srv3"),
+        ("cut core", r"fault cut NODE \[NEIGHBOUR\]: which of core\?; possible: client, .*fw3"),
+        ("cut srv1 core", r"fault cut .*: core is not of srv1; possible: fw1"),
+        ("blackhole lb lb", r"fault blackhole FROM TO: lb is not of lb; .*"),
+        ("off srv1 now", r"fault off NODE: now is not of srv1; possible: nothing more to be said"),
+        (
+            "stop-controller core",
+            r"fault stop-controller: core cannot be its target; possible: nothing more .*",
+        ),
+    ],
+)
+def test_what_is_impossible_is_refused_with_a_line(plan: Plan, services: Services, typed: str, line: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{line}$"):
+        meant(Fault(*typed.split()), plan, services)
+
+
+def test_everything_possible_is_understood_as_it_is(plan: Plan, services: Services) -> None:
+    every = possible(plan, services)
+    assert {fault.kind for fault in every} == set(KINDS)
+    assert all(meant(fault, plan, services) == fault for fault in every)
+    assert Fault("off", "core") in every
+    assert Fault("kill", "mon", "nginx") not in every
+
+
+def test_every_kind_says_what_it_does() -> None:
+    assert all(kind.does and kind.words == kind.words.upper() for kind in KINDS.values())
+
+
+# --- flows ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_black_hole_swallows_one_direction_between_two_hosts(plan: Plan) -> None:
+    flows = compile_flows(plan, policy(Profile(firewall="off")))
+    broken = Network(plan, (*flows, blackhole_flow(plan, "lb", "srv1")))
+    lb, srv1, srv2 = (plan.host(name) for name in ("lb", "srv1", "srv2"))
+    there = first(lb, srv1, "tcp", 80)
+    assert getattr(broken.send("lb", there).dropped_by, "cookie", None) == OWN_COOKIES["fault"]
+    assert broken.send("srv1", first(srv1, lb, "tcp", 3306)).arrived == "lb"
+    assert broken.send("lb", answer(first(srv1, lb, "tcp", 3306))).arrived is None
+    assert broken.send("lb", first(lb, srv2, "tcp", 80)).arrived == "srv2"
+    assert broken.send("srv2", first(srv2, srv1, "tcp", 80)).arrived == "srv1"
+
+
+def test_a_deaf_port_loses_what_arrives_by_it(plan: Plan) -> None:
+    flows = compile_flows(plan, policy(Profile(firewall="off")))
+    (_, core), *_ = [(own, far) for own, far in plan.links_of("fw1") if far.node == "core"]
+    broken = Network(plan, (*flows, deaf_flow(plan, core)))
+    lb, srv1 = plan.host("lb"), plan.host("srv1")
+    assert broken.send("lb", first(lb, srv1, "tcp", 80)).arrived == "srv1"
+    assert broken.send("srv1", first(srv1, lb, "tcp", 3306)).arrived is None
+
+
+# --- links ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was done to switches and interfaces, in order."""
+    log: list[str] = []
+    monkeypatch.setattr(links.network, "add_flow", lambda flow: log.append(f"add {flow.switch} {flow.priority}"))
+    monkeypatch.setattr(links.network, "delete_flow", lambda flow: log.append(f"delete {flow.switch} {flow.priority}"))
+    monkeypatch.setattr(links.switchd, "forget_decisions", lambda: log.append("forget"))
+    monkeypatch.setattr(links, "set_up", lambda interface, *, up: log.append(f"{interface} {'up' if up else 'down'}"))
+    return log
+
+
+def test_a_link_cut_twice_is_mended_by_the_last(plan: Plan, done: list[str]) -> None:
+    wires = Links(plan)
+    link = wires.between("srv1")
+    for act in (wires.cut, wires.cut, wires.mend):
+        act(link)
+    assert done == ["fw1-eth2 down"]
+    wires.mend(link)
+    assert done == ["fw1-eth2 down", "fw1-eth2 up"]
+
+
+def test_between_switches_both_are_deaf(plan: Plan, done: list[str]) -> None:
+    wires = Links(plan)
+    link = wires.between("fw1", "core")
+    assert link == wires.between("core", "fw1")
+    wires.cut(link)
+    assert sorted(done[:2]) == [f"add core {FAULT}", f"add fw1 {FAULT}"]
+    assert done[2:] == ["forget"]
+    assert [dict(flow.match) for flow in wires.flows] == [{"in_port": end.port} for end in link.ends]
+    wires.mend(link)
+    assert wires.flows == ()
+    assert sorted(done[3:5]) == [f"delete core {FAULT}", f"delete fw1 {FAULT}"]
+
+
+def test_a_link_that_is_not_there(plan: Plan) -> None:
+    with pytest.raises(UsageError, match=r"^srv1 has no link to core; it has links to: fw1$"):
+        Links(plan).between("srv1", "core")
+    with pytest.raises(UsageError, match=r"^core has no link to nobody; it has links to: client, "):
+        Links(plan).between("core")
+
+
+def test_the_flows_of_a_fault_stand_above_all_others_of_the_first_table(plan: Plan, flows: tuple[Flow, ...]) -> None:
+    assert max(flow.priority for flow in flows if flow.table == 0) < FAULT
+    assert blackhole_flow(plan, "lb", "srv1").table == deaf_flow(plan, End("core", 1)).table == 0
+
+
+# --- injecting and healing ------------------------------------------------------------------------------------------
+
+
+class FakeTestbed:
+    """A supervisor with one real process, and what else ``injected`` touches."""
+
+    def __init__(self, plan: Plan, root: Path) -> None:
+        self.plan = plan
+        self.breakage = Breakage()
+        self.supervisor = Supervisor()
+        self.supervisor.add(FakeService("nginx"), FakePlace(root))
+        self.supervisor.launch("srv1/nginx")
+
+    def restart(self, *services: str) -> None:
+        for service in services:
+            self.supervisor.launch(service)
+
+    def thaw(self, service: str) -> None:
+        self.supervisor.resume(service)
+
+    @property
+    def state(self) -> str:
+        return self.supervisor.unit("srv1/nginx").state
+
+
+@pytest.fixture
+def bed(plan: Plan, tmp_path: Path) -> Iterator[FakeTestbed]:
+    bed = FakeTestbed(plan, tmp_path)
+    yield bed
+    bed.supervisor.stop_all()
+
+
+@pytest.fixture
+def marks() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def mark(marks: list[tuple[str, str]]) -> Callable[..., None]:
+    return lambda what, **details: marks.append((what, details["fault"]))
+
+
+@pytest.mark.parametrize(("kind", "state"), [("kill", "killed"), ("stop", "stopped"), ("freeze", "paused")])
+@pytest.mark.parametrize("interruption", [None, ValueError, KeyboardInterrupt, SystemExit])
+def test_it_is_in_force_in_the_block_and_healed_after_it(
+    bed: Any,
+    marks: list[tuple[str, str]],
+    mark: Callable[..., None],
+    kind: str,
+    state: str,
+    interruption: type[BaseException] | None,
+) -> None:
+    def block() -> None:
+        with injected(bed, Fault(kind, "srv1"), mark) as number:
+            assert (bed.state, [what for what, _ in marks]) == (state, ["fault", "fault in force"])
+            assert [(row["number"], row["fault"]) for row in bed.breakage.status()] == [(number, f"{kind} srv1 nginx")]
+            if interruption:
+                raise interruption
+
+    if interruption:
+        with pytest.raises(interruption):
+            block()
+    else:
+        block()
+    assert bed.state == "ready"
+    assert marks == [(what, f"{kind} srv1 nginx") for what in ("fault", "fault in force", "heal", "healed")]
+    assert bed.breakage.status() == []
+
+
+def test_a_fault_that_fails_half_way_is_undone(
+    bed: Any, monkeypatch: pytest.MonkeyPatch, mark: Any, marks: Any
+) -> None:
+    really = bed.supervisor.kill
+
+    def half(service: str) -> None:
+        really(service)
+        raise OSError("half-way")
+
+    monkeypatch.setattr(bed.supervisor, "kill", half)
+    with pytest.raises(OSError, match="half-way"), injected(bed, Fault("kill", "srv1"), mark):
+        raise AssertionError("not reached")
+    assert bed.state == "ready"
+    assert [what for what, _ in marks] == ["fault"]
+    assert bed.breakage.status() == []
+
+
+def test_what_does_not_run_cannot_fail(bed: Any, mark: Any) -> None:
+    with (
+        injected(bed, Fault("kill", "srv1"), mark),
+        pytest.raises(RefusedError, match=r"^srv1/nginx is not running$"),
+        injected(bed, Fault("kill", "srv1"), mark),
+    ):
+        raise AssertionError("not reached")
+    assert bed.state == "ready"
+
+
+def test_a_failed_healing_is_told_and_not_marked(
+    bed: Any, monkeypatch: pytest.MonkeyPatch, mark: Any, marks: Any
+) -> None:
+    def broken(_: str) -> None:
+        raise RefusedError("it does not come back")
+
+    monkeypatch.setattr(bed, "restart", broken)
+    with pytest.raises(RefusedError, match="does not come back"), injected(bed, Fault("kill", "srv1"), mark):
+        pass
+    assert [what for what, _ in marks] == ["fault", "fault in force", "heal"]
+
+
+def test_by_hand_it_stays_until_it_is_healed(bed: Any) -> None:
+    row = faults.by_hand(bed, "freeze", "srv1")
+    assert (row["fault"], row["by_hand"], bed.state) == ("freeze srv1 nginx", True, "paused")
+    with pytest.raises(RefusedError, match=r"^no fault 9 was injected by hand; there are: 1 \(freeze srv1 nginx\)$"):
+        bed.breakage.heal(9)
+    assert bed.breakage.heal(row["number"]) == ["freeze srv1 nginx"]
+    assert (bed.state, bed.breakage.status()) == ("ready", [])
+    assert bed.breakage.heal() == []
+
+
+def test_healing_all_begins_with_the_latest(monkeypatch: pytest.MonkeyPatch, plan: Plan, bed: Any) -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def noted(_: Any, fault: Fault) -> Iterator[None]:
+        yield
+        order.append(fault.target)
+
+    monkeypatch.setitem(
+        faults.KINDS,  # type: ignore[arg-type]
+        "off",
+        Kind("NODE", "off", lambda plan, _: {node.name: () for node in plan.nodes}, noted),
+    )
+    for name in ("srv1", "fw1", "core"):
+        faults.by_hand(bed, "off", name)
+    with injected(bed, Fault("off", "lb")):
+        assert bed.breakage.heal() == ["off core", "off fw1", "off srv1"]
+        assert [row["fault"] for row in bed.breakage.status()] == ["off lb"], "an experiment's own is its own to heal"
+    assert order == ["core", "fw1", "srv1", "lb"]
+
+
+def test_what_is_started_while_healing_can_be_asked_to_stop() -> None:
+    with undisturbed():
+        os.kill(os.getpid(), signal.SIGTERM)
+        child = subprocess.Popen(["sleep", "60"])
+    child.terminate()
+    assert child.wait(5) == -signal.SIGTERM
+
+
+def test_a_crash_of_the_master_leaves_nothing_for_the_next_start(tmp_path: Path) -> None:
+    """Its worker holds what the next one needs."""
+    supervisor, place = Supervisor(), FakePlace(tmp_path)
+    supervisor.add(FakeService("a", ("sh", "-c", "sleep 61 & echo $! > worker; wait")), place)
+    supervisor.launch("srv1/a")
+    worker = place.path("worker")
+    wait.until(lambda: None if worker.exists() and worker.read_text().strip() else "none", what="worker", seconds=5)
+    pid = int(worker.read_text())
+    master = supervisor.unit("srv1/a").process
+    assert master is not None
+    master.kill()
+    master.wait()
+    assert supervisor.unit("srv1/a").state == "died"
+    assert Path(f"/proc/{pid}").exists()
+    supervisor.start("srv1/a")
+    try:
+        left = Path(f"/proc/{pid}/stat")
+        assert not left.exists() or left.read_text().rpartition(")")[2].split()[0] == "Z"
+    finally:
+        supervisor.stop_all()

@@ -1,0 +1,60 @@
+"""What is broken on purpose at the moment: numbered, so that it can be shown and healed one by one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from typing import Any
+
+from topo.errors import RefusedError
+
+
+class Breakage:
+    """Every fault in force, and the contexts of those that were injected by hand. Used from several threads."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._there: dict[int, tuple[str, float]] = {}
+        self._held: dict[int, AbstractContextManager[int]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def noted(self, what: str) -> Iterator[int]:
+        """A fault that is in force for as long as this block is; gives its number."""
+        number = next(self._numbers)
+        self._there[number] = (what, time.time())
+        try:
+            yield number
+        finally:
+            del self._there[number]
+
+    def hold(self, fault: AbstractContextManager[int]) -> int:
+        """Enter a fault's block and stay in it until ``heal``; gives its number."""
+        number = fault.__enter__()
+        with self._lock:
+            self._held[number] = fault
+        return number
+
+    def heal(self, number: int | None = None) -> list[str]:
+        """Leave the block of one fault, or of all, the latest first; what they were. Raises RefusedError."""
+        with self._lock:
+            if number is not None and number not in self._held:
+                raise RefusedError(f"no fault {number} was injected by hand; there are: {self._named()}")
+            leaving = sorted(self._held if number is None else [number], reverse=True)
+            held = [(self._there[each][0], self._held.pop(each)) for each in leaving]
+        for _, fault in held:
+            fault.__exit__(None, None, None)
+        return [what for what, _ in held]
+
+    def status(self) -> list[dict[str, Any]]:
+        """One row per fault in force: number, what, since (s since 1970), by_hand."""
+        return [
+            {"number": number, "fault": what, "since": since, "by_hand": number in self._held}
+            for number, (what, since) in sorted(self._there.items())
+        ]
+
+    def _named(self) -> str:
+        return ", ".join(f"{number} ({self._there[number][0]})" for number in sorted(self._held)) or "none"

@@ -1,0 +1,88 @@
+"""Hosts and switches switched off, as at the plug, and on again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from topo import network, switchd, wait
+from topo.errors import RefusedError
+from topo.plan import Link
+
+if TYPE_CHECKING:
+    from topo.namespaces import Inside
+    from topo.testbed import Testbed
+
+CONTROLLER = ("127.0.0.1", 6653)
+# how often a socket without a process says good-bye: 0 means the kernel's own idea, some minutes
+ORPHAN_RETRIES = "ipv4/tcp_orphan_retries"
+USUAL, ONCE = 0, 1
+TCP_TIME_WAIT = "06"
+SECONDS = 30.0
+
+
+def host_off(testbed: Testbed, name: str) -> None:
+    """The link first, then every service at once: nobody hears a good-bye."""
+    testbed.links.cut(testbed.links.between(name))
+    testbed.powerless.add(name)
+    testbed.inside(name).sysctl(ORPHAN_RETRIES, ONCE)
+    testbed.supervisor.kill(*running(testbed, name))
+
+
+def host_on(testbed: Testbed, name: str, services: list[str]) -> None:
+    """Its link, then these services, as at the boot; returns when they are ready.
+
+    The kernel still tries to say good-bye for processes that were killed. A machine without power has forgotten them:
+    the link comes back when the last of them is gone, 0.6 s after the processes.
+    """
+    inside = testbed.inside(name)
+    wait.until(lambda: orphans(inside), what=f"{name}'s old connections forgotten", seconds=SECONDS)
+    inside.sysctl(ORPHAN_RETRIES, USUAL)
+    testbed.powerless.discard(name)
+    testbed.links.mend(testbed.links.between(name))
+    testbed.restart(*services)
+
+
+def running(testbed: Testbed, host: str) -> list[str]:
+    """The ids of a host's services that have a process."""
+    return [unit.service.id for unit in testbed.supervisor.units if unit.service.host == host and unit.runs]
+
+
+def orphans(inside: Inside) -> str | None:
+    """None when no TCP socket of a host is without a process, but for those that have said all there is to say."""
+    rows = [line.split() for line in Path(f"/proc/{inside.pid}/net/tcp").read_text().splitlines()[1:]]
+    left = [row for row in rows if row[9] == "0" and row[3] != TCP_TIME_WAIT]
+    return f"{len(left)} sockets" if left else None
+
+
+def switch_off(testbed: Testbed, name: str) -> None:
+    """Its hosts' links are dead; its controller, its flows and the connections that it tracked are forgotten."""
+    for link in _cables(testbed, name):
+        testbed.links.cut(link)
+    network.part_from_controller(name)
+    network.delete_all_flows(name)
+    switchd.forget_connections(testbed.plan.switch(name).number)
+    switchd.forget_decisions()
+
+
+def switch_on(testbed: Testbed, name: str) -> None:
+    """It finds its controller and gets its flows; returns when it holds them, and its links carry again."""
+    network.lead_to_controller(name, CONTROLLER)
+    for flow in testbed.links.flows:
+        if flow.switch == name:
+            network.add_flow(flow)
+    testbed.wait_for_flows()
+    for link in _cables(testbed, name):
+        testbed.links.mend(link)
+
+
+def _cables(testbed: Testbed, switch: str) -> list[Link]:
+    """Its links to hosts. Those to other switches need no cutting: without flows nothing goes in or out."""
+    plan = testbed.plan
+    return [testbed.links.between(switch, far.node) for _, far in plan.links_of(switch) if not plan.is_switch(far.node)]
+
+
+def refuse_if_off(testbed: Testbed, service: str) -> None:
+    """Raise RefusedError when a service does not run: it cannot fail any more."""
+    if not testbed.supervisor.unit(service).runs:
+        raise RefusedError(f"{service} is not running")
