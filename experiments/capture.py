@@ -24,7 +24,7 @@ from topo.namespaces import Inside
 BUFFER_MIB = 16
 COUNTS = re.compile(r"Packets received/dropped on interface .*: \d+/(\d+) ")
 CANARY_TYPE = 0x88B5  # an EtherType for local experiments: no host takes it, every switch drops it
-TAIL_BYTES = 65536
+OVERLAP = 128  # bytes: more than a canary has
 SECONDS = 5.0
 
 
@@ -106,21 +106,32 @@ def _end(capture: Capture, process: subprocess.Popen[Any]) -> None:
 
 def _plant_canary(capture: Capture) -> bool:
     token = secrets.token_bytes(46)
+    since = _Tail(capture.file)
     try:
         with capture.inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET) as link:
             link.bind((capture.interface, 0))
             own = link.getsockname()[4]
             link.send(b"\xff" * 6 + own + CANARY_TYPE.to_bytes(2, "big") + token)
-        wait.until(lambda: None if token in _tail(capture.file) else "no canary", what="capture", seconds=SECONDS)
+        wait.until(lambda: None if token in since.more() else "no canary", what="capture", seconds=SECONDS)
     except (OSError, DeadlineError):
         return False
     return True
 
 
-def _tail(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        stream.seek(max(0, file.stat().st_size - TAIL_BYTES))
-        return stream.read()
+class _Tail:
+    """What is written to a file from now on, bit by bit: on a busy link a lot comes after the canary."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._place = max(0, file.stat().st_size - OVERLAP)
+
+    def more(self) -> bytes:
+        """What is new, and the end of what is known: something may have been half there."""
+        with self._file.open("rb") as stream:
+            stream.seek(self._place)
+            found = stream.read()
+        self._place += max(0, len(found) - OVERLAP)
+        return found
 
 
 def _words(process: subprocess.Popen[Any]) -> IO[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from experiments.base import Experiment
 from experiments.journey import Journey
+from experiments.tls_exposure import TlsExposure
 from experiments.tls_tampering import TlsTampering
 from topo.errors import UsageError, among
 
-EXPERIMENTS: tuple[Experiment, ...] = (Journey(), TlsTampering())
+EXPERIMENTS: tuple[Experiment, ...] = (Journey(), TlsExposure(), TlsTampering())
 
 
 def experiment(name: str) -> Experiment:

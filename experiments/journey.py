@@ -6,23 +6,19 @@ lines and in the SQL the databases were sent. A step nobody has seen is unknown,
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from experiments import observe, says
+from experiments import observe, says, visitor
 from experiments.base import Evidence, Experiment, Verdict
 from experiments.capture import Capture, Frame, capturing, frames
 from experiments.steps import steps
-from services import mariadb
 from services.gunicorn import PORT as APP_PORT
-from topo import databases, wait
-from topo.errors import FoobarError
+from topo import databases
 from topo.plan import SITE
 from topo.tls import means
 
@@ -31,8 +27,6 @@ if TYPE_CHECKING:
 
     from experiments.run import Run
     from topo.testbed import Testbed
-
-VISIT_SECONDS = 60.0
 
 
 class Journey(Experiment):
@@ -50,8 +44,8 @@ class Journey(Experiment):
             sql = stack.enter_context(observe.statements(testbed, run.folder))
             captures = stack.enter_context(capturing(places, run.folder))
             with run.phase("visit"):
-                seen = _visit(testbed, name, password, message)
-                positions = _wait_for_replicas(testbed)
+                seen = visitor.visits(testbed, name, password, [message])
+                positions = visitor.wait_for_replicas(testbed)
         with run.phase("reading the captures"):
             rows, dropped = _frames(captures, _marks(seen, message, password))
         return {
@@ -107,32 +101,6 @@ def _visitor(chance: Random) -> tuple[str, str, str]:
     """A name, a password and a message that occur nowhere else, so that finding one means something."""
     name, password, word = (f"{chance.getrandbits(bits):x}" for bits in (32, 64, 64))
     return f"ada-{name}", password, f"hello from the journey {word}"
-
-
-def _visit(testbed: Testbed, name: str, password: str, message: str) -> dict[str, Any]:
-    command = (sys.executable, "-m", "experiments.visit", f"https://{SITE}/", name, password, message)
-    project = str(Path(__file__).parent.parent)
-    result = testbed.inside("client").run(command, seconds=VISIT_SECONDS, environment={"PYTHONPATH": project})
-    if result.returncode:
-        raise FoobarError("the client could not finish its visit", detail=result.stderr.strip())
-    seen: dict[str, Any] = json.loads(result.stdout)
-    return seen
-
-
-def _wait_for_replicas(testbed: Testbed) -> dict[str, str]:
-    """The visit's writes have reached every replica, so its packets are in the captures. Each database's position."""
-    goal = mariadb.position(testbed.inside(databases.primary(testbed)))
-    positions = {databases.primary(testbed): goal}
-    for replica in testbed.plan.names["replicas"]:
-        inside = testbed.inside(replica.name)
-
-        def behind(inside: Any = inside) -> str | None:
-            here = mariadb.position(inside)
-            return None if here == goal else f"at {here}, primary at {goal}"
-
-        wait.until(behind, what=f"{replica.name} caught up", seconds=10)
-        positions[replica.name] = mariadb.position(inside)
-    return positions
 
 
 def _marks(seen: dict[str, Any], message: str, password: str) -> dict[str, bytes]:

@@ -68,7 +68,8 @@ def loggers(plan: Plan, profile: Profile) -> tuple[str, ...]:
     if not tls.both:
         return tuple(web)
     replicas = [f"{replica.name}/mariadb" for replica in plan.names["replicas"]]
-    return (*replicas, *(f"{server}/app" for server in servers), *web)
+    manager = ("mon/failover",) if profile.managed else ()
+    return (*replicas, *(f"{server}/app" for server in servers), *manager, *web)
 
 
 def compile_library(target: Path) -> None:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from topo.errors import UsageError
 
-# the file's first bytes: byte order and resolution; the resolution does not matter here
+# the file's first bytes: byte order, and whether times are in nano- instead of microseconds
+NANOSECONDS = (b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
 ORDERS = {
     b"\xd4\xc3\xb2\xa1": "<",
     b"\x4d\x3c\xb2\xa1": "<",
@@ -105,6 +106,20 @@ def packets(data: bytes) -> Packets:
             flows[key].append((sequence, frame, starts, stops))
     found.frames = frame
     return found
+
+
+def first_frame(data: bytes, moment: float) -> int:
+    """The first frame captured at or after a moment (seconds since 1970); one more than there are when none was."""
+    order, fraction = ORDERS[data[:4]], 1e-9 if data[:4] in NANOSECONDS else 1e-6
+    record = struct.Struct(order + "III").unpack_from
+    offset, frame = FILE_HEADER, 1
+    while offset + RECORD_HEADER <= len(data):
+        seconds, parts, captured = record(data, offset)
+        if seconds + parts * fraction >= moment:
+            break
+        offset += RECORD_HEADER + captured
+        frame += 1
+    return frame
 
 
 def _opened(found: Packets, key: bytes) -> list[Segment]:

@@ -6,7 +6,7 @@ file -> packets -> streams -> layers (bodies, HTTP/2, escapes undone) -> every f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from experiments import bodies, http2
@@ -19,7 +19,7 @@ from experiments.streams import Run, Text, text
 
 @dataclass(frozen=True)
 class Hit:
-    """One place where a secret can be read. ``form``: from the outside in, ``chunked, compressed, raw``.
+    """One place where a secret can be read. ``form``: from the outside in, ``chunked, compressed, HTML-escaped``.
 
     ``frames`` carry it, by Wireshark's numbers; ``length`` is how many bytes of the stream say it.
     """
@@ -43,11 +43,11 @@ class Found:
 
 
 class Search:
-    """A search for some secrets, by name; made once for many captures. Raises ValueError for one that is too short."""
+    """A search for (name, secret) pairs, made once for many captures. Raises ValueError for a secret too short."""
 
-    def __init__(self, secrets: Mapping[str, str]) -> None:
+    def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         self._meanings: dict[bytes, list[tuple[str, str]]] = {}
-        for name, secret in secrets.items():
+        for name, secret in secrets:
             for pattern, form in patterns(secret).items():
                 self._meanings.setdefault(pattern, []).append((name, form))
         self._needles = Needles(self._meanings)
@@ -74,7 +74,7 @@ class Search:
                 for name, form in self._meanings[pattern]:
                     if not _overlap(found.setdefault(name, []), origins):
                         found[name] += origins
-                        hits.append(_hit(name, (*layer.forms, form), run, origins))
+                        hits.append(_hit(name, _named(layer.forms, form), run, origins))
         return sorted(hits, key=lambda hit: (hit.frames, hit.src))
 
     def _layers(self, said: Text, unread: Counter[str]) -> Iterator[Layer]:
@@ -98,7 +98,13 @@ def _overlap(known: list[tuple[int, int]], origins: list[tuple[int, int]]) -> bo
     return any(begin < last and first < end for begin, end in origins for first, last in known)
 
 
-def _hit(name: str, forms: tuple[str, ...], run: Run, origins: list[tuple[int, int]]) -> Hit:
+def _named(made: tuple[str, ...], form: str) -> str:
+    """In words. What was undone says it all where nothing else had to be; a + is part of percent-encoding."""
+    plain = form == "raw" or made[-1:] == ("percent-encoded",)
+    return ", ".join(made if made and plain else (*made, form))
+
+
+def _hit(name: str, form: str, run: Run, origins: list[tuple[int, int]]) -> Hit:
     frames = {frame for origin in origins for frame in run.frames(*origin)}
     length = sum(end - begin for begin, end in origins)
-    return Hit(name, ", ".join(forms), run.src, run.dst, tuple(sorted(frames)), length)
+    return Hit(name, form, run.src, run.dst, tuple(sorted(frames)), length)

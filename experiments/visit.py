@@ -1,20 +1,23 @@
-"""A visit as a browser makes it, run on the client host: ``python -m experiments.visit URL NAME PASSWORD MESSAGE``.
+"""A visit as a browser makes it, run on the client host: ``python -m experiments.visit URL NAME PASSWORD MESSAGE...``.
 
 It looks the name up, speaks TLS and HTTP/2, keeps cookies, loads what a page refers to, fills in forms, follows
-redirects as the site asks, and prints what it saw as one JSON object.
+redirects as the site asks, and prints what it saw as one JSON object. ``--asks TEXT`` is typed into an address: it
+opens the log-in page with that name.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import ssl
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urlencode, urljoin
 
 import httpx
 
@@ -84,6 +87,7 @@ class Browser:
         self.client = httpx.Client(http2=True, verify=_trusting(), timeout=SECONDS)
         self.requests: list[dict[str, Any]] = []
         self.url = ""
+        self.cookies: list[str] = []
         self._loaded: set[str] = set()
 
     def open(self, url: str) -> Page:
@@ -126,6 +130,7 @@ class Browser:
                 **_connection(response),
             }
         )
+        self.cookies += [value for value in response.cookies.values() if value not in self.cookies]
         if page:
             self.url = url
         return response
@@ -161,28 +166,37 @@ def _trusting() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=TRUST)
 
 
-def visit(url: str, name: str, password: str, message: str) -> dict[str, Any]:
-    """Home page, sign-up, log-in, post a message, read it back."""
+def visit(url: str, name: str, password: str, messages: Sequence[str], asks: str = "") -> dict[str, Any]:
+    """Home page, sign-up, log-in, post the messages, read them back."""
     browser = Browser()
     browser.open(url)
+    if asks:
+        browser.open(urljoin(url, f"/login?{urlencode({'name': asks})}"))
     signup = browser.open(urljoin(url, "/signup"))
     login = browser.submit(signup.form_with("password"), name=name, password=password)
     board = browser.submit(login.form_with("password"), name=name, password=password)
-    shown = browser.submit(board.form_with("message"), message=message)
+    for message in messages:
+        board = browser.submit(board.form_with("message"), message=message)
     return {
         "requests": browser.requests,
+        "cookies": browser.cookies,
         "shown": {
-            "title": " ".join(shown.title.split()),
-            "has_message": message in shown.text,
-            "has_name": name in shown.text,
+            "title": " ".join(board.title.split()),
+            "has_message": all(message in board.text for message in messages),
+            "has_name": name in board.text,
         },
     }
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Print the record; a visit that cannot be finished says why and exits 3."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.visit")
+    parser.add_argument("--asks", default="", metavar="TEXT")
+    for each in ("url", "name", "password"):
+        parser.add_argument(each)
+    parser.add_argument("messages", nargs="+")
     try:
-        print(json.dumps(visit(*sys.argv[1:])))
+        print(json.dumps(visit(**vars(parser.parse_args(words)))))
     except (httpx.HTTPError, LookupError) as error:
         print(f"the visit failed: {type(error).__name__}: {error}", file=sys.stderr)
         return 3
@@ -190,4 +204,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -25,6 +25,7 @@ ALLOWED = {
         "experiments/report.py",
         "experiments/progress.py",
         "experiments/timeline.py",
+        "experiments/exposure/matrix.py",
         "benchmarks/table.py",
     ),
     "numpy": ("experiments/needles.py",),

@@ -46,6 +46,8 @@ for _ in range(4):
 )
 def test_one_end_of_every_encrypted_link_writes(plan: Plan, tls: str, writers: set[str]) -> None:
     assert set(keylog.loggers(plan, Profile(tls=tls))) == writers
+    managers = {"mon/failover"} if tls == "mutual" else set()
+    assert set(keylog.loggers(plan, Profile(tls=tls, db="semisync"))) == writers | managers
 
 
 def test_lines_that_both_ends_wrote_are_merged(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ packages=(
     "mariadb-client     mariadb                                 looks at the databases by hand and in checks"
     "nsd                nsd                                     the authoritative name server"
     "wireshark-common   dumpcap                                 captures what is on the links"
+    "tshark             tshark                                  decrypts captures with a key log, for experiments"
     "tcpdump            tcpdump                                 looks at packets by hand"
     "tini               tini                                    pid 1 of the box"
     "nmap               nmap                                    the attacker looks for open ports"

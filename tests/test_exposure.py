@@ -1,0 +1,383 @@
+"""``tls_exposure``: its judge on real evidence, good, bad and blind; and the parts that make the evidence."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import random
+import shutil
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pcaps
+import pytest
+from pcaps import CLIENT, SERVER
+from pymysql._auth import scramble_native_password
+from rich.console import Console
+from scapy.utils import RawPcapReader
+
+from experiments.base import Verdict
+from experiments.exposure import canaries, decrypt, logins, records, rows
+from experiments.exposure.decrypt import is_handshake
+from experiments.exposure.reading import grid, reading
+from experiments.pcap import first_frame, packets
+from experiments.search import Hit, Search
+from experiments.streams import Text, text
+from experiments.tls_exposure import TlsExposure
+from services.pki import Authority
+from topo.errors import MissingError
+from topo.plan import SITE
+
+DATA = Path(__file__).parent / "data"
+SEED, HARDENED = (json.loads((DATA / f"exposure-{name}.json").read_text()) for name in ("seed", "hardened"))
+HOSTS = {"10.0.1.10": "client", "10.0.2.10": "lb", "10.0.3.11": "srv1"}
+
+
+def judge(evidence: dict[str, Any]) -> Verdict:
+    return TlsExposure().judge(evidence)
+
+
+def changed(evidence: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> Verdict:
+    other = copy.deepcopy(evidence)
+    change(other)
+    return judge(other)
+
+
+# --- the judge -----------------------------------------------------------------------------------------------------
+
+
+def test_in_the_write_ups_design_secrets_are_readable_behind_the_balancer() -> None:
+    verdict = judge(SEED)
+    assert verdict.holds is False
+    assert verdict.because.startswith("log-in password readable on lb-srv1:80, lb-srv2:80 (percent-encoded, lb.pcap#")
+    assert "SQL literal readable on lb-srv1:3306" in verdict.because
+    assert "client-lb" not in verdict.because
+    found = reading(SEED)
+    assert {row["link"].partition(":")[0] for row in found.exposures} == {
+        "lb-srv1", "lb-srv2", "lb-srv3", "srv1-lb", "srv2-lb", "srv3-lb", "srv2-srv1", "srv3-srv1",
+    }  # fmt: skip
+    assert {row["link"] for row in found.inside} == {"client-lb:443"}
+    assert verdict.numbers["secrets_exposed"] == 7
+    assert verdict.numbers["links_blind"] == 0
+
+
+def test_with_every_remedy_nothing_is_and_every_link_shows_that_it_would_have_been_seen() -> None:
+    verdict = judge(HARDENED)
+    assert verdict.holds is True
+    assert (verdict.numbers["exposures"], verdict.numbers["links_blind"]) == (0, 0)
+    assert verdict.numbers["links_encrypted"] == 13
+    found = reading(HARDENED)
+    assert all(link["control"] for link in found.links.values())
+    assert set(found.absent) == {"log line"}, "the failover manager tells the replicas their password, inside TLS"
+    assert not found.scrambles
+
+
+def _drop(evidence: dict[str, Any], value: int | None) -> None:
+    evidence["captures"][3]["dropped"] = value
+
+
+def _forget(evidence: dict[str, Any], what: str, **matching: str) -> None:
+    evidence[what] = [row for row in evidence[what] if any(row[name] != value for name, value in matching.items())]
+
+
+def _link(evidence: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(row for row in evidence["links"] if row["link"] == name)
+    return found
+
+
+def _darken(evidence: dict[str, Any], name: str) -> None:
+    """In one capture nothing of a link came to light, and a connection was not opened."""
+    row = _link(evidence, name)
+    row["dark"] = 1
+    _forget(evidence, "inside", link=name, file=row["file"])
+
+
+BLIND: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
+    ("lb.pcap lost 1 packets", lambda e: _drop(e, 1)),
+    ("lb.pcap did not see its canary", lambda e: _drop(e, None)),
+    ("nobody can look into: a fragment", lambda e: e["captures"][3]["unread"].update({"a fragment": 1})),
+    ("mon's link was not captured", lambda e: e["captures"].pop()),
+    ("srv2-lb:3306 has TLS that the key log did not open", lambda e: _darken(e, "srv2-lb:3306")),
+    ("mon-srv1:3306 has TLS that the key log did not open", lambda e: _link(e, "mon-srv1:3306").update(dark=1)),
+    ("the SQL literal was seen nowhere", lambda e: _forget(e, "inside", secret="SQL literal")),
+    ("no log line to look for", lambda e: e["secrets"][-1].update(values=[])),
+    ("did not show what was posted", lambda e: e["visits"][0].update(has_message=False)),
+    ("did not show what was posted", lambda e: e["visits"].clear()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "change"), BLIND)
+def test_what_a_blind_probe_did_not_see_is_unknown(said: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    verdict = changed(HARDENED, change)
+    assert verdict.holds is None
+    assert said in " ".join(reading_after(change))
+    assert verdict.because.startswith("nothing was found, but ")
+
+
+def reading_after(change: Callable[[dict[str, Any]], Any]) -> tuple[str, ...]:
+    other = copy.deepcopy(HARDENED)
+    change(other)
+    return reading(other).doubts
+
+
+def test_what_was_seen_is_readable_even_where_a_capture_is_blind() -> None:
+    assert changed(SEED, lambda e: _drop(e, None)).holds is False
+
+
+def test_without_its_exposures_the_seeds_evidence_proves_nothing() -> None:
+    assert changed(SEED, lambda e: e["exposures"].clear()).holds is None
+
+
+def test_one_exposure_more_and_the_claim_fails() -> None:
+    verdict = changed(HARDENED, lambda e: e["exposures"].append(SEED["exposures"][0]))
+    assert verdict.holds is False
+
+
+def test_a_log_ins_proof_is_no_secret_but_it_is_told() -> None:
+    proofs = [row for row in SEED["exposures"] if row["form"] == logins.FORM]
+    assert {row["link"] for row in proofs} >= {"srv2-lb:3306", "lb-srv1:3306", "srv2-srv1:3306"}
+    verdict = changed(HARDENED, lambda e: e["exposures"].extend(proofs))
+    assert verdict.holds is True
+    assert verdict.numbers["logins_readable"] == len({row["link"] for row in proofs})
+
+
+def test_a_packet_that_says_a_secret_in_two_forms_is_one() -> None:
+    row = {**SEED["exposures"][0], "frames": [7, 8], "packets": 2}
+    found = reading({**SEED, "exposures": [row, {**row, "form": "base64", "frames": [8], "packets": 1}]})
+    assert grid(found, row["secret"], row["link"]) == 2
+
+
+# --- what is shown -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("evidence", "shown"), [(SEED, "plain text"), (HARDENED, "TLS 1.3, opened by the key log")])
+def test_the_matrix_fits_a_terminal(evidence: dict[str, Any], shown: str) -> None:
+    console = Console(width=80, file=io.StringIO())
+    console.print(TlsExposure().show(evidence, judge(evidence)))
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = told.splitlines()
+    assert any(line.startswith("lb-srv1:3306") and line.rstrip().endswith(shown) for line in lines)
+    assert "i log line          travels on no link" in lines
+
+
+def test_the_page_has_every_exposure() -> None:
+    page = TlsExposure().page(SEED)
+    assert page.count("<tr><td>") == len(SEED["exposures"]) + len(SEED["inside"])
+    assert "lb.pcap#" in page
+
+
+def test_the_plot_has_each_readable_secret_once() -> None:
+    (plot,) = TlsExposure().plots(SEED)
+    assert [series.label for series in plot.series] == [name for name in reading(SEED).secrets if name not in (
+        "database password", "log line",
+    )]  # fmt: skip
+    assert TlsExposure().plots(HARDENED)[0].series == []
+
+
+# --- evidence ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "way"),
+    [
+        ("10.0.1.10:40000", "10.0.2.10:443", ("client-lb:443", "client", "lb")),
+        ("10.0.2.10:443", "10.0.1.10:40000", ("client-lb:443", "lb", "client")),
+        ("10.0.3.11:40000", "10.0.2.10:3306", ("srv1-lb:3306", "srv1", "lb")),
+        ("10.9.9.9:1", "10.0.2.10:2", ("lb-10.9.9.9:1", "10.9.9.9", "lb")),
+        ("10.0.1.10", "10.0.2.10", ("other", "client", "lb")),
+        ("", "", ("other", "", "")),
+    ],
+)
+def test_a_link_is_named_after_who_asks_and_who_answers(src: str, dst: str, way: tuple[str, str, str]) -> None:
+    assert rows.way(HOSTS, src, dst) == way
+
+
+def test_hits_become_one_row_for_each_way_and_form() -> None:
+    there, back = ("10.0.1.10:4000", "10.0.2.10:80"), ("10.0.2.10:80", "10.0.1.10:4000")
+    hits = [Hit("it", "raw", *there, (1, 2), 9), Hit("it", "raw", *there, (2,), 9), Hit("it", "raw", *back, (4,), 9)]
+    first, second = rows.rows("lb.pcap", HOSTS, hits)
+    assert (first["packets"], first["bytes"], first["frames"], first["from"]) == (2, 18, [1, 2], "client")
+    assert (second["link"], second["to"], second["frames"]) == ("client-lb:80", "client", [4])
+
+
+def linked(file: Path, keys: Path, since: float = 0) -> list[dict[str, Any]]:
+    content = file.read_bytes()
+    said = text(packets(content))
+    inside = decrypt.decrypted(file, keys, said)
+    return rows.links(file.name, HOSTS, said, decrypt.versions(file), inside, first_frame(content, since))
+
+
+def test_a_run_is_repeated_by_its_seed_and_its_canaries_are_long_enough() -> None:
+    one, again = (canaries.typed(random.Random(7), 3) for _ in range(2))
+    assert one == again != canaries.typed(random.Random(8), 3)
+    Search([("any", value) for value in (one.name, one.password, one.query, one.row, *one.messages)])
+
+
+def test_the_log_lines_are_the_servers_own() -> None:
+    visit = canaries.typed(random.Random(1), 1)
+    token = visit.query.split()[-1].rstrip("?")
+    lines = {"srv1-nginx.log": ["{}", f"GET /login?name=who+is+{token}%3F", "GET /"]}
+    seen = [
+        {"file": "srv1-nginx.log", "line": number, "service": "nginx", "data": {"request": line}}
+        for number, line in enumerate(lines["srv1-nginx.log"], start=1)
+    ]
+    assert canaries.log_lines(seen, lines, [visit]) == [lines["srv1-nginx.log"][1]]
+
+
+# --- log-ins -------------------------------------------------------------------------------------------------------
+
+NONCE = bytes(range(65, 85))
+GREETING = b"\x5a\0\0\0\x0a10.11.6-MariaDB\0" + b"\7\0\0\0" + NONCE[:8] + bytes(19) + NONCE[8:] + b"\0native\0"
+
+
+def login(password: str) -> Text:
+    answer = b"\x40\0\0\1app_write\0\x14" + scramble_native_password(password.encode(), NONCE) + b"foobar\0"
+    frames = pcaps.stream(GREETING, src=SERVER, dst=CLIENT) + pcaps.stream(answer)
+    return text(packets(pcaps.pcap(frames)))
+
+
+def test_the_proof_of_a_password_is_found() -> None:
+    (hit,) = logins.scrambles(login("correct horse"), [("it", "correct horse"), ("other", "battery staple")])
+    assert (hit.secret, hit.form, hit.src, hit.frames) == ("it", logins.FORM, "10.0.1.10:40000", (4,))
+
+
+def test_another_passwords_proof_is_not() -> None:
+    assert logins.scrambles(login("correct horse"), [("it", "correct horsf")]) == []
+    assert logins.scrambles(text(packets(pcaps.pcap(pcaps.stream(b"GET / HTTP/1.1\r\n" * 9)))), [("it", "x")]) == []
+
+
+# --- inside TLS ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plain", "expected"),
+    [
+        (b"\x14\0\0\x02ab", True),
+        (b"\x04\0\0\x01a\x08\0\0\0", True),
+        (b"\x14\0\0\x02abc", False),
+        (b"GET / HTTP/1.1", False),
+        (b"\0\0\0\x04\0\0\0\0\0", False),
+        (b"", False),
+    ],
+)
+def test_handshake_messages_are_told_from_what_was_said(plain: bytes, expected: bool) -> None:
+    assert is_handshake(plain) is expected
+
+
+def test_without_tshark_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    with pytest.raises(MissingError, match="package: tshark"):
+        decrypt.check()
+
+
+@pytest.fixture
+def conversation(tmp_path: Path) -> tuple[Path, Path]:
+    """A capture of a real TLS conversation, and its key log."""
+    authority = Authority()
+    (tmp_path / "server.pem").write_text(authority.issue(SITE).bundle)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "server.pem")
+    client = ssl.create_default_context(cadata=authority.certificate)
+    client.keylog_filename = str(tmp_path / "keys.log")
+    wire = Wire()
+    asks = client.wrap_bio(*wire.at_client, server_hostname=SITE)
+    answers = server.wrap_bio(*wire.at_server, server_side=True)
+    for end in (asks, answers, asks, answers):
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+        wire.carry()
+    asks.write(b"GET /?q=canary+in+the+query HTTP/1.1\r\n\r\n")
+    wire.carry()
+    answers.write(b"HTTP/1.1 200 OK\r\n\r\ncanary in the answer")
+    wire.carry()
+    return pcaps.written(tmp_path / "some.pcap", wire.frames), tmp_path / "keys.log"
+
+
+class Wire:
+    """Between two ends of a TLS conversation, each with (what comes in, what goes out): carries it over in frames."""
+
+    def __init__(self) -> None:
+        self.at_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.at_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        https = (SERVER[0], 443)
+        self.ways = (
+            (CLIENT, https, self.at_client[1], self.at_server[0]),
+            (https, CLIENT, self.at_server[1], self.at_client[0]),
+        )
+        self.sent = {CLIENT: 1, https: 1}
+        self.frames = [pcaps.tcp(src, dst, 0, flags=pcaps.SYN) for src, dst, _, _ in self.ways]
+
+    def carry(self) -> None:
+        for src, dst, out, into in self.ways:
+            if said := out.read():
+                into.write(said)
+                self.frames.append(pcaps.tcp(src, dst, self.sent[src], said))
+                self.sent[src] += len(said)
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
+def test_the_key_log_brings_to_light_what_no_search_finds(conversation: tuple[Path, Path]) -> None:
+    file, keys = conversation
+    search = Search([("question", "canary in the query"), ("answer", "canary in the answer")])
+    seen = search.capture(file.read_bytes())
+    assert seen.hits == []
+    inside = search.said(decrypt.decrypted(file, keys, seen.text), seen.unread)
+    assert [(hit.secret, hit.form, hit.dst) for hit in inside] == [
+        ("question", "form-encoded", "10.0.2.10:443"),
+        ("answer", "raw", "10.0.1.10:40000"),
+    ]
+    assert all(len(hit.frames) == 1 for hit in inside)
+    assert set(decrypt.versions(file).values()) == {"TLS 1.3"}
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
+def test_with_another_key_log_nothing_comes_to_light(conversation: tuple[Path, Path]) -> None:
+    file, keys = conversation
+    keys.write_text("".join(line[:-8] + "00000000\n" for line in keys.read_text().splitlines()))
+    assert decrypt.decrypted(file, keys, text(packets(file.read_bytes()))).data == b""
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
+def test_a_link_says_what_stayed_dark(conversation: tuple[Path, Path]) -> None:
+    file, keys = conversation
+    (link,) = linked(file, keys)
+    assert (link["link"], link["connections"], link["tls"], link["dark"]) == ("client-lb:443", 1, {"TLS 1.3": 1}, 0)
+    keys.write_text("")
+    (link,) = linked(file, keys)
+    assert (link["tls"], link["dark"]) == ({"TLS 1.3": 1}, 1)
+    (link,) = linked(file, keys, since=2.0)
+    assert (link["tls"], link["dark"]) == ({}, 0), "it ended before keys were logged"
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
+def test_tls_that_began_before_the_capture_is_dark_not_plain(conversation: tuple[Path, Path]) -> None:
+    file, keys = conversation
+    with RawPcapReader(str(file)) as captured:
+        frames = [bytes(data) for data, _ in captured]
+    late = pcaps.written(file.parent / "late.pcap", frames[-2:])
+    (link,) = linked(late, keys)
+    assert (link["tls"], link["dark"]) == ({rows.BEGUN_BEFORE: 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"\x17\x03\x03\0\x05hello", True),
+        (b"half of one\x17\x03\x03\0\x05hello\x17\x03\x03\0\x09hel", True),
+        (b"\x17\x03\x03\0\x05hell", False),
+        (b"\x17\x03\x03\0\x05hello GET", False),
+        (b"GET / HTTP/1.1\r\n\r\n", False),
+    ],
+)
+def test_records_of_tls_are_recognised_by_what_follows_them(said: bytes, expected: bool) -> None:
+    seen = text(packets(pcaps.pcap(pcaps.stream(said))))
+    assert records.are_in(seen.data, seen.runs[0]) is expected
+
+
+def test_the_first_frame_at_a_moment() -> None:
+    data = pcaps.pcap([pcaps.tcp(CLIENT, SERVER, 1, b"x")] * 3)
+    assert [first_frame(data, moment) for moment in (0, 1.0, 1.0005, 1.001, 1.002, 1.0021)] == [1, 1, 2, 2, 3, 4]
