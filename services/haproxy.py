@@ -14,8 +14,10 @@ from topo.tls import means
 CONFIG, SOCKET = "/run/haproxy/haproxy.cfg", "/run/haproxy/admin.sock"
 # the site's own; whom to believe inside; what is shown inside
 CERTIFICATE, AUTHORITY, PROOF = "/run/haproxy/site.pem", "/run/haproxy/ca.pem", "/run/haproxy/balancer.pem"
+RELEASE = "/run/haproxy/release.lua"
 STATISTICS_PORT = 8404
 RUNTIME_PORT = 9999
+CONNECT_MS, TIMERS_MS = 60, 10  # --health fast: how long a server may take to accept a connection
 
 
 class HAProxy(Service):
@@ -45,8 +47,16 @@ class HAProxy(Service):
             statistics_port=STATISTICS_PORT,
             runtime_port=RUNTIME_PORT,
             managed=self.profile.managed,
+            release=RELEASE,
+            connect_ms=CONNECT_MS,
         )
-        return (File(CONFIG, text), *self._certificates())
+        return (File(CONFIG, text), *self._release(), *self._certificates())
+
+    def _release(self) -> Iterator[File]:
+        if self.profile.health == "fast":
+            # a connection that was tried for CONNECT_MS must have been given up by then, whatever the timers' order
+            text = render("release.lua.j2", backend="servers", connect_ms=CONNECT_MS + TIMERS_MS)
+            yield File(RELEASE, text)
 
     def _certificates(self) -> Iterator[File]:
         tls = means(self.profile)

@@ -199,8 +199,10 @@ def test_balance_reaches_haproxy(secrets: Secrets, balance: str) -> None:
 
 
 def test_fast_health(secrets: Secrets, golden: Callable[[str, str], None]) -> None:
-    text = haproxy(secrets, health="fast")
+    profile = Profile(health="fast")
+    text, release = (file.text for file in HAProxy("lb", plan_of(profile), profile, secrets).files()[:2])
     golden("fast/haproxy.cfg", text)
+    golden("fast/release.lua", release)
     _, _, writes = text.partition("listen db-write")
     assert haproxy(secrets).endswith(writes), "the databases' endpoint is another axis's business"
 

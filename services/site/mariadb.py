@@ -30,8 +30,18 @@ READ_ONLY = 1290
 
 INSERT_USER = "INSERT INTO users (name, password_hash) VALUES (%s, %s)"
 SELECT_USER = "SELECT id, name, password_hash FROM users WHERE name = %s"
-INSERT_MESSAGE = "INSERT INTO messages (user_id, body, server) VALUES (%s, %s, %s)"
-INSERT_KEY = "INSERT INTO idempotency_keys (user_id, idempotency_key, message_id) VALUES (%s, %s, %s)"
+# One statement for the whole transaction: a server that vanishes half-way leaves none open on the primary, whose locks
+# would keep everybody waiting who posts again under the same key.
+INSERT_MESSAGE = (
+    "BEGIN NOT ATOMIC"
+    " DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;"
+    " START TRANSACTION;"
+    " INSERT INTO messages (user_id, body, server) VALUES (%s, %s, %s);"
+    " INSERT INTO idempotency_keys (user_id, idempotency_key, message_id) VALUES (%s, %s, LAST_INSERT_ID());"
+    " COMMIT;"
+    " SELECT LAST_INSERT_ID(), @@last_gtid;"
+    " END"
+)
 SELECT_KEY = (
     "SELECT m.id, m.body, @@GLOBAL.gtid_binlog_pos FROM idempotency_keys k"
     " JOIN messages m ON m.id = k.message_id WHERE k.user_id = %s AND k.idempotency_key = %s"
@@ -107,13 +117,12 @@ class MariaDBStore:
         """Insert message and key together, or neither: whoever is second waits, then finds the key."""
         import pymysql
 
+        values = (author_id, text, server, author_id, key)
         try:
-            with self._transaction(caller) as run:
-                message = run(INSERT_MESSAGE, author_id, text, server)
-                run(INSERT_KEY, author_id, key, message.id)
+            number, position = self._write.run(tagged(INSERT_MESSAGE, caller.request), values).rows[0]
         except pymysql.IntegrityError as error:
             return self._replay(caller, author_id, text, key, error)
-        return Written(message.id, self._last_write(caller))
+        return Written(number, position or "")
 
     def _replay(self, caller: Caller, author_id: int, text: str, key: str, error: Exception) -> Written:
         """The earlier outcome of this key, looked up on the primary: replicas may not have it yet."""
