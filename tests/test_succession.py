@@ -163,6 +163,11 @@ def test_after_a_restart_the_manager_first_tells_the_balancer_what_it_finds() ->
     assert decide(replace(STEADY, held=True)) == Route("srv1", "was srv1")
 
 
+def test_a_primary_that_was_given_up_and_is_needed_after_all_is_not_fenced_any_more() -> None:
+    """It came back while its successor had died: the replicas must reach it, or no commit is ever acknowledged."""
+    assert decide(seen(srv1={"fenced": True})) == Route("srv1", "it is fenced")
+
+
 @pytest.mark.parametrize(("noted", "routed"), [("", "srv1"), ("srv1", None), ("", None), ("srv1", "?"), ("", "?")])
 def test_the_primary_is_found_again(noted: str, routed: str | None) -> None:
     assert incumbent(replace(STEADY, noted=noted, routed=routed)) == "srv1"

@@ -113,7 +113,7 @@ class Succession:
         if isinstance(action, Succeed):
             change.succeed(self.tools, action, view)
         elif isinstance(action, Route):
-            change.route(self.tools, action)
+            change.route(self.tools, action, view)
         elif isinstance(action, Demote):
             change.demote(self.tools, action, view)
         else:

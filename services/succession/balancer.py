@@ -10,8 +10,6 @@ from contextlib import suppress
 BACKEND = "db-write"
 PROMPT = b"\n> "
 SECONDS = 0.3
-#: connections that the endpoint takes at a time; none while it is held: the kernel keeps new ones waiting
-OPEN = 1000
 FORCED_MAINTENANCE = 0x01
 
 
@@ -30,23 +28,16 @@ class Balancer:
         ready = [row[3] for row in rows if len(row) > 6 and row[1] == BACKEND and not int(row[6]) & FORCED_MAINTENANCE]
         return ready[0] if len(ready) == 1 else None
 
-    def hold(self) -> None:
-        """Let new connections wait, without a refusal."""
-        self._ask(f"set maxconn frontend {BACKEND} 0")
-
-    def release(self) -> None:
-        self._ask(f"set maxconn frontend {BACKEND} {OPEN}")
-
     def close(self, server: str) -> None:
         """No more connections to a server, and an end to those that are open."""
         self._ask(f"set server {BACKEND}/{server} state maint", f"shutdown sessions server {BACKEND}/{server}")
 
     def route(self, server: str) -> None:
-        """Writes go to this server and to nobody else; those who waited are let in."""
+        """Writes go to this server and to nobody else."""
         others = [each for each in self.servers if each != server]
         closing = [f"set server {BACKEND}/{each} state maint" for each in others]
         ending = [f"shutdown sessions server {BACKEND}/{each}" for each in others]
-        opening = [f"set server {BACKEND}/{server} state ready", f"set maxconn frontend {BACKEND} {OPEN}"]
+        opening = [f"set server {BACKEND}/{server} state ready"]
         self._ask(*closing, *opening, *ending)
 
     def _ask(self, *commands: str) -> str:

@@ -55,7 +55,7 @@ def succeed(tools: Tools, action: Succeed, view: View) -> None:
     clock, note = Clock(), tools.journal.note
     silent = bool(action.old) and not view[action.old].dead and not view[action.old].heard
     note("detect", primary=action.old, why=action.why, positions=dict(action.positions))
-    held = tools.pool.submit(_hold, tools, action.old)
+    closed = tools.pool.submit(_close, tools, action.old)
     fenced = tools.pool.submit(_fence, tools, action.old, clock) if silent else None
     heard = [each for each in view.heard if each.follows]
     _must(tools.pool.submit(tools.databases[each.name].detach, silent=silent) for each in heard)
@@ -82,7 +82,7 @@ def succeed(tools: Tools, action: Succeed, view: View) -> None:
         if each.name not in (name, action.old)
     ]
     with suppress(OSError):
-        held.result()
+        closed.result()
         tools.balancer.route(name)
         note("routed", primary=name, ms=clock.ms)
     if view[name].follows:
@@ -90,11 +90,10 @@ def succeed(tools: Tools, action: Succeed, view: View) -> None:
     _all(following)
 
 
-def _hold(tools: Tools, old: str) -> None:
-    """New sessions wait, those to the old primary end: whoever wrote to it asks again and waits."""
-    with suppress(OSError):
-        tools.balancer.hold()
-        if old:
+def _close(tools: Tools, old: str) -> None:
+    """Sessions to the old primary end: whoever wrote to it asks again until there is another one."""
+    if old:
+        with suppress(OSError):
             tools.balancer.close(old)
 
 
@@ -135,11 +134,18 @@ def _repoint(tools: Tools, name: str, primary: str, clock: Clock) -> None:
         tools.journal.note("repoint-failed", server=name, primary=primary, why=str(error), ms=clock.ms)
 
 
-def route(tools: Tools, action: Route) -> None:
-    """The balancer learns who the primary is."""
+def route(tools: Tools, action: Route, view: View) -> None:
+    """The balancer learns who the primary is, and no fence keeps anybody from it."""
+    if view[action.primary].fenced:
+        _unfence(tools, action.primary, Clock())
     tools.balancer.route(action.primary)
     tools.note_primary(action.primary)
     tools.journal.note("routed", primary=action.primary, why=action.why)
+
+
+def _unfence(tools: Tools, host: str, clock: Clock) -> None:
+    told = northbound.ask("unfence", host=host)
+    tools.journal.note("unfenced", server=host, switches=told.get("switches"), ms=clock.ms)
 
 
 def demote(tools: Tools, action: Demote, view: View) -> None:
@@ -168,8 +174,7 @@ def join(tools: Tools, action: Join, view: View) -> None:
     with suppress(pymysql.Error):
         database.disconnect_writers()
     if server.fenced:
-        told = northbound.ask("unfence", host=action.server)
-        note("unfenced", server=action.server, switches=told.get("switches"), ms=clock.ms)
+        _unfence(tools, action.server, clock)
     database.follow(tools.statement, tools.addresses[action.primary], tools.password)
     note("rejoined", server=action.server, primary=action.primary, ms=clock.ms)
 
@@ -184,7 +189,6 @@ def switch_over(tools: Tools, target: str, view: View, primary: str) -> dict[str
     clock, note = Clock(), tools.journal.note
     old, new = tools.databases[primary], tools.databases[target]
     note("switchover", primary=primary, candidate=target, positions=dict(view.positions))
-    tools.balancer.hold()
     try:
         old.close(SWITCH_S)
         position = old.position()
@@ -193,7 +197,6 @@ def switch_over(tools: Tools, target: str, view: View, primary: str) -> dict[str
     except FAILURES as error:
         with suppress(*FAILURES):
             old.open()
-        tools.balancer.release()
         note("switchover-refused", primary=primary, candidate=target, why=str(error), ms=clock.ms)
         raise RefusedError(str(error)) from None
     note("drained", candidate=target, ms=clock.ms)

@@ -154,6 +154,8 @@ def _reign(view: View, primary: Server) -> Action:
     for each in others:
         if each.writable:
             return Demote(each.name, primary.name, f"{primary.name} is the primary")
+    if primary.fenced:  # it was given up, and is the primary again: the others must reach it
+        return Route(primary.name, "it is fenced")
     if view.routed != "?" and (view.routed != primary.name or view.held):
         return Route(primary.name, f"was {view.routed or 'nobody'}")
     for each in others:
