@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from benchmarks.base import Benchmark
 from benchmarks.boot import Boot
 from benchmarks.datapath import Datapath
+from benchmarks.db_failover import DbFailover
 from benchmarks.https import Https
 from topo.errors import MissingError, UsageError, among
 from topo.needs import SYSTEM_PATH
 
-BENCHMARKS: tuple[Benchmark, ...] = (Boot(), Datapath(), Https())
+BENCHMARKS: tuple[Benchmark, ...] = (Boot(), Datapath(), Https(), DbFailover())
 
 
 def wanted(names: Sequence[str]) -> tuple[Benchmark, ...]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +27,15 @@ class Child:
         self.pid = process.pid
         self._process = process
         self._errors = errors
+
+    def ask(self, question: str) -> None:
+        """Give a body that waits for it a line; `result` is its answer."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(question + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._broken() from None
 
     def result(self, tell: Tell) -> Any:
         """What the body found; it stays in its box. Raises FoobarError, with its own words, when it broke."""
@@ -56,16 +65,19 @@ class Child:
 
 
 @contextmanager
-def running(benchmark: str, size: Size, environment: Mapping[str, str] | None = None) -> Iterator[Child]:
-    """``benchmark``'s body at work in a new box, until the block is left."""
+def running(
+    benchmark: str, size: Size, environment: Mapping[str, str] | None = None, flags: Sequence[str] = ()
+) -> Iterator[Child]:
+    """``benchmark``'s body at work in a new box, until the block is left. ``flags``: the profile's, if not ``seed``."""
     program = [sys.executable, "-m", "benchmarks.inside", benchmark]
-    options = [f"--name=bench-{benchmark}-{os.getpid()}", f"--pairs={size.pairs}", f"--seconds={size.seconds}"]
+    name = "-".join(["bench", benchmark, *(flag.strip("-") for flag in flags), str(os.getpid())])
+    options = [f"--name={name}", f"--pairs={size.pairs}", f"--seconds={size.seconds}", *flags]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *program, *options],
             cwd=PROJECT,
             env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -1,4 +1,6 @@
-"""A benchmark's part in a box, run by child.py: ``python -m benchmarks.inside NAME --name N --pairs P --seconds S``.
+"""A benchmark's part in a box, run by child.py, with a profile's flags if it is not ``seed``:
+
+    python -m benchmarks.inside NAME --name N --pairs P --seconds S [--db semisync ...]
 
 What it has to say it prints, each as one JSON object on a line of its own.
 """
@@ -16,9 +18,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.base import Size
-from topo import session
+from topo import profile, session
 from topo.command import Parser, guarded
-from topo.profile import SEED
 
 
 def say(kind: str, content: Any) -> None:
@@ -35,9 +36,12 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--name", required=True)
     parser.add_argument("--pairs", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    profile.add_flags(parser)
     options = parser.parse_args(words)
     body = benchmark(options.benchmark).body(Size(options.pairs, options.seconds))
-    return session.in_box(options.name, SEED, ["-m", "benchmarks.inside", *words], body, quiet=True)
+    return session.in_box(
+        options.name, profile.from_flags(options), ["-m", "benchmarks.inside", *words], body, quiet=True
+    )
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from experiments.base import Experiment
+from experiments.db_failover import DbFailover
 from experiments.journey import Journey
 from experiments.tls_exposure import TlsExposure
 from experiments.tls_tampering import TlsTampering
 from topo.errors import UsageError, among
 
-EXPERIMENTS: tuple[Experiment, ...] = (Journey(), TlsExposure(), TlsTampering())
+EXPERIMENTS: tuple[Experiment, ...] = (Journey(), TlsExposure(), TlsTampering(), DbFailover())
 
 
 def experiment(name: str) -> Experiment:

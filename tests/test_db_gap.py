@@ -43,7 +43,7 @@ def test_what_was_before_the_fault_or_after_healing_is_not_its_gap() -> None:
     assert found.ms == pytest.approx(10)
 
 
-@pytest.mark.parametrize("answers", [[], [10.0], [9.0, 10.0]])
+@pytest.mark.parametrize("answers", [[], [10.0], [9.0, 10.0], [10.6, 12.0], [9.0, 10.49, 10.501, 10.502]])
 def test_without_an_answer_afterwards_nobody_knows(answers: list[float]) -> None:
     assert gap(answers, 10.5, 11.0) is None
 
@@ -59,6 +59,7 @@ def test_the_parts_are_what_the_events_say() -> None:
             "drain": 15,
             "promote": 10,
             "route": 10,
+            "follow": 0,
             "retry": 20,
             "unknown": 0,
         }
@@ -70,6 +71,13 @@ def test_fencing_that_nobody_waited_for_takes_no_time() -> None:
     found = parts(WHOLE, 10.01, late)
     assert found["fence"] == 0
     assert found["choose"] == pytest.approx(15)
+
+
+def test_the_first_write_of_a_lossless_design_waits_for_a_replica() -> None:
+    found = parts(WHOLE, 10.01, PASSED, lossless=True)
+    assert (found["follow"], found["retry"]) == pytest.approx((10, 10))
+    early = [event for event in PASSED if event["event"] != "repoint"] + events(repoint=10.075)
+    assert parts(WHOLE, 10.01, early, lossless=True) == parts(WHOLE, 10.01, PASSED)
 
 
 def test_without_events_everything_is_unknown() -> None:
@@ -89,7 +97,7 @@ def test_parts_add_up_whatever_happens() -> None:
     for _ in range(300):
         chosen = chance.sample(sorted(ENDS.values()), chance.randint(0, len(ENDS)))
         some = [{"time": chance.uniform(9.9, 10.2), "event": name} for name in chosen]
-        found = parts(WHOLE, chance.uniform(9.9, 10.2), some)
+        found = parts(WHOLE, chance.uniform(9.9, 10.2), some, lossless=chance.random() < 0.5)
         assert set(found) == set(PARTS)
         assert sum(found.values()) == pytest.approx(WHOLE.ms)
         assert min(found.values()) >= 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 import select
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 
 from experiments.database.way import NobodyKnowsError, NotDoneError
+from services.site.config import load
+from services.site.link import encryption
 
 GREETING_SECONDS = 0.2
 ANSWER_SECONDS = 1.0
@@ -22,16 +25,21 @@ REFUSED = {1040, 1047, 1205, 1213, 1290, 1792, 1836}
 
 
 class Endpoint:
-    """`Way` to ``host:port``. ``ca``: a file of certificates to trust, where the endpoint speaks TLS."""
+    """`Way` to the endpoint and as the user that an application's settings file names; ``author`` is whose messages."""
 
     repeatable = False
 
-    def __init__(
-        self, host: str, port: int, user: str, password: str, database: str, author: int, ca: str | None = None
-    ) -> None:
-        self._place = (host, port)
-        self._login: dict[str, Any] = {"host": host, "user": user, "password": password, "database": database}
-        self._login |= {"ssl_ca": ca, "ssl_verify_cert": True} if ca else {"ssl_disabled": True}
+    def __init__(self, config: str, author: int) -> None:
+        settings = load(Path(config))
+        where = settings.write
+        self._place = (str(where.host), where.port)
+        self._login = {
+            "host": where.host,
+            "user": where.user,
+            "password": where.password,
+            "database": settings.database,
+            **encryption(where),
+        }
         self._author = author
         self._connection: Any = None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-#: the manager's event that ends each part; fencing goes on beside the others, and counts where it was waited for
+#: the manager's event that ends each part, in their order
 ENDS = {
     "detect": "detect",
     "fence": "fenced",
@@ -19,8 +19,9 @@ ENDS = {
     "drain": "drained",
     "promote": "promoted",
     "route": "routed",
+    "follow": "repoint",
 }
-#: before: the last write answered before the fault; retry: from the routed endpoint to the next write's answer
+#: before: the last write answered before the fault; retry: from there to the next write's answer
 PARTS = ("before", *ENDS, "retry", "unknown")
 TICKS = 10_000  # a second, in the unit of `packed`
 
@@ -40,20 +41,25 @@ class Gap:
 def gap(answers: Sequence[float], fault: float, until: float) -> Gap | None:
     """The longest time between two answers that lies, at least in part, between the fault and ``until``.
 
-    None when there is no answer after the fault or none before it: then nobody can say how long it was.
+    None when it has no end or no beginning: no answer after ``until``, or none before the fault.
     """
     ordered = sorted(answers)
+    if not ordered or ordered[-1] < until or ordered[0] > fault:
+        return None
     pairs = pairwise(ordered)
     around = [Gap(began, ended) for began, ended in pairs if ended > fault and began < until]
     return max(around, key=lambda each: each.ms, default=None)
 
 
-def parts(whole: Gap, fault: float, events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """What the gap's time went into, by the manager's events: part -> ms, for every name in `PARTS`."""
+def parts(whole: Gap, fault: float, events: Iterable[Mapping[str, Any]], *, lossless: bool = False) -> dict[str, float]:
+    """What the gap's time went into, by the manager's events: part -> ms, for every name in `PARTS`.
+
+    ``lossless``: a commit waits for a replica, so the first write waits until one follows the new primary.
+    """
     found = dict.fromkeys(PARTS, 0.0)
     here = min(max(fault, whole.began), whole.ended)
     found["before"] = (here - whole.began) * 1000
-    ends = _ends(here, whole.ended, events)
+    ends = _ends(here, whole.ended, events, lossless=lossless)
     for part, when in sorted(ends.items(), key=lambda end: end[1]):
         found[part if _explained(part, ends) else "unknown"] += (when - here) * 1000
         here = when
@@ -61,21 +67,26 @@ def parts(whole: Gap, fault: float, events: Iterable[Mapping[str, Any]]) -> dict
     return found
 
 
-def _ends(began: float, ended: float, events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """When each part ended: the first detection, and of the others the last one within the gap."""
+def _ends(began: float, ended: float, events: Iterable[Mapping[str, Any]], *, lossless: bool) -> dict[str, float]:
+    """When each part ended: the first detection, and of the others the last one within the gap.
+
+    Fencing counts where the promotion waited for it, following where the first write had to.
+    """
     within = [event for event in events if began <= event["time"] <= ended]
     times = {part: [float(each["time"]) for each in within if each["event"] == name] for part, name in ENDS.items()}
     found = {part: min(when) if part == "detect" else max(when) for part, when in times.items() if when}
-    if "fence" in found and found["fence"] > found.get("promote", ended):
+    if found.get("fence", began) > found.get("promote", ended):
         del found["fence"]
+    if not lossless or found.get("follow", ended) < found.get("route", began):
+        found.pop("follow", None)
     return found
 
 
 def _explained(part: str, ends: Mapping[str, float]) -> bool:
     """Whether the step before it is known: else nobody can say what the time up to its end went into."""
-    steps = [each for each in ENDS if each != "fence"]
     if part == "fence":
         return "detect" in ends
+    steps = [each for each in ENDS if each != "fence"]
     return part == steps[0] or steps[steps.index(part) - 1] in ends
 
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import http.client
 import json
-import secrets
 import ssl
-from collections.abc import Mapping
-from urllib.parse import urljoin, urlsplit
 
 from experiments.database.way import NobodyKnowsError, NotDoneError
-from experiments.visit import TRUST, Browser
+from experiments.visit import TRUST
+from topo.plan import SITE
 
 ANSWER_SECONDS = 1.0
 CREATED = 201
 
 
 class Site:
-    """`Way` through the whole site. The key that comes with each message makes it harmless to send it again."""
+    """`Way` through the whole site, for somebody logged in. Each message has a key, so sending it again is harmless."""
 
     repeatable = True
 
-    def __init__(self, url: str, session: Mapping[str, str]) -> None:
-        self._host = str(urlsplit(url).hostname)
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json", "Referer": url, **session}
+    def __init__(self, cookie: str, token: str) -> None:
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Referer": f"https://{SITE}/",
+            "Cookie": cookie,
+            "X-CSRFToken": token,
+        }
         self._connection: http.client.HTTPSConnection | None = None
 
     def write(self, text: str) -> None:
@@ -43,7 +46,7 @@ class Site:
     def _open(self) -> http.client.HTTPSConnection:
         if self._connection is None:
             trust = ssl.create_default_context(cafile=TRUST)
-            connection = http.client.HTTPSConnection(self._host, timeout=ANSWER_SECONDS, context=trust)
+            connection = http.client.HTTPSConnection(SITE, timeout=ANSWER_SECONDS, context=trust)
             try:
                 connection.connect()
             except OSError as error:
@@ -55,15 +58,3 @@ class Site:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-
-
-def log_in(url: str, name: str) -> dict[str, str]:
-    """Sign ``name`` up and log in: the headers that a program sends with each message."""
-    browser, password = Browser(), secrets.token_urlsafe(12)
-    signup = browser.open(urljoin(url, "/signup"))
-    login = browser.submit(signup.form_with("password"), name=name, password=password)
-    board = browser.submit(login.form_with("password"), name=name, password=password)
-    token = board.form_with("message").fields["csrf_token"]
-    cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.client.cookies.jar)
-    browser.client.close()
-    return {"Cookie": cookies, "X-CSRFToken": token}

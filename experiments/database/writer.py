@@ -123,11 +123,9 @@ def _way(order: Order) -> Callable[[], Way]:
         from experiments.database.endpoint import Endpoint
 
         return lambda: Endpoint(**order.options)
-    from experiments.database.site import Site, log_in
+    from experiments.database.site import Site
 
-    url = order.options["url"]
-    session = log_in(url, order.options["name"])
-    return lambda: Site(url, session)
+    return lambda: Site(**order.options)
 
 
 def _give_up(problem: threading.ExceptHookArgs) -> None:

@@ -14,14 +14,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.database.writer import Order
+from experiments.load import log_in
 from services import mariadb
+from services.gunicorn import PROJECT, SITE_CONFIG
 from topo import wait
 from topo.errors import FoobarError
-from topo.plan import SITE
 
 if TYPE_CHECKING:
     from topo.namespaces import Inside
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 THROUGH_THE_SITE = "site"
 SITE_RATE, SITE_WORKERS, SITE_PATIENCE = 20.0, 4, 5.0
 ENDPOINT_RATE, ENDPOINT_WORKERS, ENDPOINT_PATIENCE = 100.0, 3, 2.0
-DATABASE_PORT = 3306
 QUIET_SECONDS = 15.0
-PROJECT = str(Path(__file__).parent.parent.parent)
 
 
 class Write(NamedTuple):
@@ -55,7 +53,7 @@ class Process:
         self._quiet = threading.Event()
         self._process = inside.popen(
             (sys.executable, "-m", "experiments.database.writer"),
-            environment={"PYTHONPATH": PROJECT},
+            environment={"PYTHONPATH": str(PROJECT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -156,12 +154,13 @@ def writing(testbed: Testbed, tag: str) -> Iterator[Writers]:
     """All writers at work, until the block is left. ``tag`` tells this run's rows from all others."""
     processes: dict[str, Process] = {}
     try:
-        name = f"writer-{tag}"
-        order = Order("site", f"{tag} {THROUGH_THE_SITE}", SITE_RATE, SITE_WORKERS, SITE_PATIENCE, _site(name))
+        session = asdict(log_in(testbed.inside("client"), 1)[0])
+        order = Order("site", f"{tag} {THROUGH_THE_SITE}", SITE_RATE, SITE_WORKERS, SITE_PATIENCE, session)
         processes[THROUGH_THE_SITE] = Process(THROUGH_THE_SITE, testbed.inside("client"), order)
-        author = _author(testbed, name, processes[THROUGH_THE_SITE])
+        author = _author(testbed, tag, processes[THROUGH_THE_SITE])
         for server in testbed.plan.servers:
-            options = _endpoint(testbed, author)
+            # as its application writes: the same endpoint, account and encryption
+            options = {"config": SITE_CONFIG, "author": author}
             order = Order(
                 "endpoint", f"{tag} {server.name}", ENDPOINT_RATE, ENDPOINT_WORKERS, ENDPOINT_PATIENCE, options
             )
@@ -172,32 +171,17 @@ def writing(testbed: Testbed, tag: str) -> Iterator[Writers]:
             process.end()
 
 
-def _site(name: str) -> dict[str, Any]:
-    return {"url": f"https://{SITE}/", "name": name}
-
-
-def _endpoint(testbed: Testbed, author: int) -> dict[str, Any]:
-    """Where the applications write, with their account."""
-    return {
-        "host": testbed.plan.host("lb").ip,
-        "port": DATABASE_PORT,
-        "user": "app_write",
-        "password": testbed._secrets.write_password,
-        "database": "foobar",
-        "author": author,
-    }
-
-
-def _author(testbed: Testbed, name: str, process: Process) -> int:
-    """The id of the user as whom all write: the site's writer signs up first."""
+def _author(testbed: Testbed, tag: str, process: Process) -> int:
+    """The id of the user as whom all write: whose first message has come through the site."""
+    statement = "SELECT user_id FROM foobar.messages WHERE body LIKE %s LIMIT 1"
     found: list[int] = []
 
     def unknown() -> str | None:
         process.check()
         for server in testbed.plan.servers:
-            rows = mariadb.query(testbed.inside(server.name), "SELECT id FROM foobar.users WHERE name = %s", name)
-            found.extend(row["id"] for row in rows)
-        return None if found else "not signed up"
+            rows = mariadb.query(testbed.inside(server.name), statement, f"{tag} {THROUGH_THE_SITE} %")
+            found.extend(row["user_id"] for row in rows)
+        return None if found else "no message yet"
 
-    wait.until(unknown, what=f"the user {name}", seconds=20)
+    wait.until(unknown, what="the first write through the site", seconds=20)
     return found[0]

@@ -51,10 +51,11 @@ def opener(endpoint: Endpoint, database: str) -> Callable[[], Any]:
 def _place(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.unix_socket is not None:
         return {"unix_socket": endpoint.unix_socket, "ssl_disabled": True}
-    return {"host": endpoint.host, "port": endpoint.port, **_encryption(endpoint)}
+    return {"host": endpoint.host, "port": endpoint.port, **encryption(endpoint)}
 
 
-def _encryption(endpoint: Endpoint) -> dict[str, Any]:
+def encryption(endpoint: Endpoint) -> dict[str, Any]:
+    """How pymysql is told to speak TLS with it, or not to."""
     if endpoint.ca is None:
         return {"ssl_disabled": True}
     proof = {"ssl_cert": endpoint.proof, "ssl_key": endpoint.proof} if endpoint.proof else {}

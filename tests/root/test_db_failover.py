@@ -1,0 +1,94 @@
+"""A dead primary, on real testbeds: without a remedy writes do not come back; with one nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beds import PROJECT, Commands, Machine
+
+from topo import wait
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Path]:
+    commands = Commands(tmp_path)
+    machine = Machine(tmp_path)
+    yield tmp_path / "runs"
+    commands("down", "--all")
+    machine.assert_clean()
+
+
+def argv(runs: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "experiments.db_failover", "--runs", str(runs), *words]
+
+
+def run(runs: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    """The exit code, and result.json."""
+    environment = Commands(runs.parent).environment
+    done = subprocess.run(argv(runs, *words), cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=150)
+    (folder,) = (runs / "db_failover").iterdir()
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "completed", done.stdout + done.stderr
+    return done.returncode, result
+
+
+def test_a_single_primary_is_not_replaced(runs: Path) -> None:
+    code, result = run(runs, "--faults", "crash", "--window", "2")
+    assert code == 1
+    assert "writes did not come back within 2 s" in result["verdict"]["because"]
+    assert (result["verdict"]["numbers"]["lost"], result["verdict"]["numbers"]["not_back"]) == (0, 1)
+
+
+def test_semisync_loses_nothing_and_comes_back(runs: Path) -> None:
+    code, result = run(runs, "--db", "semisync", "--faults", "crash,planned", "--repeat", "4")
+    numbers = result["verdict"]["numbers"]
+    assert code == 0, result["verdict"]
+    assert (numbers["faults"], numbers["lost"], numbers["duplicated"], numbers["not_back"]) == (4, 0, 0, 0)
+    assert numbers["acknowledged"] > 100
+
+
+def test_async_loses_what_no_replica_has_heard(runs: Path) -> None:
+    code, result = run(runs, "--db", "async", "--faults", "severed")
+    assert code == 1
+    assert result["verdict"]["numbers"]["lost"] > 0
+
+
+def test_ctrl_c_while_a_fault_is_in_force_heals_it(runs: Path) -> None:
+    environment = Commands(runs.parent).environment
+    with subprocess.Popen(
+        argv(runs, "--faults", "freeze", "--window", "60"),
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            wait.until(lambda: unbroken(environment), what="a fault in force", seconds=60)
+            process.send_signal(signal.SIGINT)
+            code = process.wait(60)
+        finally:
+            process.kill()
+    assert code == 130
+    (folder,) = (runs / "db_failover").iterdir()
+    result, evidence = (json.loads((folder / each).read_text()) for each in ("result.json", "evidence.json"))
+    assert (result["status"], result["verdict"]["holds"]) == ("aborted", None)
+    happened = [(row["what"], row.get("fault")) for row in evidence["timeline"]]
+    assert ("fault in force", "freeze srv1 mariadb") in happened
+    assert ("healed", "freeze srv1 mariadb") in happened
+
+
+def unbroken(environment: dict[str, str]) -> str | None:
+    """None once the testbed says that something is broken on purpose."""
+    asked = [sys.executable, "-m", "topo.foobar", "fault", "list"]
+    said = subprocess.run(asked, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=30).stdout
+    return None if "freeze" in said else said or "no testbed yet"
