@@ -81,11 +81,15 @@ def plugged_in(testbed: Testbed, server: str, home: Path) -> Iterator[Inside]:
 
 @contextmanager
 def redirected(testbed: Testbed, server: str, port: int) -> Iterator[None]:
-    """What the balancer sends to the server's ``port`` goes to the machine that is plugged in."""
+    """What the balancer sends to the server's ``port`` goes to the machine that is plugged in.
+
+    The flows come at once, in a bundle: with only some of them the server would look dead, which is another alarm.
+    """
     switch = _switch(testbed.plan, server)
+    bundle = testbed.home / "redirection.flows"
+    bundle.write_text("".join(f"{flow}\n" for flow in flows(testbed.plan, server, port)))
     try:
-        for flow in flows(testbed.plan, server, port):
-            _ofctl("add-flow", switch, flow)
+        _ofctl("--bundle", "add-flows", switch, str(bundle))
         yield
     finally:
         _ofctl("del-flows", switch, f"cookie={COOKIE:#x}/-1")
