@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from topo import control, state
-from topo.errors import FoobarError, RefusedError
+from topo.errors import FoobarError, RefusedError, UsageError
 from topo.state import Claim, Entry
 
 ENTRY = Entry("a", "up", os.getpid(), 1, "", {}, {})
@@ -45,6 +45,17 @@ def test_a_handlers_error_reaches_the_asker_and_the_testbed_lives_on(claim: Clai
     with pytest.raises(FoobarError, match=r"^ValueError: no such thing$"):
         control.ask(ENTRY, "fail")
     assert control.ask(ENTRY, "fine") == "fine"
+
+
+@pytest.mark.parametrize("kind", [FoobarError, RefusedError, UsageError])
+def test_an_error_keeps_its_kind(claim: Claim, kind: type[FoobarError]) -> None:
+    def fail() -> None:
+        raise kind("not now")
+
+    serve(claim, fail=fail)
+    with pytest.raises(FoobarError, match=r"^not now$") as caught:
+        control.ask(ENTRY, "fail")
+    assert type(caught.value) is kind
 
 
 def test_an_unknown_request_is_an_error(claim: Claim) -> None:
@@ -115,6 +126,6 @@ def test_it_leaves_instead_of_answering(claim: Claim) -> None:
 
     thread = threading.Thread(target=hang_up)
     thread.start()
-    with pytest.raises(FoobarError, match=r"testbed a left without an answer"):
+    with pytest.raises(RefusedError, match=r"testbed a left without an answer"):
         control.ask(ENTRY, "status")
     thread.join()

@@ -104,7 +104,7 @@ class Adoption:
         testbed = self.testbed
         testbed.adopt(rules, compile_flows(testbed.plan, rules))
         replace(testbed.inside(BOX).path(FLOWS), controller_file(testbed.plan, testbed.flows))
-        # a controller that has died, or a switch that is away, gets it when it is back
+        # a controller that dies of it or has died, or a switch that is away, gets it when it is back
         with suppress(RefusedError):
             northbound.ask("reload", socket=testbed.inside(BOX).path(NORTHBOUND))
         testbed.wait_for_flows()

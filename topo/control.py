@@ -10,11 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from topo.errors import EXIT_BROKEN, FoobarError, RefusedError
+from topo.errors import EXIT_BROKEN, FoobarError, RefusedError, UsageError
 from topo.state import Entry, folder
 
 Handler = Callable[..., Any]
 SECONDS = 60.0
+# an error that crosses a socket keeps its kind, as far as its asker can tell kinds apart
+KINDS = {each.exit_code: each for each in (FoobarError, RefusedError, UsageError)}
 
 
 def ask(entry: Entry, request: str, **arguments: Any) -> Any:
@@ -34,11 +36,9 @@ def exchange(path: Path, who: str, request: str, **arguments: Any) -> Any:
         except (OSError, ValueError) as error:
             raise RefusedError(f"{who} does not answer ({error}); it may be booting or leaving") from None
     if not isinstance(answer, dict):
-        raise FoobarError(f"{who} left without an answer")
+        raise RefusedError(f"{who} left without an answer")
     if "error" in answer:
-        failure = FoobarError(answer["error"])
-        failure.exit_code = answer.get("exit_code", EXIT_BROKEN)
-        raise failure
+        raise KINDS[answer.get("exit_code", EXIT_BROKEN)](answer["error"])
     return answer["value"]
 
 
