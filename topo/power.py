@@ -17,8 +17,9 @@ CONTROLLER = ("127.0.0.1", 6653)
 # how often a socket without a process says good-bye: 0 means the kernel's own idea, some minutes
 ORPHAN_RETRIES = "ipv4/tcp_orphan_retries"
 USUAL, ONCE = 0, 1
-TCP_TIME_WAIT = "06"
-SECONDS = 30.0
+# states in which a socket has sent its FIN and had it acknowledged: it only listens to the other side's
+SILENT = {"05": "FIN_WAIT_2", "06": "TIME_WAIT"}
+SECONDS = 125.0  # the kernel's longest wait before it tries again is 120 s
 
 
 def host_off(testbed: Testbed, name: str) -> None:
@@ -51,8 +52,8 @@ def running(testbed: Testbed, host: str) -> list[str]:
 def orphans(inside: Inside) -> str | None:
     """None when no TCP socket of a host is without a process, but for those that have said all there is to say."""
     rows = [line.split() for line in Path(f"/proc/{inside.pid}/net/tcp").read_text().splitlines()[1:]]
-    left = [row for row in rows if row[9] == "0" and row[3] != TCP_TIME_WAIT]
-    return f"{len(left)} sockets" if left else None
+    left = [row[3] for row in rows if row[9] == "0" and row[3] not in SILENT]
+    return f"{len(left)} sockets, in the kernel's states {', '.join(left)}" if left else None
 
 
 def switch_off(testbed: Testbed, name: str) -> None:
