@@ -11,7 +11,7 @@ import secrets
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,13 +60,20 @@ class Frame:
 
 
 @contextmanager
-def capturing(wanted: Sequence[tuple[Inside, str]], folder: Path) -> Iterator[list[Capture]]:
+def capturing(
+    wanted: Sequence[tuple[Inside, str]], folder: Path, only: Mapping[str, str] | None = None
+) -> Iterator[list[Capture]]:
     """Capture on (host, interface) pairs while the block runs. Every capture has begun before the block does.
+
+    ``only``: a capture filter in libpcap's words for each host; the canary passes it. (``inbound`` has no place in one:
+    with it the first packet after a pause gets lost.)
 
     Files are named after the host, and after the interface too when it is not the host's link.
     """
     with ExitStack() as stack:
-        running = [_start(stack, inside, interface, folder) for inside, interface in wanted]
+        running = [
+            _start(stack, inside, interface, folder, (only or {}).get(inside.name)) for inside, interface in wanted
+        ]
         for capture, process in running:
             _wait_begun(capture, process)
         try:
@@ -76,11 +83,15 @@ def capturing(wanted: Sequence[tuple[Inside, str]], folder: Path) -> Iterator[li
                 _end(capture, process)
 
 
-def _start(stack: ExitStack, inside: Inside, interface: str, folder: Path) -> tuple[Capture, subprocess.Popen[Any]]:
+def _start(
+    stack: ExitStack, inside: Inside, interface: str, folder: Path, only: str | None
+) -> tuple[Capture, subprocess.Popen[Any]]:
     capture = Capture(inside, interface, folder)
     capture.file = folder / f"{capture.link}.pcap"
     stream = stack.enter_context(capture.file.open("wb"))
-    command = ("dumpcap", "-i", interface, "-P", "-q", "-B", str(BUFFER_MIB), "-w", "-")
+    command = ["dumpcap", "-i", interface, "-P", "-q", "-B", str(BUFFER_MIB), "-w", "-"]
+    if only:
+        command += ["-f", f"({only}) or ether proto {CANARY_TYPE}"]
     process = inside.popen(command, stdout=stream, stderr=subprocess.PIPE, text=True)
     stack.callback(process.kill)
     return capture, process

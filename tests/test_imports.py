@@ -19,7 +19,7 @@ ALLOWED = {
     "mininet": ("topo/network.py", "topo/cli.py", "benchmarks/*.py"),
     "ryu": ("controllers/firewall.py",),
     "eventlet": ("controllers/firewall.py",),
-    "scapy": ("experiments/*capture*.py", "experiments/*probe*.py", "experiments/packets.py"),
+    "scapy": ("experiments/*capture*.py", "experiments/packets.py", "experiments/firewall/*.py"),
     "rich": (
         "topo/screen.py",
         "experiments/report.py",
@@ -28,7 +28,7 @@ ALLOWED = {
         "experiments/exposure/matrix.py",
         "benchmarks/table.py",
     ),
-    "numpy": ("experiments/needles.py",),
+    "numpy": ("experiments/needles.py", "experiments/firewall/frames.py"),
     "hpack": ("experiments/forms.py", "experiments/http2.py"),
     "matplotlib": ("experiments/drawing.py",),
     "flask": ("services/site/*.py",),

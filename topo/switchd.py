@@ -37,6 +37,11 @@ def forget_decisions() -> None:
     tell("revalidator/purge")
 
 
+def settle_counters() -> None:
+    """Make the flows' counters exact: they lag behind the datapath's by up to half a second."""
+    tell("revalidator/wait")
+
+
 def forget_connections(zone: int) -> None:
     """Empty one zone of the connection tracker."""
     tell("dpctl/flush-conntrack", f"zone={zone}")
