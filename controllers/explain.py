@@ -14,7 +14,7 @@ from controllers.policy import DENY_REST, Rule, members, shown_range
 from controllers.proof import Checked, Difference
 from controllers.space import FIELDS, LEAF, NAMES, Box, Node, Ranges, branches, united
 from controllers.tables import constraints
-from controllers.walk import ICMP_ANSWERS
+from controllers.tracker import ICMP_ANSWERS
 from topo.plan import End, Host, Plan
 
 Point = dict[str, int]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from controllers.dump import mac_number
 from controllers.policy import Rule, pairs
 from controllers.space import Box, Node, Ranges, Space, united
-from controllers.walk import ICMP_ERRORS, reverse
+from controllers.tracker import ICMP_ERRORS, reverse
 from topo.plan import Host, Plan
 
 Pair = tuple[str, str]

@@ -14,7 +14,8 @@ from controllers.flow import Flow
 from controllers.intent import Intent, Pair
 from controllers.policy import Rule
 from controllers.space import Node
-from controllers.walk import STATES, Pipeline, Walk
+from controllers.tracker import STATES
+from controllers.walk import Pipeline, Walk
 from topo.plan import Plan
 
 

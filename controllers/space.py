@@ -12,7 +12,7 @@ results, so what has not changed is not computed again. Both are what makes a se
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -81,15 +81,17 @@ class Space:
 
     def node(self, level: int, cuts: Iterable[int], kids: Iterable[Node]) -> Node:
         """The one node that is so; neighbours that lead to the same are one branch."""
-        kept_cuts: list[int] = []
-        kept: list[Node] = []
-        for cut, kid in zip(cuts, kids, strict=True):
-            if not kept or kept[-1] is not kid:
-                kept_cuts.append(cut)
-                kept.append(kid)
-        if len(kept) == 1:
-            return kept[0]
-        key = (level, tuple(kept_cuts), tuple(kept))
+        asked = (level, tuple(cuts), tuple(kids))
+        node = self._nodes.get(asked)
+        if node is None:
+            node = self._nodes[asked] = self._reduced(*asked)
+        return node
+
+    def _reduced(self, level: int, cuts: tuple[int, ...], kids: tuple[Node, ...]) -> Node:
+        at = [0, *(at for at in range(1, len(kids)) if kids[at] is not kids[at - 1])]
+        if len(at) == 1:
+            return kids[0]
+        key = (level, tuple([cuts[each] for each in at]), tuple([kids[each] for each in at]))
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = Node(*key)
@@ -160,11 +162,8 @@ class Space:
         elif other.level < one.level:
             made = self.node(other.level, other.cuts, [operation(one, kid) for kid in other.kids])
         else:
-            cuts, kids = [], []
-            for cut, first, second in _side_by_side(one, other):
-                cuts.append(cut)
-                kids.append(operation(first, second))
-            made = self.node(one.level, cuts, kids)
+            cuts, pairs = _side_by_side(one, other)
+            made = self.node(one.level, cuts, [operation(first, second) for first, second in pairs])
         memo[key] = made
         return made
 
@@ -181,6 +180,21 @@ class Space:
         if found is None:
             kids = [self.relabel(kid, label, name) for kid in node.kids]
             found = memo[node] = self.node(node.level, node.cuts, kids)
+        return found
+
+    def parted(self, node: Node, label: Callable[[Any], Any], name: Hashable) -> dict[Any, Node]:
+        """A function as sets: each label of its leaves, with where it has such a leaf; ``name`` as in relabel."""
+        if node.level == LEAF:
+            return {} if node is self.nothing else {label(node.value): self.everything}
+        memo = self.memo(("parted", name))
+        found: dict[Any, Node] | None = memo.get(node)
+        if found is None:
+            parts = [self.parted(kid, label, name) for kid in node.kids]
+            labels = dict.fromkeys(each for part in parts for each in part)
+            found = memo[node] = {
+                each: self.node(node.level, node.cuts, [part.get(each, self.nothing) for part in parts])
+                for each in labels
+            }
         return found
 
     def forget(self, node: Node, kept: frozenset[int]) -> Node:
@@ -230,21 +244,12 @@ def branches(node: Node) -> list[tuple[Node, Ranges]]:
     return [(kid, tuple(ranges)) for kid, ranges in found.items()]
 
 
-def _side_by_side(one: Node, other: Node) -> Iterator[tuple[int, Node, Node]]:
-    """The common refinement of two nodes of one field: (first value, kid of one, kid of the other)."""
-    a, b = one.cuts, other.cuts
-    i = j = 0
-    while True:
-        yield max(a[i], b[j]), one.kids[i], other.kids[j]
-        more_a, more_b = i + 1 < len(a), j + 1 < len(b)
-        if not (more_a or more_b):
-            return
-        if not more_b or (more_a and a[i + 1] < b[j + 1]):
-            i += 1
-        elif not more_a or b[j + 1] < a[i + 1]:
-            j += 1
-        else:
-            i, j = i + 1, j + 1
+def _side_by_side(one: Node, other: Node) -> tuple[Sequence[int], Iterable[tuple[Node, Node]]]:
+    """The common refinement of two nodes of one field: first values, and (kid of one, kid of the other) for each."""
+    if one.cuts == other.cuts:
+        return one.cuts, zip(one.kids, other.kids, strict=True)
+    cuts = sorted({*one.cuts, *other.cuts})
+    return cuts, [(one.at(cut), other.at(cut)) for cut in cuts]
 
 
 def ranges(value: int, mask: int, bits: int) -> Ranges:
