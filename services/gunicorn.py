@@ -15,6 +15,7 @@ from topo.profile import Profile
 from topo.tls import means
 
 PORT = 8000
+THREADS = 8
 CONFIG, SITE_CONFIG = "/run/app/gunicorn.conf.py", "/run/app/site.json"
 # whom the application believes, and what it shows
 AUTHORITY, PROOF = "/run/app/ca.pem", "/run/app/application.pem"
@@ -46,7 +47,7 @@ class Gunicorn(Service):
         return {"FOOBAR_SITE_CONFIG": SITE_CONFIG, "PYTHONPATH": str(PROJECT), "MALLOC_ARENA_MAX": "1"}
 
     def files(self) -> tuple[File, ...]:
-        config = render("gunicorn.conf.py.j2", port=PORT, access=ACCESS)
+        config = render("gunicorn.conf.py.j2", port=PORT, threads=THREADS, access=ACCESS)
         site = File(SITE_CONFIG, json.dumps(self._site(), indent=1), 0o600)
         if not self.tls.both:
             return (File(CONFIG, config), site)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.base import Command, File, Look, Service, listens, render
+from services.gunicorn import THREADS
 from services.pki import CIPHERS
 from services.secrets import Secrets
 from topo.plan import SITE, Plan
@@ -49,6 +50,7 @@ class HAProxy(Service):
             managed=self.profile.managed,
             release=RELEASE,
             connect_ms=CONNECT_MS,
+            maxconn=THREADS - 1,
         )
         return (File(CONFIG, text), *self._release(), *self._certificates())
 
