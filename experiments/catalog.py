@@ -7,9 +7,10 @@ from experiments.db_failover import DbFailover
 from experiments.journey import Journey
 from experiments.tls_exposure import TlsExposure
 from experiments.tls_tampering import TlsTampering
+from experiments.web_failover import WebFailover
 from topo.errors import UsageError, among
 
-EXPERIMENTS: tuple[Experiment, ...] = (Journey(), TlsExposure(), TlsTampering(), DbFailover())
+EXPERIMENTS: tuple[Experiment, ...] = (Journey(), TlsExposure(), TlsTampering(), WebFailover(), DbFailover())
 
 
 def experiment(name: str) -> Experiment:

@@ -223,7 +223,7 @@ def log_in(count: int) -> list[dict[str, str]]:
 async def _load(settings: Settings) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _at_end, ended)
-    await Client(settings, lambda outcome: print(json.dumps(outcome.as_dict()))).run(ended)
+    await Client(settings, lambda outcome: print(json.dumps(outcome.as_dict()), flush=True)).run(ended)
 
 
 def _at_end(ended: asyncio.Event) -> None:

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from services.gunicorn import PROJECT
+from topo import wait
 from topo.errors import FoobarError
 from topo.namespaces import Inside
 
 GENERATOR = (sys.executable, "-m", "experiments.generator")
 ENVIRONMENT = {"PYTHONPATH": str(PROJECT)}
-GRACE_SECONDS = 10.0
+FIRST_SECONDS, GRACE_SECONDS = 20.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def log_in(client: Inside, count: int) -> list[Session]:
 def loading(client: Inside, settings: Settings, file: Path) -> Iterator[None]:
     """The load runs while the block does; its outcomes are added to ``file``, one JSON object a line.
 
-    When the block ends, requests that have begun are still waited for. Raises FoobarError when the generator broke.
+    The block begins when the first is there. When it ends, requests that have begun are still waited for. Raises
+    FoobarError when the generator broke.
     """
     with file.open("ab") as out, file.with_suffix(".err").open("ab") as errors:
         process = client.popen(
@@ -106,6 +108,12 @@ def loading(client: Inside, settings: Settings, file: Path) -> Iterator[None]:
     try:
         process.stdin.write(json.dumps(asdict(settings)).encode() + b"\n")
         process.stdin.flush()
+        had = file.stat().st_size
+        wait.until(
+            lambda: None if file.stat().st_size > had or process.poll() is not None else "no answer",
+            what="the load's first answer",
+            seconds=FIRST_SECONDS,
+        )
         yield
         process.stdin.close()
         code = process.wait(settings.patience_s + GRACE_SECONDS)

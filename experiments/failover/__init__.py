@@ -1,0 +1,1 @@
+"""The parts of ``web_failover``: faults chosen, the balancer watched, what each fault cost, the verdict, pictures."""

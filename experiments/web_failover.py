@@ -1,0 +1,169 @@
+"""``web_failover``: servers die in every way there is while visitors read and write. Does one of them notice?
+
+Load runs all the time, at a fixed rate and at 80 % of what the site can answer; one fault after the other hits a
+server at a random moment. Every request has a record, and the database says what was written, and how often.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import load
+from experiments.base import Evidence, Experiment, Verdict
+from experiments.failover import balancer, capacity, page
+from experiments.failover.choice import ALL, ERROR, SILENT, Chosen, course, kinds, spared
+from experiments.failover.judge import verdict
+from experiments.failover.pictures import pictures
+from experiments.failover.windows import BEFORE_SECONDS, PHASE
+from experiments.faults import injected
+from experiments.options import Option
+from services import mariadb
+from topo.errors import DeadlineError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from experiments.plots import Plot
+    from experiments.run import Run
+    from topo.testbed import Testbed
+
+PATIENCE_S = 3.0
+#: a fault stays until the balancer has seen it, but not longer (s); silent ones long enough to wear visitors out
+LONGEST = {SILENT: PATIENCE_S + 0.2, ERROR: 1.0}
+LONG = 1.0
+#: s, drawn anew for each fault: how much longer it stays once it was seen; how long all is well before the next
+STAYS, PAUSE = (0.25, 0.5), (0.3, 0.6)
+SHARE = 0.8
+FIXED, FULL = "fixed rate", f"{SHARE:.0%} of capacity"
+SESSIONS = 2
+#: requests of the n-th load are numbered from n times this
+STEP = 1_000_000
+
+
+class WebFailover(Experiment):
+    """One fault after the other under load; then the database's own rows."""
+
+    name = "web_failover"
+    claim = "no request fails when a server dies"
+    timing = True
+    repeats = True
+    options = (
+        Option("rate", 100, "requests per second of the load with a fixed rate", least=20, most=1000),
+        Option("faults", ALL, "which kinds, separated by commas"),
+    )
+
+    def measure(self, testbed: Testbed, run: Run) -> Evidence:
+        wanted, plan, primary = kinds(str(run.options["faults"])), testbed.plan, testbed.plan.primary.name
+        others = spared(plan, primary)
+        if not others:
+            raise UsageError("web_failover: one server cannot stand in for another: --servers 2 or more")
+        count = run.repeat or len(wanted)
+        portions = course(wanted, count, (FIXED, FULL), plan, primary, run.random)
+        settings = load.Settings(
+            rate=None,
+            seed=run.seed,
+            tag=f"web-{run.random.getrandbits(32):08x}",
+            sessions=load.log_in(testbed.inside("client"), SESSIONS),
+            patience_s=PATIENCE_S,
+        )
+        found = capacity.measured(testbed, run, settings, run.random.choice(others))
+        rates = {FIXED: float(run.options["rate"]), FULL: round(SHARE * found["away_per_s"], 1)}
+        evidence: dict[str, Any] = {
+            "primary": primary,
+            "wanted": count,
+            "patience_s": PATIENCE_S,
+            "capacity": found,
+            "rates_per_s": rates,
+            "first_numbers": [],
+            "faults": [],
+            "stopped": None,
+        }
+        for name, value in evidence.items():
+            run.keep(name, value)
+        file = run.folder / "requests.jsonl"
+        with balancer.watched(testbed) as watch, run.phase(PHASE, count) as progress:
+            run.keep("changes", watch.changes)
+            hurting = Hurting(testbed, run, watch, progress)
+            for number, (name, some) in enumerate(portions):
+                evidence["first_numbers"].append(number * STEP)
+                this = replace(settings, rate=rates[name], first=number * STEP, seed=run.random.getrandbits(32))
+                with load.loading(testbed.inside("client"), this, file):
+                    evidence["stopped"] = hurting.hurt(some, name, evidence["faults"])
+                if evidence["stopped"]:
+                    break
+        return {
+            **evidence,
+            "looks": {"times": watch.looks, "longest_gap_s": round(watch.gap_s, 3)},
+            "stored": _stored(testbed, primary, settings.tag),
+            "requests": _requests(file, [server.name for server in plan.servers]),
+        }
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        return verdict(evidence)
+
+    def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:
+        return page.table(verdict.numbers) if "requests" in evidence else "nothing was measured to its end"
+
+    def page(self, evidence: Evidence) -> str:
+        return page.html(evidence, self.judge(evidence).numbers)
+
+    def plots(self, evidence: Evidence) -> Sequence[Plot]:
+        return pictures(evidence) if "requests" in evidence else ()
+
+
+class Hurting:
+    """Faults, one after the other, each until it was seen and healed and all is as before."""
+
+    def __init__(self, testbed: Testbed, run: Run, watch: balancer.Watch, progress: Any) -> None:
+        self.testbed, self.run, self.watch, self.progress = testbed, run, watch, progress
+
+    def hurt(self, some: Sequence[Chosen], under: str, noted: list[dict[str, str]]) -> str | None:
+        """These faults under a load; what they are is added to ``noted``. Why it was not gone on with, or None."""
+        time.sleep(BEFORE_SECONDS)
+        for each in some:
+            noted.append({"fault": str(each.fault), "kind": each.kind, "manner": each.manner, "server": each.server,
+                          "load": under})  # fmt: skip
+            try:
+                self._one(each)
+            except DeadlineError as error:
+                return f"{each.fault}: {error}"
+            self.progress.advance(1)
+        return None
+
+    def _one(self, each: Chosen) -> None:
+        with injected(self.testbed, each.fault, mark=self.run.mark):
+            self.watch.wait_until_given_up(each.server, LONGEST.get(each.manner, LONG))
+            time.sleep(self.run.random.uniform(*STAYS))
+        self.watch.wait_for(each.server)
+        self.run.mark("rejoined", fault=str(each.fault))
+        time.sleep(self.run.random.uniform(*PAUSE))
+
+
+def _stored(testbed: Testbed, primary: str, tag: str) -> dict[str, list[int]]:
+    """What the database holds of the POSTs: the request's number, and the message's, of each."""
+    rows = mariadb.query(
+        testbed.inside(primary),
+        "SELECT id, body FROM foobar.messages WHERE body LIKE %s ORDER BY id",
+        f"{tag}-%",
+    )
+    return {
+        "number": [int(row["body"].rpartition("-")[2]) for row in rows],
+        "message": [row["id"] for row in rows],
+    }
+
+
+def _requests(file: Path, servers: Sequence[str]) -> dict[str, Any]:
+    table = load.columns(load.outcomes(file), servers)
+    load.compress(file)
+    return table
+
+
+if __name__ == "__main__":
+    from experiments.__main__ import alone
+
+    sys.exit(alone(WebFailover.name))

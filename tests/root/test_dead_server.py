@@ -1,0 +1,58 @@
+"""A dead web server, on real testbeds: with HAProxy's defaults visitors notice, with fast checks nobody does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beds import PROJECT, Commands, Machine
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Path]:
+    commands = Commands(tmp_path)
+    machine = Machine(tmp_path)
+    yield tmp_path / "runs"
+    commands("down", "--all")
+    machine.assert_clean()
+
+
+def run(runs: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    """The exit code, and result.json; a quiet load, so that no machine is too slow for it."""
+    argv = [sys.executable, "-m", "experiments.web_failover", "--runs", str(runs), "--rate", "40", *words]
+    environment = Commands(runs.parent).environment
+    done = subprocess.run(argv, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=180)
+    (folder,) = (runs / "web_failover").iterdir()
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "completed", done.stdout + done.stderr
+    judged = [sys.executable, "-m", "experiments", "judge", str(folder)]
+    again = subprocess.run(judged, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60)
+    assert again.returncode == done.returncode, again.stdout + again.stderr
+    return done.returncode, result
+
+
+def test_with_the_defaults_a_silent_death_costs_requests(runs: Path) -> None:
+    code, result = run(runs, "--faults", "freeze-app,cut")
+    numbers = result["verdict"]["numbers"]
+    assert code == 1
+    assert numbers["failed"] > 0
+    assert numbers["by_fault"]["freeze-app"]["failed"] > 0
+    assert numbers["executed_twice"] == 0
+
+
+def test_with_fast_checks_nobody_notices(runs: Path) -> None:
+    code, result = run(runs, "--health", "fast", "--faults", "freeze-app,cut,kill-nginx,error500")
+    numbers = result["verdict"]["numbers"]
+    assert code == 0, result["verdict"]["because"]
+    assert (numbers["faults"], numbers["failed"], numbers["executed_twice"], numbers["undetected"]) == (4, 0, 0, 0)
+    assert numbers["posts"] > 0
+    for of in numbers["by_fault"].values():
+        assert of["share_before"] > 0 == of["share_during"]
+        assert of["rejoin_ms"]["n"] == 1
