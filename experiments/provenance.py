@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,19 +29,24 @@ LIBRARIES = ("mininet", "ryu", "scapy", "flask", "gunicorn")
 
 def provenance(argv: list[str], datapath: str) -> dict[str, Any]:
     """The ``provenance`` of result.json."""
-    versions = {"python": platform.python_version()}
-    versions |= {library: metadata.version(library) for library in LIBRARIES}
-    versions |= {program: _first_line(*command) for program, command in PROGRAMS.items()}
     commit = _git("rev-parse", "HEAD")
     return {
         "commit": commit or None,
         "dirty": bool(_git("status", "--porcelain")) if commit else None,
-        "versions": versions,
+        "versions": _versions(),
         "argv": argv,
         "kernel": platform.release(),
         "cpus": len(os.sched_getaffinity(0)),
         "datapath": datapath,
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Asked once: nobody installs another while we run."""
+    versions = {"python": platform.python_version()}
+    versions |= {library: metadata.version(library) for library in LIBRARIES}
+    return versions | {program: _first_line(*command) for program, command in PROGRAMS.items()}
 
 
 def _git(*arguments: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from controllers.compile import ARP_TYPE, IPV4, UNTAGGED
 from controllers.flow import CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_TRK, Conntrack, Flow, Goto, MatchValue, Output
@@ -62,8 +63,8 @@ class Packet:
     arp_sha: str = ""
     about: Packet | None = None
 
-    @property
-    def fields(self) -> dict[str, MatchValue]:
+    @cached_property
+    def fields(self) -> Mapping[str, MatchValue]:
         names = ["eth_src", "eth_dst", "eth_type", "vlan_vid"]
         if self.eth_type == IPV4:
             names += ["ipv4_src", "ipv4_dst", "ip_proto"]
@@ -192,13 +193,12 @@ class Network:
     def __init__(self, plan: Plan, flows: Iterable[Flow], *, eager: bool = False) -> None:
         self.plan = plan
         self.tracker = Tracker(eager)
-        self._tables: dict[tuple[str, int], list[tuple[Flow, dict[str, MatchValue]]]] = {}
+        self._tables: dict[tuple[str, int], list[Flow]] = {}
         for flow in flows:
-            match = dict(flow.match)
-            _check_prerequisites(flow, match)
-            self._tables.setdefault((flow.switch, flow.table), []).append((flow, match))
+            _check_prerequisites(flow)
+            self._tables.setdefault((flow.switch, flow.table), []).append(flow)
         for table in self._tables.values():
-            table.sort(key=lambda each: -each[0].priority)
+            table.sort(key=lambda flow: -flow.priority)
         self._far = {own: far for node in plan.switches for own, far in plan.links_of(node.name)}
 
     def send(self, host: str, packet: Packet) -> Trip:
@@ -242,24 +242,29 @@ class Network:
 
     def _match(self, switch: str, number: int, fields: Mapping[str, MatchValue]) -> Flow | None:
         best: Flow | None = None
-        for flow, match in self._tables.get((switch, number), ()):
+        for flow in self._tables.get((switch, number), ()):
             if best and flow.priority < best.priority:
                 break
-            if all(_agrees(fields.get(name), value) for name, value in match.items()):
+            if _matches(flow, fields):
                 if best and (best.actions, best.cookie) != (flow.actions, flow.cookie):
                     raise FlowError(f"both match, at one priority: {best.text()} and {flow.text()}")
                 best = best or flow
         return best
 
 
-def _agrees(have: MatchValue | None, wanted: MatchValue) -> bool:
-    if isinstance(wanted, tuple):
-        value, mask = wanted
-        return isinstance(have, int) and have & mask == value
-    return have == wanted
+def _matches(flow: Flow, fields: Mapping[str, MatchValue]) -> bool:
+    """A plain loop: the tests ask this millions of times."""
+    for name, wanted in flow.match:
+        have = fields.get(name)
+        if have == wanted:
+            continue
+        if not isinstance(wanted, tuple) or not isinstance(have, int) or have & wanted[1] != wanted[0]:
+            return False
+    return True
 
 
-def _check_prerequisites(flow: Flow, match: Mapping[str, MatchValue]) -> None:
+def _check_prerequisites(flow: Flow) -> None:
+    match = dict(flow.match)
     for name in match:
         for other, value in PREREQUISITES.get(name, {}).items():
             if match.get(other) != value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import permutations
 
 import pytest
@@ -73,18 +74,24 @@ def _binding(network: Network, end: End) -> Iterator[str]:
     """Each switch by itself, whatever the others let through: a port takes what its own hosts send, nothing else."""
     behind = network.plan.behind(end)
     for host, other in permutations(network.plan.hosts, 2):
-        plain, asked = first(host, other, "tcp", 80), arp(host, other)
-        right = [plain, asked] if host in behind else []
-        wrong = [] if host in behind else [plain, asked]
-        wrong += [replace(each, vlan_vid=VLAN_PRESENT | 1) for each in (plain, asked)]
-        wrong += [replace(plain, ipv4_src=other.ip), replace(plain, eth_src=other.mac)]
-        wrong += [replace(asked, **{name: other.mac}) for name in ("eth_src", "arp_sha")]  # type: ignore[arg-type]
-        wrong += [replace(asked, arp_spa=other.ip), replace(asked, arp_tpa="10.0.9.9")]
-        for packet in (*right, *wrong):
+        honest, wrong = _sent_by(host, other)
+        for packet in (*honest, *wrong):
+            takes = host in behind and packet in honest
             flow, _ = network.through(end, packet)
             spoofed = flow is not None and flow.cookie in (OWN_COOKIES["spoofed"], OWN_COOKIES["arp-unknown"])
-            if flow is None or spoofed != (packet not in right):
-                yield f"{end.interface} {'takes' if packet in wrong else 'refuses'} {packet}"
+            if flow is None or spoofed == takes:
+                yield f"{end.interface} {'refuses' if takes else 'takes'} {packet}"
+
+
+@cache
+def _sent_by(host: Host, other: Host) -> tuple[list[Packet], list[Packet]]:
+    """What a host may send to another, and what it may not, whichever port it comes by."""
+    plain, asked = first(host, other, "tcp", 80), arp(host, other)
+    wrong = [replace(each, vlan_vid=VLAN_PRESENT | 1) for each in (plain, asked)]
+    wrong += [replace(plain, ipv4_src=other.ip), replace(plain, eth_src=other.mac)]
+    wrong += [replace(asked, **{name: other.mac}) for name in ("eth_src", "arp_sha")]  # type: ignore[arg-type]
+    wrong += [replace(asked, arp_spa=other.ip), replace(asked, arp_tpa="10.0.9.9")]
+    return [plain, asked], wrong
 
 
 def _forwarding(network: Network, end: End) -> Iterator[str]:

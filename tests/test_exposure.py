@@ -10,6 +10,7 @@ import shutil
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -204,13 +205,6 @@ def test_hits_become_one_row_for_each_way_and_form() -> None:
     assert (second["link"], second["to"], second["frames"]) == ("client-lb:80", "client", [4])
 
 
-def linked(file: Path, keys: Path, since: float = 0) -> list[dict[str, Any]]:
-    content = file.read_bytes()
-    said = text(packets(content))
-    inside = decrypt.decrypted(file, keys, said)
-    return rows.links(file.name, HOSTS, said, decrypt.versions(file), inside, first_frame(content, since))
-
-
 def test_a_run_is_repeated_by_its_seed_and_its_canaries_are_long_enough() -> None:
     one, again = (canaries.typed(random.Random(7), 3) for _ in range(2))
     assert one == again != canaries.typed(random.Random(8), 3)
@@ -274,15 +268,45 @@ def test_without_tshark_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         decrypt.check()
 
 
-@pytest.fixture
-def conversation(tmp_path: Path) -> tuple[Path, Path]:
-    """A capture of a real TLS conversation, and its key log."""
-    authority = Authority()
-    (tmp_path / "server.pem").write_text(authority.issue(SITE).bundle)
+class Conversation:
+    """A capture of a TLS conversation, and what tshark makes of it with a key log; it is asked once, for it is slow."""
+
+    def __init__(self, file: Path, keys: Path) -> None:
+        self.file, self.keys = file, keys
+        self.content = file.read_bytes()
+        self.said = text(packets(self.content))
+
+    @cached_property
+    def versions(self) -> dict[int, str]:
+        return decrypt.versions(self.file)
+
+    @cached_property
+    def opened(self) -> Text:
+        return decrypt.decrypted(self.file, self.keys, self.said)
+
+    @cached_property
+    def dark(self) -> Text:
+        """With the keys of another conversation."""
+        wrong = self.file.with_suffix(".wrong")
+        wrong.write_text("".join(f"{line[:-8]}00000000\n" for line in self.keys.read_text().splitlines()))
+        return decrypt.decrypted(self.file, wrong, self.said)
+
+    def link(self, inside: Text, since: float = 0) -> dict[str, Any]:
+        """The evidence's row of its only link."""
+        first = first_frame(self.content, since)
+        (row,) = rows.links(self.file.name, HOSTS, self.said, self.versions, inside, first)
+        return row
+
+
+@pytest.fixture(scope="module")
+def conversation(tmp_path_factory: pytest.TempPathFactory) -> Conversation:
+    """A real one."""
+    folder, authority = tmp_path_factory.mktemp("tls"), Authority()
+    (folder / "server.pem").write_text(authority.issue(SITE).bundle)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(tmp_path / "server.pem")
+    server.load_cert_chain(folder / "server.pem")
     client = ssl.create_default_context(cadata=authority.certificate)
-    client.keylog_filename = str(tmp_path / "keys.log")
+    client.keylog_filename = str(folder / "keys.log")
     wire = Wire()
     asks = client.wrap_bio(*wire.at_client, server_hostname=SITE)
     answers = server.wrap_bio(*wire.at_server, server_side=True)
@@ -294,7 +318,7 @@ def conversation(tmp_path: Path) -> tuple[Path, Path]:
     wire.carry()
     answers.write(b"HTTP/1.1 200 OK\r\n\r\ncanary in the answer")
     wire.carry()
-    return pcaps.written(tmp_path / "some.pcap", wire.frames), tmp_path / "keys.log"
+    return Conversation(pcaps.written(folder / "some.pcap", wire.frames), folder / "keys.log")
 
 
 class Wire:
@@ -320,46 +344,40 @@ class Wire:
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
-def test_the_key_log_brings_to_light_what_no_search_finds(conversation: tuple[Path, Path]) -> None:
-    file, keys = conversation
+def test_the_key_log_brings_to_light_what_no_search_finds(conversation: Conversation) -> None:
     search = Search([("question", "canary in the query"), ("answer", "canary in the answer")])
-    seen = search.capture(file.read_bytes())
+    seen = search.capture(conversation.content)
     assert seen.hits == []
-    inside = search.said(decrypt.decrypted(file, keys, seen.text), seen.unread)
+    inside = search.said(conversation.opened, seen.unread)
     assert [(hit.secret, hit.form, hit.dst) for hit in inside] == [
         ("question", "form-encoded", "10.0.2.10:443"),
         ("answer", "raw", "10.0.1.10:40000"),
     ]
     assert all(len(hit.frames) == 1 for hit in inside)
-    assert set(decrypt.versions(file).values()) == {"TLS 1.3"}
+    assert set(conversation.versions.values()) == {"TLS 1.3"}
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
-def test_with_another_key_log_nothing_comes_to_light(conversation: tuple[Path, Path]) -> None:
-    file, keys = conversation
-    keys.write_text("".join(line[:-8] + "00000000\n" for line in keys.read_text().splitlines()))
-    assert decrypt.decrypted(file, keys, text(packets(file.read_bytes()))).data == b""
+def test_with_another_key_log_nothing_comes_to_light(conversation: Conversation) -> None:
+    assert conversation.dark.data == b""
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
-def test_a_link_says_what_stayed_dark(conversation: tuple[Path, Path]) -> None:
-    file, keys = conversation
-    (link,) = linked(file, keys)
+def test_a_link_says_what_stayed_dark(conversation: Conversation) -> None:
+    link = conversation.link(conversation.opened)
     assert (link["link"], link["connections"], link["tls"], link["dark"]) == ("client-lb:443", 1, {"TLS 1.3": 1}, 0)
-    keys.write_text("")
-    (link,) = linked(file, keys)
+    link = conversation.link(conversation.dark)
     assert (link["tls"], link["dark"]) == ({"TLS 1.3": 1}, 1)
-    (link,) = linked(file, keys, since=2.0)
+    link = conversation.link(conversation.dark, since=2.0)
     assert (link["tls"], link["dark"]) == ({}, 0), "it ended before keys were logged"
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
-def test_tls_that_began_before_the_capture_is_dark_not_plain(conversation: tuple[Path, Path]) -> None:
-    file, keys = conversation
-    with RawPcapReader(str(file)) as captured:
+def test_tls_that_began_before_the_capture_is_dark_not_plain(conversation: Conversation) -> None:
+    with RawPcapReader(str(conversation.file)) as captured:
         frames = [bytes(data) for data, _ in captured]
-    late = pcaps.written(file.parent / "late.pcap", frames[-2:])
-    (link,) = linked(late, keys)
+    late = Conversation(pcaps.written(conversation.file.with_name("late.pcap"), frames[-2:]), conversation.keys)
+    link = late.link(late.opened)
     assert (link["tls"], link["dark"]) == ({rows.BEGUN_BEFORE: 1}, 1)
 
 

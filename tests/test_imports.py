@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,13 @@ PURE = (
 )
 
 
-def imports(source: str) -> Iterator[str]:
+@cache
+def imports(source: str) -> frozenset[str]:
     """The top-level package of everything a module imports, wherever it stands; not what only a type checker sees."""
+    return frozenset(_imports(source))
+
+
+def _imports(source: str) -> Iterator[str]:
     tree = ast.parse(source)
     for_types = {
         each
@@ -76,7 +82,7 @@ def offences(files: Iterable[tuple[str, str]]) -> list[str]:
     return sorted(
         f"{path} imports {library}"
         for path, source in files
-        for library in set(imports(source)) & set(ALLOWED)
+        for library in imports(source) & set(ALLOWED)
         if not any(fnmatch(path, pattern) for pattern in ALLOWED[library])
     )
 
@@ -130,6 +136,6 @@ def test_no_part_depends_on_one_that_is_built_upon_it() -> None:
     found = [
         f"{path} imports {name}"
         for path, source in project()
-        for name in set(imports(source)) & (above.get(path.split("/")[0], set()) | {"tests"})
+        for name in imports(source) & (above.get(path.split("/")[0], set()) | {"tests"})
     ]
     assert found == []

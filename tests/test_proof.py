@@ -175,7 +175,7 @@ def test_three_oracles_agree(rules: Rules, sent: list[tuple[tuple[Host, Host], t
 
 
 @given(rules=some_rules(), number=st.integers(0), data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_what_a_proof_remembers_changes_nothing(rules: Rules, number: int, data: st.DataObject) -> None:
     """A flow less: the proof that has seen much before says what a fresh one says."""
     flows = list(compile_flows(PLAN, rules))

@@ -55,6 +55,18 @@ class Lag(Experiment):
 def _listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "EXPERIMENTS", (*catalog.EXPERIMENTS, Lag()))
     monkeypatch.setattr(drawing, "DPI", 30)  # small is quick
+    monkeypatch.setattr(drawing, "png", drawn_once)
+
+
+DRAW, PICTURES = drawing.png, dict[tuple[Any, ...], bytes]()
+
+
+def drawn_once(plot: Plot) -> bytes:
+    """Drawing is slow, and most of these tests draw the same."""
+    key = (repr(plot), drawing.DRAWN[plot.kind])
+    if key not in PICTURES:
+        PICTURES[key] = DRAW(plot)
+    return PICTURES[key]
 
 
 def saved(path: Path, ms: list[float], **changes: Any) -> Path:
@@ -106,7 +118,7 @@ def test_the_list_of_kinds_is_whole() -> None:
 def test_the_same_plot_is_the_same_picture() -> None:
     plot = Plot("title", "x", "y", [SHAPES["line"]])
     other = Plot("title", "x", "y", [Series("a", [1, 2, 3], [3, 4, 6])])
-    assert drawing.png(plot) == drawing.png(plot) != drawing.png(other)
+    assert DRAW(plot) == DRAW(plot) != DRAW(other)
 
 
 def test_plots_over_each_other_say_whose_they_are() -> None:

@@ -33,6 +33,7 @@ SECRET = 'p&q <"näive"> it\'s 100% + canary-7f3a9c'
 Coded = tuple[bytes, bytes, bytes]
 
 secrets = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=12, max_size=40)
+printable = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), min_size=12, max_size=40)
 seeds = st.integers(0, 2**32).map(random.Random)
 
 
@@ -198,7 +199,7 @@ def test_a_secret_is_found_whatever_its_form_and_however_it_was_cut(
         assert told <= carriers
 
 
-@given(secrets, st.sampled_from(EXACT + WITHIN), seeds)
+@given(printable, st.sampled_from(EXACT + WITHIN), seeds)
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_secret_that_is_not_there_is_never_found(
     secret: str, form: Callable[[str, random.Random], Coded], chance: random.Random

@@ -19,6 +19,7 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.test import TestResponse
 
 from services.site import config, forms, gtid, mariadb, trace
@@ -42,9 +43,27 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+class Compiled(BytecodeCache):
+    """Templates, compiled once for all applications of the tests."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.known:
+            bucket.bytecode_from_string(self.known[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.known[bucket.key] = bucket.bytecode_to_string()
+
+
+COMPILED = Compiled()
+
+
 def site(store: Store, **changes: Any) -> Flask:
     settings = {**SETTINGS, "password_method": "pbkdf2:sha256:1", **changes}
     app = create_app(config.parse(settings), store)
+    app.jinja_env.bytecode_cache = COMPILED
     app.add_url_rule("/broken", "broken", lambda: str(1 // 0))
     return app
 
