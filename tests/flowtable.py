@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from ipaddress import IPv4Address
 
 from controllers.compile import ARP_TYPE, IPV4, UNTAGGED
+from controllers.dump import mac_number
 from controllers.flow import CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_TRK, Conntrack, Flow, Goto, MatchValue, Output
 from topo.plan import End, Host, Plan
 
@@ -258,9 +260,17 @@ def _matches(flow: Flow, fields: Mapping[str, MatchValue]) -> bool:
         have = fields.get(name)
         if have == wanted:
             continue
-        if not isinstance(wanted, tuple) or not isinstance(have, int) or have & wanted[1] != wanted[0]:
+        if have is None or not isinstance(wanted, tuple) or _number(have) & wanted[1] != wanted[0]:
             return False
     return True
+
+
+def _number(value: MatchValue) -> int:
+    """What a mask is laid over."""
+    if isinstance(value, str):
+        return mac_number(value) if ":" in value else int(IPv4Address(value))
+    assert isinstance(value, int)
+    return value
 
 
 def _check_prerequisites(flow: Flow) -> None:
