@@ -26,6 +26,7 @@ BINS = 50
 MANY_POINTS = 500
 SMALL_POINTS_IN_LEGEND = 2
 LEGEND_LETTERS = 100  # what a line of the legend has room for
+AXIS_LETTERS = 80  # what an axis has room for below its ticks
 
 STYLE = {
     "font.size": 11,
@@ -192,6 +193,9 @@ def _bars(axes: Axes, plot: Plot) -> None:
         places = [names.index(str(name)) - 0.4 + width * (number + 0.5) for name in series.x]
         axes.bar(places, series.y, width * 0.92, label=series.label, **_fill(number, series))
     axes.set_xticks(range(len(names)), names)
+    if sum(map(len, names)) > AXIS_LETTERS:
+        for name in axes.get_xticklabels():
+            name.set(rotation=30, horizontalalignment="right")
     axes.grid(visible=False, axis="x")
 
 

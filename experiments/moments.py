@@ -21,9 +21,12 @@ def rows(timeline: Sequence[Moment]) -> list[tuple[float, str, str]]:
     return [(float(each["time"]) - start, str(each["what"]), _details(each)) for each in timeline]
 
 
-def strip(timeline: Sequence[Moment]) -> list[Plot]:
-    """Phases and faults as spans, one row for each name; no plot when there are none."""
-    end = max((float(each["time"]) for each in timeline), default=0.0)
+def strip(timeline: Sequence[Moment], seconds: Sequence[Moment] = ()) -> list[Plot]:
+    """Phases and faults as spans, one row for each name; no plot when there are none.
+
+    The last phase ends with the last of the ``seconds`` that were noted of the machine: no mark says when it does.
+    """
+    end = max((float(each["time"]) for each in (*timeline, *seconds)), default=0.0) if timeline else 0.0
     found: dict[str, list[tuple[float, float]]] = {}
     for label, begin, until in [*_phases(timeline, end), *_faults(timeline, end)]:
         found.setdefault(label, []).append((begin, until))

@@ -80,7 +80,7 @@ def write(experiment: Experiment, path: Path) -> Path:
         page=_page(experiment, evidence),
         moments=moments.rows(timeline)[: moments.MOST_ROWS],
         more_moments=max(0, len(timeline) - moments.MOST_ROWS),
-        strip=pictures(moments.strip(timeline), path),
+        strip=pictures(moments.strip(timeline, seconds), path),
         machine=seconds,
         overloaded=machine.overloaded(seconds),
         load=pictures(_load(seconds), path),

@@ -175,6 +175,16 @@ def test_phases_last_until_the_next_and_faults_until_healed() -> None:
     assert moments.rows(timeline)[-1] == (6.0, "note", "why x, more 1")
 
 
+def test_the_last_phase_lasts_as_long_as_the_machine_was_watched() -> None:
+    timeline = [{"time": 10.0, "what": "phase", "name": "a"}, {"time": 12.0, "what": "phase", "name": "b"}]
+    (plot,) = moments.strip(timeline, [{"time": 9.0}, {"time": 17.0}])
+    assert {each.label: (each.x, each.y) for each in plot.series} == {
+        "phase a": ([0.0], [2.0]),
+        "phase b": ([2.0], [7.0]),
+    }
+    assert moments.strip([], [{"time": 17.0}]) == []
+
+
 @pytest.mark.parametrize("timeline", [[], [{"time": 1.0, "what": "note"}], [{"time": 1.0, "what": "phase"}]])
 def test_a_timeline_of_one_moment_has_no_picture(timeline: list[dict[str, Any]]) -> None:
     assert moments.strip(timeline) == []
