@@ -10,10 +10,11 @@ from benchmarks.boot import Boot
 from benchmarks.datapath import Datapath
 from benchmarks.db_failover import DbFailover
 from benchmarks.https import Https
+from benchmarks.web_failover import WebFailover
 from topo.errors import MissingError, UsageError, among
 from topo.needs import SYSTEM_PATH
 
-BENCHMARKS: tuple[Benchmark, ...] = (Boot(), Datapath(), Https(), DbFailover())
+BENCHMARKS: tuple[Benchmark, ...] = (Boot(), Datapath(), Https(), DbFailover(), WebFailover())
 
 
 def wanted(names: Sequence[str]) -> tuple[Benchmark, ...]:

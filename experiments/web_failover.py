@@ -7,7 +7,6 @@ server at a random moment. Every request has a record, and the database says wha
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from experiments import load
 from experiments.base import Evidence, Experiment, Verdict
 from experiments.failover import balancer, capacity, page
-from experiments.failover.choice import ALL, ERROR, SILENT, Chosen, course, kinds, spared
+from experiments.failover.choice import ALL, course, kinds, spared
+from experiments.failover.hurting import PATIENCE_S, Hurting
 from experiments.failover.judge import verdict
 from experiments.failover.pictures import pictures
-from experiments.failover.windows import BEFORE_SECONDS, PHASE
-from experiments.faults import injected
+from experiments.failover.stored import stored
+from experiments.failover.windows import PHASE
 from experiments.options import Option
-from services import mariadb
-from topo.errors import DeadlineError, UsageError
+from topo.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,12 +31,6 @@ if TYPE_CHECKING:
     from experiments.run import Run
     from topo.testbed import Testbed
 
-PATIENCE_S = 3.0
-#: a fault stays until the balancer has seen it, but not longer (s); silent ones long enough to wear visitors out
-LONGEST = {SILENT: PATIENCE_S + 0.2, ERROR: 1.0}
-LONG = 1.0
-#: s, drawn anew for each fault: how much longer it stays once it was seen; how long all is well before the next
-STAYS, PAUSE = (0.25, 0.5), (0.3, 0.6)
 SHARE = 0.8
 FIXED, FULL = "fixed rate", f"{SHARE:.0%} of capacity"
 SESSIONS = 2
@@ -88,7 +81,7 @@ class WebFailover(Experiment):
         file = run.folder / "requests.jsonl"
         with balancer.watched(testbed) as watch, run.phase(PHASE, count) as progress:
             run.keep("changes", watch.changes)
-            hurting = Hurting(testbed, run, watch, progress)
+            hurting = Hurting(testbed, watch, run.random, run.mark, progress.advance)
             for number, (name, some) in enumerate(portions):
                 evidence["first_numbers"].append(number * STEP)
                 this = replace(settings, rate=rates[name], first=number * STEP, seed=run.random.getrandbits(32))
@@ -99,7 +92,7 @@ class WebFailover(Experiment):
         return {
             **evidence,
             "looks": {"times": watch.looks, "longest_gap_s": round(watch.gap_s, 3)},
-            "stored": _stored(testbed, primary, settings.tag),
+            "stored": stored(testbed, primary, settings.tag),
             "requests": _requests(file, [server.name for server in plan.servers]),
         }
 
@@ -107,54 +100,13 @@ class WebFailover(Experiment):
         return verdict(evidence)
 
     def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:
-        return page.table(verdict.numbers) if "requests" in evidence else "nothing was measured to its end"
+        return page.table(evidence, verdict.numbers) if "requests" in evidence else "nothing was measured to its end"
 
     def page(self, evidence: Evidence) -> str:
         return page.html(evidence, self.judge(evidence).numbers)
 
     def plots(self, evidence: Evidence) -> Sequence[Plot]:
         return pictures(evidence) if "requests" in evidence else ()
-
-
-class Hurting:
-    """Faults, one after the other, each until it was seen and healed and all is as before."""
-
-    def __init__(self, testbed: Testbed, run: Run, watch: balancer.Watch, progress: Any) -> None:
-        self.testbed, self.run, self.watch, self.progress = testbed, run, watch, progress
-
-    def hurt(self, some: Sequence[Chosen], under: str, noted: list[dict[str, str]]) -> str | None:
-        """These faults under a load; what they are is added to ``noted``. Why it was not gone on with, or None."""
-        time.sleep(BEFORE_SECONDS)
-        for each in some:
-            noted.append({"fault": str(each.fault), "kind": each.kind, "manner": each.manner, "server": each.server,
-                          "load": under})  # fmt: skip
-            try:
-                self._one(each)
-            except DeadlineError as error:
-                return f"{each.fault}: {error}"
-            self.progress.advance(1)
-        return None
-
-    def _one(self, each: Chosen) -> None:
-        with injected(self.testbed, each.fault, mark=self.run.mark):
-            self.watch.wait_until_given_up(each.server, LONGEST.get(each.manner, LONG))
-            time.sleep(self.run.random.uniform(*STAYS))
-        self.watch.wait_for(each.server)
-        self.run.mark("rejoined", fault=str(each.fault))
-        time.sleep(self.run.random.uniform(*PAUSE))
-
-
-def _stored(testbed: Testbed, primary: str, tag: str) -> dict[str, list[int]]:
-    """What the database holds of the POSTs: the request's number, and the message's, of each."""
-    rows = mariadb.query(
-        testbed.inside(primary),
-        "SELECT id, body FROM foobar.messages WHERE body LIKE %s ORDER BY id",
-        f"{tag}-%",
-    )
-    return {
-        "number": [int(row["body"].rpartition("-")[2]) for row in rows],
-        "message": [row["id"] for row in rows],
-    }
 
 
 def _requests(file: Path, servers: Sequence[str]) -> dict[str, Any]:

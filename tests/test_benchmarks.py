@@ -332,7 +332,7 @@ def test_the_catalog_lists_every_benchmark() -> None:
             importlib.import_module(f"benchmarks.{module.name}")
     there = {each for each in Benchmark.__subclasses__() if each.__module__.startswith("benchmarks.")}
     assert {type(each) for each in catalog.BENCHMARKS} == there
-    assert [each.name for each in catalog.BENCHMARKS] == ["boot", "datapath", "https", "db_failover"]
+    assert [each.name for each in catalog.BENCHMARKS] == ["boot", "datapath", "https", "db_failover", "web_failover"]
 
 
 def test_every_benchmark_is_in_the_documentation() -> None:
@@ -341,7 +341,9 @@ def test_every_benchmark_is_in_the_documentation() -> None:
 
 
 def test_unknown_names_are_told_the_possible_ones() -> None:
-    with pytest.raises(UsageError, match=re.escape("boot, datapath, https, db_failover (did you mean https?)")):
+    with pytest.raises(
+        UsageError, match=re.escape("boot, datapath, https, db_failover, web_failover (did you mean https?)")
+    ):
         catalog.wanted(["htps"])
 
 

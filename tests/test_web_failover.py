@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import web_failover as benchmark
 from experiments import load
 from experiments.base import Verdict, judged
 from experiments.failover import page
@@ -118,12 +119,13 @@ def test_nothing_failed_holds() -> None:
     numbers = found.numbers
     assert (numbers["faults"], numbers["requests"], numbers["failed"]) == (2, 1000, 0)
     assert (numbers["posts"], numbers["acknowledged"], numbers["executed_twice"]) == (250, 250, 0)
-    crash = numbers["by_fault"]["kill-nginx"]
-    assert crash["detected_ms"]["median"] == pytest.approx(30)
-    assert crash["added_ms"]["max"] == pytest.approx(150)
-    assert crash["rejoin_ms"]["median"] == pytest.approx(210, abs=15)
-    assert (crash["share_before"], crash["share_during"]) == (pytest.approx(1 / 3, abs=0.02), 0)
-    assert crash["share_after"] == pytest.approx(1 / 3, abs=0.05)
+    assert numbers["detected_ms"]["kill-nginx"]["median"] == pytest.approx(30)
+    assert numbers["added_ms"]["kill-nginx"]["max"] == pytest.approx(150)
+    assert numbers["rejoin_ms"]["kill-nginx"]["median"] == pytest.approx(210, abs=15)
+    assert (numbers["share"]["before"], numbers["share"]["during"]) == (pytest.approx(1 / 3, abs=0.02), 0)
+    assert numbers["share"]["after"] == pytest.approx(1 / 3, abs=0.05)
+    assert numbers["failed_by_fault"] == {"kill-nginx": 0, "cut": 0}
+    assert set(numbers["added_ms_by_load"]) == {FIXED, FULL}
     assert numbers["target_crash_all_within_100_ms"] is False
     assert numbers["target_silent_all_within_300_ms"] is True
     assert (numbers["undetected"], numbers["false_alarms"]) == (0, 0)
@@ -227,9 +229,9 @@ def test_what_comes_due_while_healing_is_counted_apart() -> None:
     def slow(done: list[Outcome]) -> None:
         next(each for each in done if each.time >= 101.25).latency_s = 0.51
 
-    crash = verdict(with_requests(slow)).numbers["by_fault"]["kill-nginx"]
-    assert crash["added_ms"]["max"] == pytest.approx(150)
-    assert crash["added_healing_ms"]["max"] == pytest.approx(500)
+    numbers = verdict(with_requests(slow)).numbers
+    assert numbers["added_ms"]["kill-nginx"]["max"] == pytest.approx(150)
+    assert numbers["added_healing_ms"]["kill-nginx"]["max"] == pytest.approx(500)
 
 
 def test_faults_of_other_phases_do_not_count() -> None:
@@ -296,8 +298,7 @@ def test_the_balancer_s_changes_of_mind_are_noted_once() -> None:
 
 def test_a_run_is_shown() -> None:
     evidence = good()
-    numbers = verdict().numbers
-    shown = page.table(numbers)
+    shown = page.table(evidence, verdict().numbers)
     assert "kill-nginx" in shown
     assert "1,000 requests, 0 failed\n250 posts, 0 executed twice, 0 acknowledged and lost" in shown
     html = EXPERIMENT.page(evidence)
@@ -314,3 +315,21 @@ def test_what_was_not_finished_is_shown_as_such() -> None:
     assert "Nothing was measured to its end" in EXPERIMENT.page({"timeline": []})
     assert EXPERIMENT.show({}, Verdict(None, "aborted")) == "nothing was measured to its end"
     assert EXPERIMENT.plots({}) == ()
+
+
+def struck(added_ms: float, failed: int, twice: int = 0) -> dict[str, float]:
+    return {"added_ms": added_ms, "failed": failed, "twice": twice, "requests": 200}
+
+
+def test_the_benchmark_s_series() -> None:
+    rows = [{"fast": struck(80, 0), "default": struck(2990, 40)}] * 2
+    rows += [{"fast": struck(150, 1, twice=1), "default": struck(2990, 50)}]
+    found = benchmark.report(dict.fromkeys(benchmark.BOUNDS, rows))
+    judged_ = {series.measure: series.judged("web_failover") for series in found.series}
+    assert judged_["kill-app: added latency"]["met"] is True
+    assert judged_["cut: added latency"]["ours"] == 80
+    assert (judged_["cut: failed"]["ours"], judged_["cut: failed"]["reference"]) == (0, 40)
+    assert found.notes == (
+        "web_failover: fast: 3 of 1,800 requests failed, 3 executed twice",
+        "web_failover: default: 390 of 1,800 requests failed, 0 executed twice",
+    )

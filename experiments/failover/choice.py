@@ -66,6 +66,9 @@ class Chosen:
     def manner(self) -> str:
         return KINDS[self.kind].manner
 
+    def as_dict(self) -> dict[str, str]:
+        return {"fault": str(self.fault), "kind": self.kind, "manner": self.manner, "server": self.server}
+
 
 def kinds(text: str) -> list[str]:
     """The kinds that a flag asks for: ``all``, or names with commas. Raises UsageError, naming the possible ones."""
@@ -98,11 +101,12 @@ def course(
     if nobody := [kind for kind, some in servers.items() if not some]:
         raise UsageError(f"--faults {nobody[0]}: it spares {primary}, and there is no other server")
     order = [kind for _ in range(-(-count // len(wanted))) for kind in random.sample(list(wanted), len(wanted))]
-    some = [_chosen(kind, random.choice(servers[kind]), plan) for kind in order[:count]]
+    some = [chosen(kind, random.choice(servers[kind]), plan) for kind in order[:count]]
     size = min(len(wanted), -(-count // len(loads)))
     portions = [some[first : first + size] for first in range(0, count, size)]
     return [(loads[number % len(loads)], portion) for number, portion in enumerate(portions)]
 
 
-def _chosen(kind: str, server: str, plan: Plan) -> Chosen:
+def chosen(kind: str, server: str, plan: Plan) -> Chosen:
+    """That kind of fault on that server."""
     return Chosen(kind, server, KINDS[kind].fault(plan, server))

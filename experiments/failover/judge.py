@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 from experiments.base import Evidence, Verdict
 from experiments.distribution import distribution, quantile
 from experiments.failover.choice import CRASH, KINDS, SILENT
-from experiments.failover.windows import Window, false_alarms, windows
+from experiments.failover.windows import SHOWN, Window, false_alarms, windows
 from experiments.load import Outcome, rows
 
 #: ms that a fault may add to a request's latency: told as numbers, no part of the claim
@@ -113,27 +113,23 @@ def _numbers(evidence: Evidence, requests: Sequence[Outcome], found: Sequence[Wi
         "rates_per_s": evidence["rates_per_s"],
         "asked_late_ms_p99": round(quantile(late, 0.99), 2) if late else None,
         "balancer_unseen_s": evidence["looks"]["longest_gap_s"],
+        "share": {when: _mean(each.shares[when] for each in found) for when in SHOWN},
+        "failed_by_fault": {kind: sum(each.failed for each in group) for kind, group in by_kind(found).items()},
+        "added_ms": _spreads(by_kind(found), lambda each: each.added_ms),
+        "added_healing_ms": _spreads(by_kind(found), lambda each: each.added_healing_ms),
+        "detected_ms": _spreads(by_kind(found), lambda each: each.detected_ms),
+        "rejoin_ms": _spreads(by_kind(found), lambda each: each.rejoin_ms),
         "added_ms_by_load": {
-            f"{manner}, {load}": distribution(_known(each.added_ms for each in group if each.load == load))
-            for manner, group in by_manner(found).items()
-            for load in sorted({each.load for each in group})
+            load: _spreads(by_manner(each for each in found if each.load == load), lambda each: each.added_ms)
+            for load in sorted({each.load for each in found})
         },
-        "by_fault": {kind: _of_kind(group) for kind, group in by_kind(found).items()},
     }
 
 
-def _of_kind(group: Sequence[Window]) -> dict[str, Any]:
-    return {
-        "faults": len(group),
-        "failed": sum(each.failed for each in group),
-        "added_ms": distribution(_known(each.added_ms for each in group)),
-        "added_healing_ms": distribution(_known(each.added_healing_ms for each in group)),
-        "detected_ms": distribution(_known(each.detected_ms for each in group)),
-        "rejoin_ms": distribution(_known(each.rejoin_ms for each in group)),
-        "share_before": _mean(each.share(each.before) for each in group),
-        "share_during": _mean(each.share_during for each in group),
-        "share_after": _mean(each.share(each.after) for each in group),
-    }
+def _spreads(groups: Mapping[str, Sequence[Window]], value: Callable[[Window], float | None]) -> dict[str, Any]:
+    """Each group's distribution; a group of which nothing is known is left out."""
+    known = {name: _known(map(value, group)) for name, group in groups.items()}
+    return {name: distribution(values) for name, values in known.items() if values}
 
 
 def by_manner(found: Iterable[Window]) -> dict[str, list[Window]]:

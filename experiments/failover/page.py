@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 from experiments.base import Evidence
+from experiments.distribution import quantile
 from experiments.failover.choice import KINDS
-from experiments.failover.judge import account
-from experiments.failover.windows import Window
+from experiments.failover.judge import account, by_kind
+from experiments.failover.windows import SHOWN, Window
 from experiments.load import rows
 
 COLUMNS = (
@@ -18,9 +20,9 @@ COLUMNS = (
 MOST = 40
 
 
-def table(numbers: Mapping[str, Any]) -> str:
+def table(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
     """A row for each kind of fault, and the sums, as text."""
-    cells = [COLUMNS, *rows_by_kind(numbers)]
+    cells = [COLUMNS, *rows_by_kind(account(evidence, rows(evidence["requests"])))]
     widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
     lines = [
         "  ".join(
@@ -32,28 +34,34 @@ def table(numbers: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *story(numbers)])
 
 
-def rows_by_kind(numbers: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def rows_by_kind(found: Sequence[Window]) -> list[tuple[str, ...]]:
     """What `COLUMNS` names, for each kind of fault that was injected."""
-    return [
-        (
-            kind,
-            str(of["faults"]),
-            str(of["failed"]),
-            *_ms(of["detected_ms"], "median", "max"),
-            *_ms(of["added_ms"], "median", "p99", "max"),
-            *_ms(of["rejoin_ms"], "median"),
-            *(_share(of[f"share_{when}"]) for when in ("before", "during", "after")),
-        )
-        for kind, of in numbers["by_fault"].items()
-    ]
+    return [_row(kind, group) for kind, group in by_kind(found).items()]
 
 
-def _ms(spread: Mapping[str, Any], *which: str) -> tuple[str, ...]:
-    return tuple(f"{spread[each]:.0f}" if spread["n"] else "-" for each in which)
+def _row(kind: str, group: Sequence[Window]) -> tuple[str, ...]:
+    seen, added, rejoin = (
+        sorted(value for each in group if (value := getattr(each, name)) is not None)
+        for name in ("detected_ms", "added_ms", "rejoin_ms")
+    )
+    return (
+        kind,
+        str(len(group)),
+        str(sum(each.failed for each in group)),
+        *_ms(seen, 0.5, 1),
+        *_ms(added, 0.5, 0.99, 1),
+        *_ms(rejoin, 0.5),
+        *(_share([each.shares[when] for each in group]) for when in SHOWN),
+    )
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
+def _ms(ordered: Sequence[float], *shares: float) -> tuple[str, ...]:
+    return tuple(f"{quantile(ordered, share):.0f}" if ordered else "-" for share in shares)
+
+
+def _share(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{mean(known):.0%}" if known else "-"
 
 
 def story(numbers: Mapping[str, Any]) -> list[str]:
@@ -76,7 +84,7 @@ def html(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
     return TEMPLATES.get_template("failover.html.j2").render(
         evidence=evidence,
         columns=COLUMNS,
-        kinds=rows_by_kind(numbers) if numbers else [],
+        kinds=rows_by_kind(found),
         lines=story(numbers) if numbers else [],
         what={name: kind.what for name, kind in KINDS.items()},
         shown=_telling(found),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -15,6 +15,7 @@ PHASE = "faults"
 BEFORE_SECONDS = 1.0
 #: requests that must have been answered by others while a fault was in force, or it is not known whether it was
 FEWEST = 3
+SHOWN = ("before", "during", "after")
 MOMENTS = {"fault": "began", "fault in force": "force", "heal": "heal", "healed": "healed", "rejoined": "rejoined"}
 
 
@@ -36,7 +37,7 @@ class Window:
     before: Sequence[Outcome] = ()
     inside: Sequence[Outcome] = ()
     healing: Sequence[Outcome] = ()
-    after: Sequence[Outcome] = field(default_factory=list)
+    after: Sequence[Outcome] = ()
     detected: float | None = None
     answers_again: float | None = None
 
@@ -74,10 +75,6 @@ class Window:
         return max(0.0, self.answers_again - self.healed) * 1000
 
     @property
-    def share_during(self) -> float | None:
-        return self.share(self.inside, self.heal if self.heal is not None else float("inf"))
-
-    @property
     def in_force(self) -> bool | None:
         """Whether the server was gone: it had answered, then others did and it did not. None: too little was seen."""
         if self.force is None or self.heal is None:
@@ -86,12 +83,17 @@ class Window:
         if any(each.server == self.server for each in answered):
             return False
         had_answered = any(each.ok and each.server == self.server for each in self.before)
-        nobody_else = not any(each.ok for each in self.inside) and len(self.inside) >= FEWEST
-        return True if had_answered and (len(answered) >= FEWEST or nobody_else) else None
+        return True if had_answered and len(answered) >= FEWEST else None
 
-    def share(self, which: Sequence[Outcome], until: float = float("inf")) -> float | None:
-        """The server's share of the answers that were there by then."""
-        good = [each for each in which if each.ok and ended(each) < until]
+    @property
+    def shares(self) -> dict[str, float | None]:
+        """The server's share of the answers before it, while it was in force, and after its return."""
+        until = self.heal if self.heal is not None else float("inf")
+        inside = [each for each in self.inside if ended(each) < until]
+        return {name: self._share(some) for name, some in zip(SHOWN, (self.before, inside, self.after), strict=True)}
+
+    def _share(self, some: Sequence[Outcome]) -> float | None:
+        good = [each for each in some if each.ok]
         return sum(each.server == self.server for each in good) / len(good) if good else None
 
 

@@ -1,0 +1,132 @@
+"""What a dead web server costs visitors: HAProxy with fast checks and repetition against its own defaults."""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import child
+from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
+from topo.errors import EXIT_HOLDS
+from topo.session import Body
+
+if TYPE_CHECKING:
+    from experiments.load import Settings
+    from topo.testbed import Testbed
+
+OURS, REFERENCE = "fast", "default"
+#: the kinds of fault (experiments/failover/choice.py), and what ours may add to a request (ms)
+BOUNDS = {"kill-app": 100.0, "freeze-app": 300.0, "cut": 300.0}
+RATE = 60.0
+
+
+class WebFailover(Benchmark):
+    """Two testbeds side by side; in turns one of them is under load and a server of it dies."""
+
+    name = "web_failover"
+
+    def measure(self, size: Size, tell: Tell) -> Report:
+        found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in BOUNDS}
+        with ExitStack() as stack:
+            beds = {
+                health: stack.enter_context(child.running(self.name, size, flags=("--health", health)))
+                for health in (OURS, REFERENCE)
+            }
+            for bed in beds.values():
+                bed.result(tell)
+            order = [OURS, REFERENCE]
+            for pair in range(size.pairs):
+                tell(f"pair {pair + 1} of {size.pairs}")
+                for kind, rows in found.items():
+                    rows.append({health: _answer(beds[health], kind, tell) for health in order})
+                order.reverse()
+        return report(found)
+
+    def body(self, size: Size) -> Body:  # noqa: ARG002 - each fault takes the time it takes
+        return Struck()
+
+
+def _answer(bed: child.Child, kind: str, tell: Tell) -> Any:
+    bed.ask(kind)
+    return bed.result(tell)
+
+
+def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
+    """Series from each kind's rows, ``{health: {"added_ms", "failed", "twice", "requests"}}``."""
+
+    def series(measure: str, unit: str, kind: str, of: str, bound: float) -> Series:
+        ours, reference = (tuple(float(row[health][of]) for row in found[kind]) for health in (OURS, REFERENCE))
+        return Series(f"{kind}: {measure}", unit, ours, reference, f"--health {REFERENCE}", Target("ours", "<=", bound))
+
+    added = [series("added latency", "ms", kind, "added_ms", bound) for kind, bound in BOUNDS.items()]
+    failed = [series("failed", "requests", kind, "failed", 0) for kind in BOUNDS]
+    every = [row for rows in found.values() for row in rows]
+    sums = {
+        health: {of: sum(row[health][of] for row in every) for of in ("requests", "failed", "twice")}
+        for health in (OURS, REFERENCE)
+    }
+    notes = [
+        f"web_failover: {health}: {of['failed']:,} of {of['requests']:,} requests failed, {of['twice']} executed twice"
+        for health, of in sums.items()
+    ]
+    return Report((*added, *failed), tuple(notes))
+
+
+class Struck(Body):
+    """One testbed: a line on standard input is a kind of fault, the answer what it cost."""
+
+    def __call__(self, testbed: Testbed) -> int:
+        from benchmarks import inside
+        from experiments import load
+        from experiments.failover import balancer
+        from experiments.failover.hurting import PATIENCE_S
+
+        settings = load.Settings(
+            rate=RATE, seed=0, tag="", sessions=load.log_in(testbed.inside("client"), 1), patience_s=PATIENCE_S
+        )
+        with balancer.watched(testbed) as watch:
+            inside.say("result", testbed.profile.health)
+            for line in sys.stdin:
+                inside.say("result", _struck(testbed, watch, settings, line.strip()))
+        return EXIT_HOLDS
+
+
+def _struck(testbed: Testbed, watch: Any, settings: Settings, kind: str) -> dict[str, Any]:
+    """What one fault of a kind cost, on a server other than the primary's."""
+    from dataclasses import replace
+
+    from experiments import load
+    from experiments.failover.choice import Chosen, chosen, spared
+    from experiments.failover.hurting import Hurting
+    from experiments.failover.stored import stored
+    from experiments.failover.windows import PHASE, windows
+
+    primary, drawn = testbed.plan.primary.name, random.Random()
+    each: Chosen = chosen(kind, drawn.choice(spared(testbed.plan, primary)), testbed.plan)
+    this = replace(settings, seed=drawn.getrandbits(32), tag=f"bench-{drawn.getrandbits(32):08x}")
+    timeline: list[dict[str, Any]] = [{"time": time.time(), "what": "phase", "name": PHASE}]
+    noted: list[dict[str, str]] = []
+
+    def mark(what: str, **details: Any) -> None:
+        timeline.append({"time": time.time(), "what": what, **details})
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "requests.jsonl"
+        with load.loading(testbed.inside("client"), this, file):
+            Hurting(testbed, watch, drawn, mark).hurt([each], "", noted)
+        done = load.outcomes(file)
+    (window,) = windows(noted, timeline, done, watch.changes, this.patience_s)
+    times = Counter(stored(testbed, primary, this.tag)["number"])
+    return {
+        "added_ms": window.added_ms,
+        "failed": sum(not each.ok for each in done),
+        "requests": len(done),
+        "twice": sum(count > 1 for count in times.values()),
+    }
