@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,22 +61,35 @@ def _answer(bed: child.Child, kind: str, tell: Tell) -> Any:
 def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
     """Series from each kind's rows, ``{health: {"added_ms", "failed", "twice", "requests"}}``."""
 
-    def series(measure: str, unit: str, kind: str, of: str, bound: float) -> Series:
-        ours, reference = (tuple(float(row[health][of]) for row in found[kind]) for health in (OURS, REFERENCE))
-        return Series(f"{kind}: {measure}", unit, ours, reference, f"--health {REFERENCE}", Target("ours", "<=", bound))
+    def series(measure: str, unit: str, values: Mapping[str, tuple[float, ...]], bound: float) -> Series:
+        ours, reference = values[OURS], values[REFERENCE]
+        return Series(measure, unit, ours, reference, f"--health {REFERENCE}", Target("ours", "<=", bound))
 
-    added = [series("added latency", "ms", kind, "added_ms", bound) for kind, bound in BOUNDS.items()]
-    failed = [series("failed", "requests", kind, "failed", 0) for kind in BOUNDS]
+    beds = (OURS, REFERENCE)
+    added = [
+        series(f"{kind}: added latency", "ms", _times(rows), bound)
+        for (kind, rows), bound in zip(found.items(), BOUNDS.values(), strict=True)
+    ]
+    # counted over all pairs: a median would hide a single one
+    failed = [
+        series(f"{kind}: failed", "requests", {bed: (_sum(rows, bed, "failed"),) * len(rows) for bed in beds}, 0)
+        for kind, rows in found.items()
+    ]
     every = [row for rows in found.values() for row in rows]
-    sums = {
-        health: {of: sum(row[health][of] for row in every) for of in ("requests", "failed", "twice")}
-        for health in (OURS, REFERENCE)
-    }
+    sums = {bed: {of: _sum(every, bed, of) for of in ("requests", "failed", "twice")} for bed in beds}
     notes = [
-        f"web_failover: {health}: {of['failed']:,} of {of['requests']:,} requests failed, {of['twice']} executed twice"
-        for health, of in sums.items()
+        f"web_failover: {bed}: of {of['requests']:,.0f} requests {of['failed']:.0f} failed, {of['twice']:.0f} done twice"
+        for bed, of in sums.items()
     ]
     return Report((*added, *failed), tuple(notes))
+
+
+def _times(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
+    return {bed: tuple(row[bed]["added_ms"] for row in rows) for bed in (OURS, REFERENCE)}
+
+
+def _sum(rows: Iterable[Mapping[str, Any]], bed: str, of: str) -> float:
+    return float(sum(row[bed][of] for row in rows))
 
 
 class Struck(Body):
