@@ -78,7 +78,7 @@ def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
     every = [row for rows in found.values() for row in rows]
     sums = {bed: {of: _sum(every, bed, of) for of in ("requests", "failed", "twice")} for bed in beds}
     notes = [
-        f"web_failover: {bed}: of {of['requests']:,.0f} requests {of['failed']:.0f} failed, {of['twice']:.0f} done twice"
+        f"web_failover: {bed}: of {of['requests']:,.0f} requests {of['failed']:.0f} failed, {of['twice']:.0f} twice"
         for bed, of in sums.items()
     ]
     return Report((*added, *failed), tuple(notes))

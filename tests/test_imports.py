@@ -33,7 +33,7 @@ ALLOWED = {
     "hpack": ("experiments/forms.py", "experiments/http2.py"),
     "matplotlib": ("experiments/drawing.py",),
     "flask": ("services/site/*.py",),
-    "gunicorn": (),
+    "gunicorn": ("services/site/worker.py",),
 }
 # importing these must load none of the libraries above (and needs no root, network or daemon)
 PURE = (

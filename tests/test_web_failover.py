@@ -331,6 +331,6 @@ def test_the_benchmark_s_series() -> None:
     assert (judged_["cut: failed"]["ours"], judged_["cut: failed"]["reference"]) == (1, 130)
     assert judged_["cut: failed"]["met"] is False
     assert found.notes == (
-        "web_failover: fast: of 1,800 requests 3 failed, 3 done twice",
-        "web_failover: default: of 1,800 requests 390 failed, 0 done twice",
+        "web_failover: fast: of 1,800 requests 3 failed, 3 twice",
+        "web_failover: default: of 1,800 requests 390 failed, 0 twice",
     )

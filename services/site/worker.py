@@ -1,0 +1,46 @@
+"""gunicorn's worker with threads, which sends an answer in one piece.
+
+gunicorn itself sends head and body one after the other. Killed in between, it leaves a head that says 200: whoever has
+passed that on to the visitor cannot ask another server any more.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+
+class Whole:
+    """A connection that keeps what is sent until the answer is complete; in all else it is the socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._kept = bytearray()
+
+    def sendall(self, data: bytes) -> None:
+        self._kept += data
+
+    def flush(self) -> None:
+        """Send it all, in one call."""
+        if self._kept:
+            self.connection.sendall(self._kept)
+            self._kept = bytearray()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """For answers that fit in memory, as all of the site's do."""
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Whether the connection is kept; nothing of an answer is sent that broke off."""
+        bare, conn.sock = conn.sock, Whole(conn.sock)
+        try:
+            kept = super().handle_request(req, conn)
+            conn.sock.flush()
+        finally:
+            conn.sock = bare
+        return kept
