@@ -89,6 +89,7 @@ class WebFailover(Experiment):
                     evidence["stopped"] = hurting.hurt(some, name, evidence["faults"])
                 if evidence["stopped"]:
                     break
+        balancer.keep_troubles(testbed, run.folder / "balancer-troubles.jsonl")
         return {
             **evidence,
             "looks": {"times": watch.looks, "longest_gap_s": round(watch.gap_s, 3)},

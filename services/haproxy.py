@@ -18,7 +18,10 @@ CERTIFICATE, AUTHORITY, PROOF = "/run/haproxy/site.pem", "/run/haproxy/ca.pem", 
 RELEASE = "/run/haproxy/release.lua"
 STATISTICS_PORT = 8404
 RUNTIME_PORT = 9999
-CONNECT_MS, TIMERS_MS = 60, 10  # --health fast: how long a server may take to accept a connection
+# --health fast: how long a server may take to accept a connection; how long a dead one has been silent once it is out
+CONNECT_MS, TIMERS_MS, SILENT_MS = 60, 10, 200
+# at once at a server: it may be asked under two names, and one thread is left for its check
+REQUESTS = (THREADS - 1) // 2
 
 
 class HAProxy(Service):
@@ -50,14 +53,14 @@ class HAProxy(Service):
             managed=self.profile.managed,
             release=RELEASE,
             connect_ms=CONNECT_MS,
-            maxconn=THREADS - 1,
+            maxconn=REQUESTS,
         )
         return (File(CONFIG, text), *self._release(), *self._certificates())
 
     def _release(self) -> Iterator[File]:
         if self.profile.health == "fast":
             # a connection that was tried for CONNECT_MS must have been given up by then, whatever the timers' order
-            text = render("release.lua.j2", backend="servers", connect_ms=CONNECT_MS + TIMERS_MS)
+            text = render("release.lua.j2", backend="servers", connect_ms=CONNECT_MS + TIMERS_MS, silent_ms=SILENT_MS)
             yield File(RELEASE, text)
 
     def _certificates(self) -> Iterator[File]:

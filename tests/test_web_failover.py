@@ -12,8 +12,7 @@ import pytest
 from benchmarks import web_failover as benchmark
 from experiments import load
 from experiments.base import Verdict, judged
-from experiments.failover import page
-from experiments.failover.balancer import Watch
+from experiments.failover import balancer, page
 from experiments.failover.choice import KINDS, course, kinds
 from experiments.failover.judge import account
 from experiments.failover.pictures import pictures
@@ -285,7 +284,7 @@ servers,BACKEND,2,5,UP
 
 
 def test_the_balancer_s_changes_of_mind_are_noted_once() -> None:
-    watch = Watch()
+    watch = balancer.Watch()
     for time, state in enumerate(["UP", "UP 1/2", "DOWN", "DOWN 1/2", "UP"]):
         watch.note(STAT.format(srv2=state), float(time))
     assert watch.changes == [
@@ -294,6 +293,22 @@ def test_the_balancer_s_changes_of_mind_are_noted_once() -> None:
     ]
     assert watch.up == {"srv1": True, "srv2": True}
     assert (watch.waiting, watch.looks) == (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("line", "troubled"),
+    [
+        ('{"backend":"servers","status":200,"ending":"----"}', False),
+        ('{"backend":"servers","status":200,"ending":"K---"}', False),
+        ('{"backend":"servers","status":200,"ending":"SD--"}', True),
+        ('{"backend":"servers","status":503,"ending":"sQ--"}', True),
+        ('{"backend":"servers","status":500,"ending":"----"}', True),
+        ('{"backend":"db-write","ending":"SD"}', False),
+        ("Server servers/srv1 is DOWN", False),
+    ],
+)
+def test_which_lines_of_the_balancer_are_kept(line: str, troubled: bool) -> None:
+    assert balancer._troubled(line) is troubled
 
 
 def test_a_run_is_shown() -> None:

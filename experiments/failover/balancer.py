@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import socket
 import threading
 import time
@@ -93,6 +94,21 @@ def without(testbed: Testbed, server: str) -> Iterator[None]:
         yield
     finally:
         _ask(path, f"set server {BACKEND}/{server} state ready\n".encode())
+
+
+def keep_troubles(testbed: Testbed, file: Path) -> None:
+    """The balancer's log lines of requests that it could not answer well or to the end: what explains a failed one."""
+    unit = testbed.supervisor.unit("lb/haproxy")
+    with unit.place.path(unit.service.output).open() as log, file.open("w") as out:
+        out.writelines(line for line in log if _troubled(line))
+
+
+def _troubled(line: str) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return row.get("backend") == BACKEND and (int(row.get("status", 0)) >= 500 or row["ending"][:2] not in ("--", "K-"))
 
 
 def _look(watch: Watch, path: Path, over: threading.Event) -> None:

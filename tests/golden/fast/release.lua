@@ -2,7 +2,9 @@
 --
 -- "on-marked-down shutdown-sessions" does that too early: it also ends requests whose connection is still being made,
 -- and HAProxy has nothing of those yet that it could send again. So first they get the time to be tried elsewhere.
-local POLL_MS, CONNECT_MS = 20, 70
+-- And it does so too often: a busy server that misses two checks goes on answering. What it has begun is left to it;
+-- asked again elsewhere, it would make the others busier still. A dead one has been silent for longer by then.
+local POLL_MS, CONNECT_MS, SILENT_MS = 20, 70, 200
 
 local function now_ms()
     local now = core.now()
@@ -10,15 +12,19 @@ local function now_ms()
 end
 
 core.register_task(function()
-    local down_since = {}
+    local down_since, sent, answered = {}, {}, {}
     while true do
         core.msleep(POLL_MS)
         for name, server in pairs(core.backends["servers"].servers) do
-            if server:get_stats().status ~= "DOWN" then
+            local stats, now = server:get_stats(), now_ms()
+            if stats.bout ~= sent[name] then
+                sent[name], answered[name] = stats.bout, now
+            end
+            if stats.status ~= "DOWN" then
                 down_since[name] = nil
             else
-                down_since[name] = down_since[name] or now_ms()
-                if now_ms() - down_since[name] > CONNECT_MS then
+                down_since[name] = down_since[name] or now
+                if now - down_since[name] > CONNECT_MS and now - answered[name] > SILENT_MS then
                     server:shut_sess()
                 end
             end
