@@ -2,7 +2,7 @@
 
 A packet's way through a switch:
 
-    BIND     is it what this port's host may send?  (its own MAC and address, untagged IPv4 or ARP)
+    BIND     is it what this port's host may send?  (its own MAC and address, untagged whole IPv4 or ARP)
     TRACK    does this switch decide about it, or only pass it on to the firewall that does?
     POLICY   which rule allows it?  Connections are remembered under the number of the rule that allowed them
     FORWARD  which port leads to the destination?  Static, from the plan: no learning, no packet-in
@@ -22,6 +22,7 @@ from controllers.flow import (
     CT_NEW,
     CT_REL,
     CT_TRK,
+    FRAGMENTS,
     Action,
     Conntrack,
     Flow,
@@ -55,10 +56,11 @@ OWN_COOKIES = {
     "arp-unknown": 1009,
     "fenced": 1010,
     "fault": 1011,
+    "fragment": 1012,
 }
 
 # One rule makes flows of one priority; priorities fall by one for each rule. The rest stands above or below them.
-DEFAULT, SPECIFIC, FENCED, FAULT = 0, 100, 200, 300
+DEFAULT, SPECIFIC, FENCED, PIECE, FAULT = 0, 100, 200, 250, 300
 FIRST_RULE, ESTABLISHED, RELATED, INVALID = 30000, 40000, 40001, 40002
 
 TRACKED = CT_TRK | CT_NEW | CT_EST | CT_REL | CT_INV
@@ -177,6 +179,8 @@ def _bind(plan: Plan, switch: Switch) -> Iterator[Flow]:
             arp = sent | {"eth_type": ARP_TYPE, "arp_spa": host.ip, "arp_sha": host.mac}
             yield _flow(switch, BIND, SPECIFIC, own["bound"], ip, Goto(TRACK))
             yield _flow(switch, BIND, SPECIFIC, own["bound"], arp, Goto(ARP))
+    for piece in ("first", "later"):
+        yield _flow(switch, BIND, PIECE, own["fragment"], {"eth_type": IPV4, "ip_frag": FRAGMENTS[piece]})
     yield _flow(switch, BIND, DEFAULT, own["spoofed"], {})
 
 

@@ -100,7 +100,7 @@ def _field(name: str, value: str, match: dict[str, MatchValue]) -> tuple[str, Ma
         name = f"{PORTS[int(str(match['ip_proto']))]}_{name[3:]}"
     if name == "ct_state":
         return name, _ct_state(value)
-    if name == "nw_frag":
+    if name == "ip_frag":
         return name, FRAGMENTS[value]
     if name == "dl_vlan":
         number = int(value, 0)

@@ -256,8 +256,10 @@ def _flow_mod(datapath: Any, flow: FlowDict) -> Any:
 
 
 def _match(parser: Any, flow: FlowDict) -> Any:
+    """Ryu puts Open vSwitch's own fields first, but one of them is refused before what kind of packet it is about."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in flow["match"].items()}
-    return parser.OFPMatch(**fields)
+    ordered = sorted(parser.OFPMatch(**fields).items(), key=lambda field: field[0] == "ip_frag")
+    return parser.OFPMatch(_ordered_fields=ordered)
 
 
 def _removal(datapath: Any, flow: FlowDict) -> Any:

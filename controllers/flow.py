@@ -26,10 +26,12 @@ OVS_NAMES = {
     "ipv4_dst": "nw_dst",
     "ip_proto": "nw_proto",
     "icmpv4_type": "icmp_type",
+    "ip_frag": "nw_frag",
 }
 ADDRESSES = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa"})
 MACS = frozenset({"eth_src", "eth_dst", "arp_sha", "arp_tha"})
-FRAGMENTS = {"no": (0, 1), "yes": (1, 1), "first": (1, 3), "later": (3, 3), "not_later": (0, 2)}
+# (ovs-ofctl diff-flows finds "yes" and "not_later" different from themselves, so no flow of ours has those)
+FRAGMENTS: dict[str, MatchValue] = {"no": 0, "first": 1, "later": 3, "yes": (1, 1), "not_later": (0, 2)}
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def of_switch(flows: Iterable[Flow], switch: str) -> list[Flow]:
 def _match_text(name: str, value: MatchValue) -> str:
     if name == "vlan_vid":
         return "vlan_tci=0x0000/0x1fff"
-    if name == "nw_frag":
+    if name == "ip_frag":
         return "nw_frag=" + next(word for word, meant in FRAGMENTS.items() if meant == value)
     if name == "ct_state":
         assert isinstance(value, tuple)

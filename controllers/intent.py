@@ -17,6 +17,7 @@ PORT_FIELDS = {"icmp": "tp_src", "tcp": "tp_dst", "udp": "tp_dst"}
 OTHERS: Ranges = ((0, 0), (2, 5), (7, 16), (18, 255))
 EVERY: Ranges = ((0, 65535),)
 UNTAGGED: Ranges = tuple((high << 13, high << 13) for high in range(8))  # vlan_tci with no VLAN and no CFI
+WHOLE: Ranges = ((0, 0), (2, 2))  # the lowest bit of nw_frag says that a packet is a piece; nothing has 2 alone
 IPV4, ARP = ((0x0800, 0x0800),), ((0x0806, 0x0806),)
 
 
@@ -146,7 +147,7 @@ def _cut(ranges: Ranges, away: Ranges) -> Ranges:
 
 
 def frame(src: Host, dst: Host) -> Box:
-    """IPv4 as one host sends it to another: untagged, under its own MAC and address."""
+    """IPv4 as one host sends it to another: untagged, whole, under its own MAC and address."""
     return {
         "eth_type": IPV4,
         "vlan_tci": UNTAGGED,
@@ -154,6 +155,7 @@ def frame(src: Host, dst: Host) -> Box:
         "eth_dst": _one(mac_number(dst.mac)),
         "nw_src": _one(address(src)),
         "nw_dst": _one(address(dst)),
+        "nw_frag": WHOLE,
     }
 
 

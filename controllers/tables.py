@@ -32,6 +32,7 @@ SHARED = {
     "udp_dst": "tp_dst",
     "icmp_code": "tp_dst",
     "vlan_vid": "vlan_tci",
+    "ip_frag": "nw_frag",
 }
 VLAN_VID_MASK = 0x1FFF
 

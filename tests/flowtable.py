@@ -31,6 +31,7 @@ PREREQUISITES: Mapping[str, Mapping[str, int]] = {
     "ipv4_dst": {"eth_type": IPV4},
     "ip_proto": {"eth_type": IPV4},
     "ct_state": {"eth_type": IPV4},
+    "ip_frag": {"eth_type": IPV4},
     "tcp_dst": {"eth_type": IPV4, "ip_proto": TCP},
     "udp_dst": {"eth_type": IPV4, "ip_proto": UDP},
     "icmpv4_type": {"eth_type": IPV4, "ip_proto": ICMP},
@@ -63,13 +64,14 @@ class Packet:
     arp_spa: str = ""
     arp_tpa: str = ""
     arp_sha: str = ""
+    ip_frag: int = 0
     about: Packet | None = None
 
     @cached_property
     def fields(self) -> Mapping[str, MatchValue]:
         names = ["eth_src", "eth_dst", "eth_type", "vlan_vid"]
         if self.eth_type == IPV4:
-            names += ["ipv4_src", "ipv4_dst", "ip_proto"]
+            names += ["ipv4_src", "ipv4_dst", "ip_proto", "ip_frag"]
             names += ["icmpv4_type"] if self.ip_proto == ICMP else []
         elif self.eth_type == ARP_TYPE:
             names += ["arp_spa", "arp_tpa", "arp_sha"]

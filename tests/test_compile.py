@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
-from itertools import permutations
+from itertools import permutations, product
 
 import pytest
 from flowtable import (
@@ -81,6 +81,10 @@ def _binding(network: Network, end: End) -> Iterator[str]:
             spoofed = flow is not None and flow.cookie in (OWN_COOKIES["spoofed"], OWN_COOKIES["arp-unknown"])
             if flow is None or spoofed == takes:
                 yield f"{end.interface} {'refuses' if takes else 'takes'} {packet}"
+    for host, ip_frag in product(behind, (1, 3)):
+        flow, _ = network.through(end, replace(first(host, network.plan.hosts[0], "tcp", 80), ip_frag=ip_frag))
+        if flow is None or flow.cookie != OWN_COOKIES["fragment"]:
+            yield f"{end.interface} takes a fragment of {host.name}'s"
 
 
 @cache

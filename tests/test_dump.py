@@ -56,7 +56,7 @@ nw_src=10.0.2.0/24,tp_dst=0x1f40/0xffc0 actions=ct(commit,zone=2,exec(load:0xaf1
     [
         ("dl_vlan=5", {"vlan_tci": (0x1005, 0x1FFF)}),
         ("dl_vlan=0xffff", {"vlan_vid": 0}),
-        ("ip,nw_frag=later", {"eth_type": 0x0800, "nw_frag": (3, 3)}),
+        ("ip,nw_frag=later", {"eth_type": 0x0800, "ip_frag": 3}),
         ("ct_state=new|trk", {"ct_state": (CT_TRK | CT_NEW, 0xFF)}),
         ("dl_dst=01:00:00:00:00:00/01:00:00:00:00:00", {"eth_dst": (1 << 40, 1 << 40)}),
     ],
