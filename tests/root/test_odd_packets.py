@@ -1,0 +1,146 @@
+"""Open vSwitch's own word and odd packets on a real testbed; and flows by hand that must change what they say."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beds import PROJECT, RULES, Bed
+
+from controllers.policy import decide
+from experiments.firewall.odd import doubts, findings
+from topo.plan import plan
+from topo.profile import Profile
+
+pytestmark = pytest.mark.root
+PLAN = plan(Profile())
+ATTACKER, CLIENT, LB = (PLAN.host(name) for name in ("attacker", "client", "lb"))
+IN_PORTS = {far.node: own.port for own, far in PLAN.links_of("core")}
+
+# run inside the box, with the hosts' pids: as much of a testbed as is needed
+INSIDE = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from controllers.policy import policy
+from experiments.firewall.odd import send
+from experiments.firewall.trace import Question, traced
+from experiments.run import Run
+from topo.namespaces import Inside
+from topo.plan import plan
+from topo.profile import Profile
+what, folder, asked = sys.argv[1], Path(sys.argv[2]), json.load(sys.stdin)
+design, rules = plan(Profile()), policy(Profile())
+bed = SimpleNamespace(plan=design, inside=lambda name: Inside(name, asked[name], folder))
+if what == "odd":
+    print(json.dumps(send(bed, Run(folder, seed=7), rules)))
+else:
+    print(json.dumps([asdict(each) for each in traced(design, rules, [Question(*each) for each in asked])]))
+"""
+
+
+def inside(bed: Bed, what: str, asked: Any, folder: Path) -> Any:
+    words = ("env", f"PYTHONPATH={PROJECT}", sys.executable, "-c", INSIDE, what, str(folder))
+    done = bed.exec("box", *words, input=json.dumps(asked))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def odd(bed: Bed, folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = inside(bed, "odd", bed.commands.entry(bed.name)["hosts"], folder)
+    return rows
+
+
+def traced(bed: Bed, folder: Path, *questions: tuple[str, str, str, int]) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = inside(bed, "trace", questions, folder)
+    return answers
+
+
+@contextmanager
+def by_hand(bed: Bed, switch: str, match: str, actions: str) -> Iterator[None]:
+    """A flow that nobody compiled, on a switch for a while."""
+    ovs = ("ovs-ofctl", "-O", "OpenFlow13")
+    bed.run("box", *ovs, "add-flow", switch, f"{match},actions={actions}")
+    try:
+        yield
+    finally:
+        bed.run("box", *ovs, "--strict", "del-flows", switch, match)
+
+
+QUESTIONS = [
+    (src.name, dst.name, kind, value)
+    for src in PLAN.hosts
+    for dst in PLAN.hosts
+    if src != dst
+    for kind, values in {"tcp": (22, 53, 80, 443, 3306, 8404), "udp": (53, 123), "icmp": (8, 13), "ip": (47,)}.items()
+    for value in values
+]
+
+
+def test_open_vswitch_says_what_the_policy_says(bed: Bed, tmp_path: Path) -> None:
+    answers = traced(bed, tmp_path, *QUESTIONS)
+    assert len(answers) == len(QUESTIONS) == 56 * 11
+    for question, answer in zip(QUESTIONS, answers, strict=True):
+        rule = decide(RULES, PLAN, *question)
+        assert answer["arrives"] == (rule.action == "allow"), (question, answer)
+        assert f": {rule.name}: " in answer["flow"], (question, answer)
+
+
+def test_another_flow_changes_what_it_says_and_is_named(bed: Bed, tmp_path: Path) -> None:
+    question = ("attacker", "lb", "tcp", 22)
+    assert [each["arrives"] for each in traced(bed, tmp_path, question)] == [False]
+    match = f"table=2,priority=30000,ct_state=+new+trk,tcp,nw_src={ATTACKER.ip},nw_dst={LB.ip},tp_dst=22"
+    with by_hand(bed, "core", match, "goto_table:3"):
+        (answer,) = traced(bed, tmp_path, question)
+    assert answer["arrives"]
+    assert "priority 30000" in answer["flow"]
+    assert not traced(bed, tmp_path, question)[0]["arrives"]
+
+
+def test_no_odd_packet_gets_where_it_may_not(bed: Bed, tmp_path: Path) -> None:
+    rows = odd(bed, tmp_path)
+    assert findings(rows) == []
+    assert doubts(rows) == []
+    arrived = {row["odd"] for row in rows if row["arrived"]}
+    assert {"honest SYN", "honest ARP request", "ACK without a connection", "TTL 1"} <= arrived
+
+
+@pytest.mark.parametrize(
+    ("match", "actions", "expected"),
+    [
+        (
+            f"table=0,priority=400,in_port={IN_PORTS['attacker']},vlan_tci=0x1000/0x1000,dl_dst={LB.mac}",
+            f"output:{IN_PORTS['lb']}",
+            {"VLAN tag", "VLAN tag for priority alone", "two VLAN tags", "VLAN tag in a provider's tag"},
+        ),
+        (
+            f"table=0,priority=400,ip,in_port={IN_PORTS['attacker']},nw_src={CLIENT.ip},nw_dst={LB.ip}",
+            "goto_table:1",
+            {"another's address", "data injected, to the server"},
+        ),
+        (
+            f"table=0,priority=400,arp,in_port={IN_PORTS['attacker']}",
+            "goto_table:4",
+            {"ARP reply for another's address", "ARP request as from another", "ARP reply with another's MAC"},
+        ),
+    ],
+    ids=["tags", "a false name", "ARP"],
+)
+def test_a_hole_made_by_hand_is_found(match: str, actions: str, expected: set[str], bed: Bed, tmp_path: Path) -> None:
+    with by_hand(bed, "core", match, actions):
+        found = findings(odd(bed, tmp_path))
+    assert {each["src"] for each in found} == {"attacker"}
+    assert {each["odd"] for each in found} >= expected
+
+
+def test_who_does_not_hear_honest_packets_either_knows_nothing(bed: Bed, tmp_path: Path) -> None:
+    with by_hand(bed, "core", f"table=0,priority=400,in_port={IN_PORTS['attacker']}", "drop"):
+        rows = odd(bed, tmp_path)
+    assert findings(rows) == []
+    assert "attacker -> lb: honest ARP request did not arrive" in doubts(rows)
