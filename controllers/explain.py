@@ -76,7 +76,7 @@ def _lines(
         steps = trace(plan, flows, found.src, point, found.state, checked.reach.memory)
         what = packet(plan, box, found)
         if found.excess:
-            by = "; ".join(step.text() for step in _deciding(steps))
+            by = "; ".join(step.text() for step in deciding(steps))
             yield f"{found.src} -> {found.dst} {what}{WHEN[found.state]}: arrives, though {rule}; by {by}"
         else:
             by = f"stopped by {steps[-1].text()}" if steps else "stopped by nobody"
@@ -261,7 +261,7 @@ def _mark(known: Node | None, point: Point, state: str) -> int:
     return min(known.value, default=0) if known.value is not None else 0
 
 
-def _deciding(steps: Sequence[Step]) -> list[Step]:
+def deciding(steps: Sequence[Step]) -> list[Step]:
     """Where the connection tracker was asked, what was done then; else the last step of all."""
     asked = [
         after

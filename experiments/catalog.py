@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from experiments.base import Experiment
 from experiments.db_failover import DbFailover
+from experiments.firewall_matrix import FirewallMatrix
 from experiments.journey import Journey
 from experiments.tls_exposure import TlsExposure
 from experiments.tls_tampering import TlsTampering
 from experiments.web_failover import WebFailover
 from topo.errors import UsageError, among
 
-EXPERIMENTS: tuple[Experiment, ...] = (Journey(), TlsExposure(), TlsTampering(), WebFailover(), DbFailover())
+EXPERIMENTS: tuple[Experiment, ...] = (
+    Journey(),
+    TlsExposure(),
+    TlsTampering(),
+    WebFailover(),
+    DbFailover(),
+    FirewallMatrix(),
+)
 
 
 def experiment(name: str) -> Experiment:

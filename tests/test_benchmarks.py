@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import benchmarks
-from benchmarks import boot, catalog, child, datapath, https, loopback, memory, pingpong, ratio, table
+from benchmarks import boot, catalog, child, datapath, firewall_matrix, https, loopback, memory, pingpong, ratio, table
 from benchmarks.__main__ import main
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
 from benchmarks.boot import FirstWrite
@@ -332,7 +332,8 @@ def test_the_catalog_lists_every_benchmark() -> None:
             importlib.import_module(f"benchmarks.{module.name}")
     there = {each for each in Benchmark.__subclasses__() if each.__module__.startswith("benchmarks.")}
     assert {type(each) for each in catalog.BENCHMARKS} == there
-    assert [each.name for each in catalog.BENCHMARKS] == ["boot", "datapath", "https", "db_failover", "web_failover"]
+    names = ["boot", "datapath", "https", "db_failover", "web_failover", "firewall_matrix"]
+    assert [each.name for each in catalog.BENCHMARKS] == names
 
 
 def test_every_benchmark_is_in_the_documentation() -> None:
@@ -352,7 +353,8 @@ def test_a_box_has_a_name_that_is_allowed_and_its_own(pid: int) -> None:
 
 def test_unknown_names_are_told_the_possible_ones() -> None:
     with pytest.raises(
-        UsageError, match=re.escape("boot, datapath, https, db_failover, web_failover (did you mean https?)")
+        UsageError,
+        match=re.escape("boot, datapath, https, db_failover, web_failover, firewall_matrix (did you mean https?)"),
     ):
         catalog.wanted(["htps"])
 
@@ -361,6 +363,27 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(https.Https, "programs", {"wrk-that-is-not-there": "wrk"})
     with pytest.raises(MissingError, match=r"missing: wrk-that-is-not-there \(packages: wrk\)"):
         catalog.check_programs(catalog.BENCHMARKS)
+
+
+def test_scans_by_both_are_compared() -> None:
+    rows = [
+        {"sweep": 1.0, "nmap -sS -p-": 10.0},
+        {"sweep": 2.0, "nmap -sS -p-": 8.0},
+        {"sweep": 1.0, "nmap -sS -p-": 9.0},
+    ]
+    seconds, rate = (series.judged("firewall_matrix") for series in firewall_matrix.report(rows).series)
+    assert (seconds["ours"], seconds["reference"], seconds["met"]) == (1.0, 9.0, True)
+    assert (rate["ours"], rate["ratio"], rate["met"]) == (65535.0, 9.0, True)
+    slow = [{**row, "sweep": 4.0} for row in rows]
+    assert [series.judged("x")["met"] for series in firewall_matrix.report(slow).series] == [False, False]
+
+
+def test_scans_that_do_not_agree_end_the_benchmark() -> None:
+    scans = {firewall_matrix.OURS: lambda: {80, 443}, firewall_matrix.NMAP: lambda: {80}}
+    with pytest.raises(FoobarError, match=r"sweep reaches \[80, 443\], but nmap -sS -p- \[80\]"):
+        firewall_matrix._timed(scans)
+    said = "PORT    STATE  SERVICE\n80/tcp  open   http\n443/tcp closed https\n8404/tcp filtered x\n"
+    assert firewall_matrix.REACHED.findall(said) == ["80", "443"]
 
 
 # --- the command ---------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ ALLOWED = {
         "experiments/progress.py",
         "experiments/timeline.py",
         "experiments/exposure/matrix.py",
+        "experiments/firewall/matrix.py",
         "benchmarks/table.py",
     ),
     "numpy": ("experiments/needles.py", "experiments/firewall/frames.py"),

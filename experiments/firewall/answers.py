@@ -37,14 +37,23 @@ def union(intervals: Iterable[tuple[int, int]]) -> Intervals:
 
 def within(one: Intervals, other: Intervals) -> Intervals:
     """What both have."""
-    both = ((max(a, c), min(b, d)) for a, b in one for c, d in other)
-    return union((low, high) for low, high in both if low <= high)
+    both, i, j = [], 0, 0
+    while i < len(one) and j < len(other):
+        low, high = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
+        if low <= high:
+            both.append((low, high))
+        if one[i][1] < other[j][1]:
+            i += 1
+        else:
+            j += 1
+    return tuple(both)
 
 
 def without(one: Intervals, other: Intervals) -> Intervals:
     """What the first has and the second has not."""
-    gaps = pairwise((-1, *(end for span in union(other) for end in (span[0], span[1])), 1 << 32))
-    return within(one, tuple((low + 1, high - 1) for low, high in list(gaps)[::2] if low + 1 < high))
+    ends = (-1, *(end for span in other for end in span), 1 << 32)
+    gaps = zip(ends[::2], ends[1::2], strict=True)
+    return within(one, tuple((low + 1, high - 1) for low, high in gaps if low + 1 < high))
 
 
 def size(intervals: Intervals) -> int:
@@ -82,4 +91,9 @@ def ranges(intervals: Intervals, most: int = 4) -> str:
 
 def read(plain: Mapping[str, Iterable[Iterable[int]]]) -> Answer:
     """An answer that was evidence: JSON has lists for tuples."""
-    return {kind: union((low, high) for low, high in plain.get(kind, ())) for kind in KINDS}
+    return {kind: spans(plain.get(kind, ())) for kind in KINDS}
+
+
+def spans(plain: Iterable[Iterable[int]]) -> Intervals:
+    """Intervals that were evidence."""
+    return union((low, high) for low, high in plain)

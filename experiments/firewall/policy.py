@@ -6,7 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from controllers.policy import Rule, decide
-from experiments.firewall.answers import BEGINS, KINDS, Answer, Intervals, stretches, union, within, without
+from experiments.firewall.answers import (
+    BEGINS,
+    EVERYTHING,
+    KINDS,
+    Answer,
+    Intervals,
+    size,
+    stretches,
+    union,
+    within,
+    without,
+)
 from topo.plan import Host, Plan
 
 INVALID = "invalid"
@@ -45,7 +56,18 @@ def _rulings(rules: tuple[Rule, ...], plan: Plan, src: Host, dst: Host, kind: st
     for rule, spans in by.items():
         if values := within(union(spans), BEGINS[kind]):
             yield Ruling(kind, values, rule.name, rule.action == "allow")
-    yield Ruling(kind, without(stretches(kind), BEGINS[kind]), INVALID, allowed=False)
+    yield Ruling(kind, without(EVERYTHING[kind], BEGINS[kind]), INVALID, allowed=False)
+
+
+def one_allowed(rules: Sequence[Rule], plan: Plan, src: Host) -> tuple[Host, Answer] | None:
+    """Somebody whom a host may reach, and a value with which; None if it may reach nobody."""
+    for dst in plan.hosts:
+        told = rulings(rules, plan, src, dst) if dst != src else ()
+        for each in told:
+            if each.allowed:
+                value = each.values[0][0]
+                return dst, {each.kind: ((value, value),)}
+    return None
 
 
 def stops(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host, sent: Answer) -> dict[str, dict[str, int]]:
@@ -57,5 +79,5 @@ def stops(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host, sent: Answer)
     for each in rulings(rules, plan, src, dst):
         here = within(each.values, sent.get(each.kind, ()))
         if here and not each.allowed:
-            counts[each.rule] = counts.get(each.rule, 0) + sum(high - low + 1 for low, high in here)
+            counts[each.rule] = counts.get(each.rule, 0) + size(here)
     return {plan.policed_by(src.name, dst.name)[0]: counts} if counts else {}

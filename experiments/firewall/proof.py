@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
+from controllers import explain
 from controllers.dump import mac_number
+from controllers.flow import Flow
 from controllers.proof import Proof, Reach
 from controllers.space import Box, Node, Ranges
-from experiments.firewall.answers import BEGINS, COUNTS, KINDS, Answer, Intervals, union, within, without
+from experiments.firewall.answers import BEGINS, COUNTS, KINDS, Answer, Intervals, covered, union, within, without
 from experiments.firewall.frames import SOURCE_PORT
-from topo.plan import Host
+from topo.plan import Host, Plan
 
 FIELDS = {"tcp": "tp_dst", "udp": "tp_dst", "icmp": "tp_src", "ip": "nw_proto"}
 NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1}
@@ -55,3 +58,11 @@ def _honest(src: Host, dst: Host, kind: str) -> Box:
         fields["tp_src"] = SOURCE_PORT
     ranges: dict[str, Ranges] = {name: ((value, value),) for name, value in fields.items()}
     return ranges
+
+
+def flow(plan: Plan, flows: Sequence[Flow], reach: Reach, src: Host, dst: Host, kind: str, value: int) -> str:
+    """Which flow decides about one probe, in words: of those dumped from the switches."""
+    point = explain.witness({**_honest(src, dst, kind), FIELDS[kind]: ((value, value),)})
+    state = "first" if covered(BEGINS[kind], value) else "invalid"
+    steps = explain.deciding(explain.trace(plan, flows, src.name, point, state, reach.memory))
+    return "; ".join(step.text() for step in steps)

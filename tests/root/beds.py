@@ -69,6 +69,13 @@ class Commands:
         return value
 
 
+class Experiments(Commands):
+    """``python -m experiments``."""
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "experiments", *words]
+
+
 class Bed:
     """A running testbed, used through the command line as a person would."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import Commands, Machine
+from beds import Experiments, Machine
 
 from experiments.catalog import EXPERIMENTS
 
@@ -20,13 +19,6 @@ pytestmark = pytest.mark.root
 SECONDS = 90
 # what an experiment must be given to have something to do; the seed's design is enough for the others
 FLAGS: dict[str, tuple[str, ...]] = {}
-
-
-class Experiments(Commands):
-    """``python -m experiments``."""
-
-    def argv(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "experiments", *words]
 
 
 @pytest.mark.parametrize("name", [each.name for each in EXPERIMENTS])

@@ -1,0 +1,104 @@
+"""How long it takes to know which of all TCP ports are open between two hosts: ours, and nmap's."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from benchmarks import child
+from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from topo.errors import EXIT_HOLDS, FoobarError
+from topo.session import Body
+
+if TYPE_CHECKING:
+    from topo.testbed import Testbed
+
+OURS, NMAP = "sweep", "nmap -sS -p-"
+SRC, DST = "attacker", "lb"
+PORTS = 65535
+SECONDS = 600.0
+REACHED = re.compile(r"^(\d+)/tcp +(?:open|closed) ", re.MULTILINE)
+
+Scan = Callable[[], set[int]]
+
+
+class FirewallMatrix(Benchmark):
+    """The attacker scans the balancer, through the firewalls, in turns with both."""
+
+    name = "firewall_matrix"
+    programs: Mapping[str, str] = {"nmap": "nmap", "tcpreplay": "tcpreplay"}
+
+    def measure(self, size: Size, tell: Tell) -> Report:
+        return report(child.result(self.name, size, tell))
+
+    def body(self, size: Size) -> Body:
+        return Scans(size)
+
+
+def report(rows: list[Mapping[str, float]]) -> Report:
+    """Series from seconds for each scan, a row per pair."""
+    ours, reference = columns(rows, OURS), columns(rows, NMAP)
+    quick, slow = (tuple(PORTS / seconds for seconds in told) for told in (ours, reference))
+    return Report(
+        (
+            Series("all ports", "s", ours, reference, NMAP, Target("ratio", "<=", 0.2)),
+            Series("probes per second", "1/s", quick, slow, NMAP, Target("ratio", ">=", 5)),
+        )
+    )
+
+
+class Scans(Body):
+    """Both scans in turns. Raises FoobarError when they do not find the same ports."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+
+    def __call__(self, testbed: Testbed) -> int:
+        from benchmarks import inside
+
+        scans: dict[str, Scan] = {OURS: lambda: _swept(testbed), NMAP: lambda: _mapped(testbed)}
+        rows: list[dict[str, float]] = []
+        order = list(scans)
+        for pair in range(self.size.pairs):
+            inside.say("progress", f"pair {pair + 1} of {self.size.pairs}")
+            rows.append(_timed({name: scans[name] for name in order}))
+            order.reverse()
+        inside.say("result", rows)
+        return EXIT_HOLDS
+
+
+def _timed(scans: Mapping[str, Scan]) -> dict[str, float]:
+    taken, found = {}, {}
+    for name, scan in scans.items():
+        began = time.monotonic()
+        found[name] = scan()
+        taken[name] = time.monotonic() - began
+    if found[OURS] != found[NMAP]:
+        raise FoobarError(f"{OURS} reaches {sorted(found[OURS])}, but {NMAP} {sorted(found[NMAP])}")
+    return taken
+
+
+def _swept(testbed: Testbed) -> set[int]:
+    """Everything included: crafting, the captures, sending, counting, and finding the probes again."""
+    from experiments.firewall.prober import Sweep, sweep
+    from experiments.run import Run
+
+    ends = testbed.plan.host(SRC), testbed.plan.host(DST)
+    with TemporaryDirectory() as folder:
+        (found,) = sweep(testbed, Run(Path(folder), seed=1), [Sweep(*ends, {"tcp": ((1, PORTS),)})])
+    if not found.exact:
+        raise FoobarError(f"{found.lost} probes were lost")
+    return {port for low, high in found.arrived["tcp"] for port in range(low, high + 1)}
+
+
+def _mapped(testbed: Testbed) -> set[int]:
+    """What nmap calls open or closed has answered, so it was reached."""
+    command = ["nmap", "-sS", "-p-", "-Pn", "-n", "-v0", "-oN", "-", testbed.plan.host(DST).ip]
+    done = testbed.inside(SRC).run(command, seconds=SECONDS)
+    if done.returncode:
+        raise FoobarError(f"nmap: exit status {done.returncode}", detail=done.stderr)
+    return {int(port) for port in REACHED.findall(done.stdout)}

@@ -1,0 +1,135 @@
+"""What the evidence of ``firewall_matrix`` means: holes, walls, doubts, numbers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.firewall import answers, opinions
+from experiments.firewall.answers import KINDS, total, within, without
+from experiments.firewall.opinions import Mismatch, exact, lost
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """``wrong``: each thing in which policy and firewalls differ, in words; ``doubts``: why the rest is not proved."""
+
+    wrong: tuple[str, ...]
+    doubts: tuple[str, ...]
+    mismatches: tuple[Mismatch, ...]
+    numbers: Mapping[str, Any]
+
+
+def findings(evidence: Row) -> Findings:
+    """All that follows from the evidence."""
+    pairs = evidence["pairs"]
+    found = tuple(each for pair in pairs for each in opinions.mismatches(pair))
+    wrong = [*_mismatches(found, evidence["flows"]), *_strays(pairs), *_proof(evidence["proof"], found)]
+    return Findings(tuple(wrong), tuple(_doubts(evidence)), found, _numbers(evidence, found))
+
+
+def _mismatches(found: Iterable[Mismatch], flows: Sequence[Row]) -> Iterator[str]:
+    by = {(row["src"], row["dst"], row["kind"], row["value"]): row["flow"] for row in flows}
+    for each, packets in sorted(opinions.together(found), key=lambda group: group[0].allowed):
+        flow = by.get((each.src, each.dst, each.kind, each.values[0][0]))
+        yield opinions.words(each, packets) + (f"; by {flow}" if flow else "")
+
+
+def _strays(pairs: Iterable[Row]) -> Iterator[str]:
+    for pair in pairs:
+        for host, packets in pair["wire"]["strays"].items():
+            yield f"{pair['src']} -> {pair['dst']}: {packets} packets arrive at {host}, for whom they are not"
+
+
+def _proof(proof: Row, found: Iterable[Mismatch]) -> Iterator[str]:
+    """What the proof finds beyond the packets of a sweep: other states, other senders, other headers."""
+    told = {(each.src, each.dst) for each in found}
+    for line in proof["differences"]:
+        ends = tuple(line.split(" ")[:3:2])
+        if ends not in told:
+            yield line
+
+
+def _doubts(evidence: Row) -> Iterator[str]:
+    if not evidence["pairs"]:
+        yield "no pair was looked at"
+    for pair in evidence["pairs"]:
+        yield from _lost(pair)
+        yield from _elsewhere(pair)
+    yield from _uncontrolled(evidence)
+    if evidence["changed"]:
+        yield "the flows changed while the packets were sent"
+    hosts = len(evidence["hosts"])
+    if len(evidence["pairs"]) < hosts * (hosts - 1):
+        yield f"only {len(evidence['pairs'])} of {hosts * (hosts - 1)} pairs were looked at"
+    elif any(total(answers.read(pair["wire"]["values"])) < total(answers.EVERYTHING) for pair in evidence["pairs"]):
+        yield "not all ports were looked at"
+
+
+def _lost(pair: Row) -> Iterator[str]:
+    swept = pair["wire"]
+    ends = f"{pair['src']} -> {pair['dst']}"
+    if swept["blind"]:
+        yield f"{ends}: the captures of {', '.join(swept['blind'])} lost packets"
+    if missing := lost(swept):
+        what = "probes were lost" if missing > 0 else "packets more than were sent were counted"
+        yield f"{ends}: {abs(missing)} {what} of {swept['probes']}"
+    if not swept["probes"]:
+        yield f"{ends}: nothing was sent"
+
+
+def _elsewhere(pair: Row) -> Iterator[str]:
+    """A block counts where the policy's own flow, on the switch that decides, has counted it."""
+    swept = pair["wire"]
+    if not exact(swept) or opinions.mismatches(pair) or swept["stopped"] == pair["stops"]:
+        return
+    seen, due = (_counts(told) for told in (swept["stopped"], pair["stops"]))
+    yield f"{pair['src']} -> {pair['dst']}: the policy stops {due}, but what was counted is {seen}"
+
+
+def _counts(stopped: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [f"{number} by {name} on {switch}" for switch, names in stopped.items() for name, number in names.items()]
+    return ", ".join(rows) or "nothing"
+
+
+def _uncontrolled(evidence: Row) -> Iterator[str]:
+    """Of a source none of whose probes arrives where it may, nobody knows whether they would."""
+    sources = {pair["src"]: None for pair in evidence["pairs"] if _blocked(pair)}
+    for src in sources:
+        if not any(each["src"] == src and _reached(each) for each in (*evidence["pairs"], *evidence["controls"])):
+            yield f"{src} reached nothing that it may reach: that its other probes did not arrive proves nothing"
+
+
+def _blocked(pair: Row) -> bool:
+    came, may = opinions.arrived(pair["wire"]), opinions.allowed(pair)
+    sent = answers.read(pair["wire"]["values"])
+    return any(without(without(sent[kind], may[kind]), came[kind]) for kind in KINDS)
+
+
+def _reached(pair: Row) -> bool:
+    came, may = opinions.arrived(pair["wire"]), opinions.allowed(pair)
+    return any(within(came[kind], may[kind]) for kind in KINDS)
+
+
+def _numbers(evidence: Row, found: Sequence[Mismatch]) -> dict[str, Any]:
+    pairs = evidence["pairs"]
+    probes = sum(pair["wire"]["probes"] for pair in pairs)
+    seconds = evidence["seconds"]
+    return {
+        "pairs": len(pairs),
+        "probes": probes,
+        "arrived": sum(pair["wire"]["arrivals"] for pair in pairs),
+        "mismatches": opinions.count(found),
+        "holes": len({(each.src, each.dst) for each in found if not each.allowed}),
+        "walls": len({(each.src, each.dst) for each in found if each.allowed}),
+        "proof_differences": len(evidence["proof"]["differences"]),
+        "flows": evidence["proof"]["flows"],
+        "traces": sum(len(pair["trace"]) for pair in pairs),
+        "pairs_inexact": sum(not exact(pair["wire"]) for pair in pairs),
+        "probes_per_s": round(probes / seconds["sweep"]) if seconds["sweep"] else 0,
+        "sweep_s": seconds["sweep"],
+        "proof_ms": evidence["proof"]["ms"],
+    }

@@ -1,0 +1,99 @@
+"""``firewall_matrix``: who reaches whom? Four oracles are asked about every pair of hosts and every port, and compared.
+
+The policy itself; a proof over the flows dumped from the switches; Open vSwitch's own trace; and packets, sent on one
+host's link and looked for on the other's. What a firewall stops counts as stopped only where its own flow counted it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from controllers.policy import policy
+from experiments.base import Evidence, Experiment, Verdict
+from experiments.firewall import asked, rows
+from experiments.firewall.findings import findings
+from experiments.firewall.prober import Sweep, sweep
+from experiments.options import Option
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from experiments.plots import Plot
+    from experiments.run import Run
+    from topo.testbed import Testbed
+
+SHOWN = 3
+
+
+class FirewallMatrix(Experiment):
+    """Ask everybody, compare."""
+
+    name = "firewall_matrix"
+    claim = "exactly what the policy allows gets through, for every pair of hosts"
+    options = (
+        Option("pairs", asked.ALL, "which pairs of hosts, zones or groups: FROM:TO,FROM:TO,..."),
+        Option("ports", asked.ALL, "which TCP and UDP ports: 22,80,3000-3100"),
+    )
+
+    def measure(self, testbed: Testbed, run: Run) -> Evidence:
+        plan, rules = testbed.plan, policy(replace(testbed.profile, firewall="on"))
+        pairs = asked.pairs(run.options["pairs"], plan)
+        values = asked.values(run.options["ports"])
+        controls = rows.controls(plan, rules, pairs, values)
+        before = testbed.adoption.dumped()
+        began = time.monotonic()
+        swept = sweep(testbed, run, [*(Sweep(*pair, values) for pair in pairs), *controls])
+        seconds = time.monotonic() - began
+        run.keep("swept", [each.as_dict() for each in swept])
+        with run.phase("proof"):
+            flows = testbed.adoption.dumped()
+            told = rows.told(plan, rules, flows, swept[: len(pairs)], lambda _: [])
+        return {
+            "hosts": {host.name: host.ip for host in plan.hosts},
+            **told,
+            "controls": [rows.control(plan, rules, each) for each in swept[len(pairs) :]],
+            "changed": set(flows) != set(before),
+            "seconds": {"sweep": round(seconds, 3)},
+        }
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        found = findings(evidence)
+        if found.wrong:
+            return Verdict(False, _some(found.wrong), found.numbers)
+        if found.doubts:
+            return Verdict(None, f"nothing is wrong as far as was seen, but {_some(found.doubts)}", found.numbers)
+        because = (
+            "{pairs} pairs, {probes} probes: {arrived} arrived, those that the policy allows; "
+            "each of the others was counted where the policy stops it"
+        )
+        return Verdict(True, because.format(**found.numbers), found.numbers)
+
+    def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:  # noqa: ARG002 - shown below it anyway
+        from experiments.firewall.matrix import shown
+
+        return shown(evidence)
+
+    def page(self, evidence: Evidence) -> str:
+        from experiments.firewall.matrix import page
+
+        return page(evidence)
+
+    def plots(self, evidence: Evidence) -> Sequence[Plot]:
+        from experiments.firewall.matrix import plots
+
+        return plots(evidence)
+
+
+def _some(lines: Sequence[str]) -> str:
+    more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    return "; ".join(lines[:SHOWN]) + more
+
+
+if __name__ == "__main__":
+    from experiments.__main__ import alone
+
+    sys.exit(alone(FirewallMatrix.name))

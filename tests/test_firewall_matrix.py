@@ -1,0 +1,307 @@
+"""The judge of ``firewall_matrix``: good, bad and blind evidence; what is asked for; what is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from controllers.compile import FORWARD, POLICY, compile_flows
+from controllers.flow import Flow, Goto
+from controllers.policy import Rule, policy
+from experiments.base import judged
+from experiments.firewall import answers, asked, rows
+from experiments.firewall.answers import EVERYTHING, KINDS, Answer, total, within, without
+from experiments.firewall.findings import findings
+from experiments.firewall.policy import decided, stops
+from experiments.firewall.prober import Swept
+from experiments.firewall_matrix import FirewallMatrix
+from topo.errors import UsageError
+from topo.plan import Host, Plan
+from topo.plan import plan as plan_of
+from topo.profile import Profile
+
+Rules = tuple[Rule, ...]
+Evidence = dict[str, Any]
+EXPERIMENT = FirewallMatrix()
+HOLE = Flow(
+    "fw1", POLICY, 35000, 0, (("eth_type", 0x0800), ("ip_proto", 6), ("ipv4_src", "10.0.1.66"), ("tcp_dst", 22)), ()
+)
+
+
+def swept(plan: Plan, rules: Rules, src: Host, dst: Host, values: Answer = EVERYTHING) -> Swept:
+    """What the packets do when the firewalls do what these rules say."""
+    may = decided(rules, plan, src, dst)
+    arrived = {kind: within(may[kind], values.get(kind, ())) for kind in KINDS}
+    stopped = stops(rules, plan, src, dst, values)
+    return Swept(src.name, dst.name, values, total(values), arrived, total(arrived), {}, stopped, (), 250_000, 0.4)
+
+
+def evidence(plan: Plan, rules: Rules, *, real: Rules | None = None, flows: tuple[Flow, ...] | None = None) -> Evidence:
+    """The evidence of a run in which the switches have ``flows`` and packets do what ``real`` says."""
+    pairs = [(src, dst) for src in plan.hosts for dst in plan.hosts if src != dst]
+    told = rows.told(
+        plan,
+        rules,
+        flows or compile_flows(plan, real or rules),
+        [swept(plan, real or rules, *pair) for pair in pairs],
+        lambda _: [],
+    )
+    made = {
+        "hosts": {host.name: host.ip for host in plan.hosts},
+        **told,
+        "controls": [],
+        "changed": False,
+        "seconds": {"sweep": 56.0},
+    }
+    return plain(made)
+
+
+def plain(made: Any) -> Evidence:
+    """As it is read from evidence.json."""
+    value: Evidence = json.loads(json.dumps(made))
+    return value
+
+
+@pytest.fixture(scope="module")
+def good() -> str:
+    plan = plan_of(Profile())
+    return json.dumps(evidence(plan, policy(Profile())))
+
+
+def pair(found: Evidence, src: str, dst: str) -> dict[str, Any]:
+    row: dict[str, Any] = next(each for each in found["pairs"] if (each["src"], each["dst"]) == (src, dst))
+    return row
+
+
+def test_all_oracles_agree(good: str) -> None:
+    verdict = judged(EXPERIMENT, json.loads(good))
+    assert verdict.holds is True, verdict.because
+    assert verdict.numbers["pairs"] == 56
+    assert verdict.numbers["probes"] == 56 * 131_584
+    assert verdict.numbers["mismatches"] == verdict.numbers["holes"] == verdict.numbers["walls"] == 0
+    assert verdict.numbers["probes_per_s"] == 131_584
+
+
+def test_without_firewalls_the_holes_are_named() -> None:
+    off = Profile(firewall="off")
+    plan = plan_of(off)
+    verdict = judged(EXPERIMENT, evidence(plan, policy(Profile()), real=policy(off)))
+    assert verdict.holds is False
+    assert verdict.numbers["holes"] == 56
+    found = findings(evidence(plan, policy(Profile()), real=policy(off)))
+    line = next(each for each in found.wrong if each.startswith("attacker -> srv2 "))
+    assert line.startswith("attacker -> srv2 tcp/1-65535 udp/1-65535 icmp/8,13,15 ip/0,2-5,7-16,18-255: arrives, the ")
+    assert "the policy denies it (deny-rest); by fw2 table 2: priority=29999" in line
+    assert len(found.wrong) < 120
+
+
+def test_a_hole_in_the_flows_that_no_packet_met_is_one(plan: Plan, rules: Rules) -> None:
+    flows = (*compile_flows(plan, rules), replace(HOLE, actions=(Goto(FORWARD),)))
+    found = findings(evidence(plan, rules, flows=flows, real=rules))
+    expected = (
+        "attacker -> srv1 tcp/22: proof: arrives, wire: stopped, the policy denies it (deny-rest); by fw1 table 2"
+    )
+    assert found.wrong[0].startswith(expected)
+    assert found.numbers["mismatches"] == 1
+
+
+def test_a_wall_is_one(plan: Plan, rules: Rules) -> None:
+    fewer = tuple(rule for rule in rules if rule.name != "dns-tcp")
+    found = findings(evidence(plan, rules, real=fewer))
+    assert found.wrong[0].startswith("client -> dns tcp/53: does not arrive, the policy allows it (dns-tcp); by core")
+    assert (found.numbers["holes"], found.numbers["walls"]) == (0, 2)
+
+
+Change = Callable[[Evidence], None]
+
+
+def hole(found: Evidence) -> None:
+    wire = pair(found, "attacker", "srv1")["wire"]
+    wire["arrived"]["tcp"], wire["arrivals"] = [[22, 22]], 1
+    wire["stopped"]["fw1"]["deny-rest"] -= 1
+
+
+def wall(found: Evidence) -> None:
+    wire = pair(found, "lb", "srv1")["wire"]
+    wire["arrived"]["tcp"], wire["arrivals"] = [[3306, 3306]], 1
+    wire["stopped"]["fw1"]["deny-rest"] += 1
+
+
+def stray(found: Evidence) -> None:
+    pair(found, "client", "lb")["wire"]["strays"] = {"attacker": 2}
+
+
+def traced_otherwise(found: Evidence) -> None:
+    row = {"kind": "udp", "low": 54, "high": 65535, "value": 54, "arrives": True, "flow": "core: x"}
+    pair(found, "client", "dns")["trace"] = [row]
+
+
+def proved_otherwise(found: Evidence) -> None:
+    found["proof"]["differences"] = ["attacker -> lb tcp/443 (as if from client): arrives, though ..."]
+
+
+def hole_although_lost(found: Evidence) -> None:
+    hole(found)
+    pair(found, "attacker", "srv1")["wire"]["probes"] += 5
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (hole, "attacker -> srv1 tcp/22: proof: stopped, wire: arrives, the policy denies it (deny-rest)"),
+        (wall, "lb -> srv1 tcp/80: proof: arrives, wire: stopped, the policy allows it (web)"),
+        (stray, "client -> lb: 2 packets arrive at attacker, for whom they are not"),
+        (
+            traced_otherwise,
+            "client -> dns udp/54-65535: proof: stopped, trace: arrives, wire: stopped, the policy denies",
+        ),
+        (proved_otherwise, "attacker -> lb tcp/443 (as if from client): arrives"),
+        (hole_although_lost, "attacker -> srv1 tcp/22: "),
+    ],
+)
+def test_what_is_wrong_fails(good: str, change: Change, said: str) -> None:
+    found = json.loads(good)
+    change(found)
+    verdict = judged(EXPERIMENT, found)
+    assert verdict.holds is False
+    assert said in verdict.because
+
+
+def lost_probes(found: Evidence) -> None:
+    pair(found, "attacker", "srv1")["wire"]["stopped"]["fw1"]["deny-rest"] -= 3
+
+
+def foreign_packets(found: Evidence) -> None:
+    pair(found, "attacker", "srv1")["wire"]["stopped"]["fw1"]["invalid"] += 2
+
+
+def blind_capture(found: Evidence) -> None:
+    pair(found, "client", "srv3")["wire"]["blind"] = ["srv3"]
+
+
+def lost_allowed(found: Evidence) -> None:
+    wire = pair(found, "lb", "srv1")["wire"]
+    wire["arrived"]["tcp"], wire["arrivals"] = [], 0
+
+
+def stopped_by_another(found: Evidence) -> None:
+    wire = pair(found, "attacker", "srv1")["wire"]
+    wire["stopped"] = {"core": {"spoofed": sum(wire["stopped"]["fw1"].values())}}
+
+
+def stopped_elsewhere(found: Evidence) -> None:
+    wire = pair(found, "srv2", "srv1")["wire"]
+    wire["stopped"] = {"fw1": wire["stopped"]["fw2"]}
+
+
+def no_control(found: Evidence) -> None:
+    found["pairs"] = [each for each in found["pairs"] if each["src"] != "attacker" or each["dst"] == "srv1"]
+
+
+def fewer_pairs(found: Evidence) -> None:
+    found["pairs"] = [each for each in found["pairs"] if each["dst"] != "dns"]
+
+
+def fewer_ports(found: Evidence) -> None:
+    wire = pair(found, "attacker", "srv1")["wire"]
+    wire["values"]["tcp"] = [[0, 65534]]
+    wire["probes"] -= 1
+    stops = {"fw1": {**wire["stopped"]["fw1"], "deny-rest": wire["stopped"]["fw1"]["deny-rest"] - 1}}
+    wire["stopped"] = pair(found, "attacker", "srv1")["stops"] = stops
+
+
+def changed_flows(found: Evidence) -> None:
+    found["changed"] = True
+
+
+def nothing_at_all(found: Evidence) -> None:
+    found["pairs"] = []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lost_probes, "attacker -> srv1: 3 probes were lost of 131584"),
+        (foreign_packets, "attacker -> srv1: 2 packets more than were sent were counted"),
+        (blind_capture, "client -> srv3: the captures of srv3 lost packets"),
+        (lost_allowed, "lb -> srv1: 2 probes were lost"),
+        (stopped_by_another, "but what was counted is 131584 by spoofed on core"),
+        (stopped_elsewhere, "by deny-rest on fw1"),
+        (no_control, "attacker reached nothing that it may reach"),
+        (fewer_pairs, "only 49 of 56 pairs"),
+        (fewer_ports, "not all ports were looked at"),
+        (changed_flows, "the flows changed"),
+        (nothing_at_all, "no pair was looked at"),
+    ],
+)
+def test_what_was_not_seen_is_unknown(good: str, change: Change, said: str) -> None:
+    found = json.loads(good)
+    change(found)
+    verdict = judged(EXPERIMENT, found)
+    assert verdict.holds is None
+    assert said in verdict.because
+
+
+def test_a_control_of_its_own_stands_for_a_source(good: str, plan: Plan, rules: Rules) -> None:
+    found = json.loads(good)
+    no_control(found)
+    (only,) = rows.controls(plan, rules, [(plan.host("attacker"), plan.host("srv1"))], EVERYTHING)
+    assert (only.src.name, only.dst.name, answers.shown(only.values)) == ("attacker", "dns", "tcp/53")
+    reached = swept(plan, rules, only.src, only.dst, only.values)
+    found["controls"] = [plain(rows.control(plan, rules, reached))]
+    assert not any("attacker reached" in each for each in findings(found).doubts)
+    found["controls"][0]["wire"]["arrived"]["tcp"] = []
+    assert any("attacker reached" in each for each in findings(found).doubts)
+
+
+def test_no_control_is_needed_where_allowed_packets_are_sent_anyway(plan: Plan, rules: Rules) -> None:
+    pairs = [(plan.host("attacker"), plan.host("lb")), (plan.host("attacker"), plan.host("srv1"))]
+    assert rows.controls(plan, rules, pairs, EVERYTHING) == []
+    assert len(rows.controls(plan, rules, pairs, {"tcp": ((22, 22),)})) == 1
+
+
+def test_what_may_be_asked(plan: Plan) -> None:
+    assert len(asked.pairs("all", plan)) == 56
+    assert [f"{a.name}:{b.name}" for a, b in asked.pairs("internet:primary,mon:dns,client:srv1", plan)] == [
+        "client:srv1",
+        "attacker:srv1",
+        "dns:srv1",
+        "mon:dns",
+    ]
+    assert asked.values("all") == EVERYTHING
+    assert asked.values("22,80,79,3000-3100")["udp"] == ((22, 22), (79, 80), (3000, 3100))
+    for wrong in ("attacker", "attacker:srv9", "lb:lb", "a:b:c"):
+        with pytest.raises(UsageError, match="--pairs"):
+            asked.pairs(wrong, plan)
+    for wrong in ("x", "80-22", "65536", "", "1-2-3"):
+        with pytest.raises(UsageError, match="--ports"):
+            asked.values(wrong)
+
+
+def test_the_matrix_shows_what_is_open_and_what_is_wrong(good: str) -> None:
+    found = json.loads(good)
+    hole(found)
+    console = Console(width=140, record=True)
+    with console.capture() as captured:
+        console.print(EXPERIMENT.show(found, judged(EXPERIMENT, found)))
+    text = captured.get()
+    assert "tcp 80,443" in text
+    assert "attacker -> srv1 tcp/22: proof: stopped, wire: arrives" in text
+    html = EXPERIMENT.page(found)
+    assert '<td class="bad">tcp 22</td>' in html
+    assert "tcp 80,443<br>icmp 8" in html
+    (plot,) = EXPERIMENT.plots(found)
+    assert {each.label for each in plot.series} == {"deny-rest", "invalid"}
+
+
+def test_the_values_that_nobody_sent_are_nobodys_mismatch(good: str) -> None:
+    found = json.loads(good)
+    wire = pair(found, "lb", "srv1")["wire"]
+    wire["values"] = {kind: [list(span) for span in without(EVERYTHING[kind], ((80, 80),))] for kind in KINDS}
+    wire["arrived"]["tcp"] = [[3306, 3306]]
+    assert findings(found).mismatches == ()
