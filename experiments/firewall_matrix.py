@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from controllers.policy import policy
 from experiments.base import Evidence, Experiment, Verdict
-from experiments.firewall import asked, rows
+from experiments.firewall import asked, classes, odd, rows
 from experiments.firewall.findings import findings
 from experiments.firewall.prober import Sweep, sweep
 from experiments.options import Option
@@ -49,12 +49,18 @@ class FirewallMatrix(Experiment):
         swept = sweep(testbed, run, [*(Sweep(*pair, values) for pair in pairs), *controls])
         seconds = time.monotonic() - began
         run.keep("swept", [each.as_dict() for each in swept])
-        with run.phase("proof"):
+        with run.phase("proof and trace", len(pairs)) as progress:
             flows = testbed.adoption.dumped()
-            told = rows.told(plan, rules, flows, swept[: len(pairs)], lambda _: [])
+
+            def trace(row: dict[str, Any]) -> list[dict[str, Any]]:
+                progress.advance(1)
+                return classes.asked(plan, testbed.rules, run.random, row)
+
+            told = rows.told(plan, rules, flows, swept[: len(pairs)], trace)
         return {
             "hosts": {host.name: host.ip for host in plan.hosts},
             **told,
+            "odd": odd.send(testbed, run, rules),
             "controls": [rows.control(plan, rules, each) for each in swept[len(pairs) :]],
             "changed": set(flows) != set(before),
             "seconds": {"sweep": round(seconds, 3)},
@@ -63,7 +69,8 @@ class FirewallMatrix(Experiment):
     def judge(self, evidence: Evidence) -> Verdict:
         found = findings(evidence)
         if found.wrong:
-            return Verdict(False, _some(found.wrong), found.numbers)
+            # which flow it is by is told above the verdict
+            return Verdict(False, _some([line.split("; by ")[0] for line in found.wrong]), found.numbers)
         if found.doubts:
             return Verdict(None, f"nothing is wrong as far as was seen, but {_some(found.doubts)}", found.numbers)
         because = (

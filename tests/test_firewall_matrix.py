@@ -14,9 +14,10 @@ from controllers.compile import FORWARD, POLICY, compile_flows
 from controllers.flow import Flow, Goto
 from controllers.policy import Rule, policy
 from experiments.base import judged
-from experiments.firewall import answers, asked, rows
+from experiments.firewall import answers, asked, classes, rows
 from experiments.firewall.answers import EVERYTHING, KINDS, Answer, total, within, without
 from experiments.firewall.findings import findings
+from experiments.firewall.oddity import MUST, NEVER
 from experiments.firewall.policy import decided, stops
 from experiments.firewall.prober import Swept
 from experiments.firewall_matrix import FirewallMatrix
@@ -41,19 +42,37 @@ def swept(plan: Plan, rules: Rules, src: Host, dst: Host, values: Answer = EVERY
     return Swept(src.name, dst.name, values, total(values), arrived, total(arrived), {}, stopped, (), 250_000, 0.4)
 
 
+def traced(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Open vSwitch says what the proof says."""
+    return [
+        {
+            "kind": kind,
+            "low": low,
+            "high": high,
+            "value": low,
+            "arrives": answers.covered(row["proof"][kind], low),
+            "flow": "core: x",
+        }
+        for kind, low, high in classes.classes(row)
+    ]
+
+
+def odd(name: str, may: str, arrived: int) -> dict[str, Any]:
+    """An odd packet from the attacker to the balancer, and whether it was seen there."""
+    ends = {"src": "attacker", "dst": "lb", "port": 80}
+    seen = {"arrived": {"lb": 1} if arrived else {}, "blind": []}
+    return {"odd": name, **ends, "may": may, "allowed": True, "why": "so", "sent": 1, "refused": None, **seen}
+
+
 def evidence(plan: Plan, rules: Rules, *, real: Rules | None = None, flows: tuple[Flow, ...] | None = None) -> Evidence:
     """The evidence of a run in which the switches have ``flows`` and packets do what ``real`` says."""
     pairs = [(src, dst) for src in plan.hosts for dst in plan.hosts if src != dst]
-    told = rows.told(
-        plan,
-        rules,
-        flows or compile_flows(plan, real or rules),
-        [swept(plan, real or rules, *pair) for pair in pairs],
-        lambda _: [],
-    )
+    held = flows or compile_flows(plan, real or rules)
+    told = rows.told(plan, rules, held, [swept(plan, real or rules, *pair) for pair in pairs], traced)
     made = {
         "hosts": {host.name: host.ip for host in plan.hosts},
         **told,
+        "odd": [odd("an honest packet", MUST, 1), odd("a tagged one", NEVER, 0)],
         "controls": [],
         "changed": False,
         "seconds": {"sweep": 56.0},
@@ -95,7 +114,8 @@ def test_without_firewalls_the_holes_are_named() -> None:
     assert verdict.numbers["holes"] == 56
     found = findings(evidence(plan, policy(Profile()), real=policy(off)))
     line = next(each for each in found.wrong if each.startswith("attacker -> srv2 "))
-    assert line.startswith("attacker -> srv2 tcp/1-65535 udp/1-65535 icmp/8,13,15 ip/0,2-5,7-16,18-255: arrives, the ")
+    packets = "tcp/1-65535 udp/1-65535 icmp/8,13,15 ip/0,2-5,7-16,18-57,+1"
+    assert line.startswith(f"attacker -> srv2 {packets}: arrives, the ")
     assert "the policy denies it (deny-rest); by fw2 table 2: priority=29999" in line
     assert len(found.wrong) < 120
 
@@ -103,10 +123,8 @@ def test_without_firewalls_the_holes_are_named() -> None:
 def test_a_hole_in_the_flows_that_no_packet_met_is_one(plan: Plan, rules: Rules) -> None:
     flows = (*compile_flows(plan, rules), replace(HOLE, actions=(Goto(FORWARD),)))
     found = findings(evidence(plan, rules, flows=flows, real=rules))
-    expected = (
-        "attacker -> srv1 tcp/22: proof: arrives, wire: stopped, the policy denies it (deny-rest); by fw1 table 2"
-    )
-    assert found.wrong[0].startswith(expected)
+    said = "proof: arrives, trace: arrives, wire: stopped, the policy denies it (deny-rest); by fw1 table 2"
+    assert found.wrong[0].startswith(f"attacker -> srv1 tcp/22: {said}")
     assert found.numbers["mismatches"] == 1
 
 
@@ -137,8 +155,12 @@ def stray(found: Evidence) -> None:
 
 
 def traced_otherwise(found: Evidence) -> None:
-    row = {"kind": "udp", "low": 54, "high": 65535, "value": 54, "arrives": True, "flow": "core: x"}
-    pair(found, "client", "dns")["trace"] = [row]
+    row = next(each for each in pair(found, "client", "dns")["trace"] if (each["kind"], each["low"]) == ("udp", 54))
+    row |= {"arrives": True, "flow": "core: hole: udp, priority 7"}
+
+
+def odd_arrived(found: Evidence) -> None:
+    found["odd"].append(odd("a forged one", NEVER, 1))
 
 
 def proved_otherwise(found: Evidence) -> None:
@@ -153,14 +175,15 @@ def hole_although_lost(found: Evidence) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (hole, "attacker -> srv1 tcp/22: proof: stopped, wire: arrives, the policy denies it (deny-rest)"),
-        (wall, "lb -> srv1 tcp/80: proof: arrives, wire: stopped, the policy allows it (web)"),
+        (hole, "attacker -> srv1 tcp/22: proof: stopped, trace: stopped, wire: arrives, the policy denies it"),
+        (wall, "lb -> srv1 tcp/80: proof: arrives, trace: arrives, wire: stopped, the policy allows"),
         (stray, "client -> lb: 2 packets arrive at attacker, for whom they are not"),
         (
             traced_otherwise,
             "client -> dns udp/54-65535: proof: stopped, trace: arrives, wire: stopped, the policy denies",
         ),
         (proved_otherwise, "attacker -> lb tcp/443 (as if from client): arrives"),
+        (odd_arrived, "attacker -> lb a forged one: it may never arrive: so"),
         (hole_although_lost, "attacker -> srv1 tcp/22: "),
     ],
 )
@@ -219,6 +242,14 @@ def changed_flows(found: Evidence) -> None:
     found["changed"] = True
 
 
+def untraced(found: Evidence) -> None:
+    pair(found, "attacker", "srv1")["trace"] = []
+
+
+def odd_blind(found: Evidence) -> None:
+    found["odd"][0]["arrived"] = {}
+
+
 def nothing_at_all(found: Evidence) -> None:
     found["pairs"] = []
 
@@ -236,6 +267,8 @@ def nothing_at_all(found: Evidence) -> None:
         (fewer_pairs, "only 49 of 56 pairs"),
         (fewer_ports, "not all ports were looked at"),
         (changed_flows, "the flows changed"),
+        (untraced, "attacker -> srv1: Open vSwitch was not asked"),
+        (odd_blind, "odd packets: attacker -> lb: an honest packet did not arrive"),
         (nothing_at_all, "no pair was looked at"),
     ],
 )
@@ -291,7 +324,7 @@ def test_the_matrix_shows_what_is_open_and_what_is_wrong(good: str) -> None:
         console.print(EXPERIMENT.show(found, judged(EXPERIMENT, found)))
     text = captured.get()
     assert "tcp 80,443" in text
-    assert "attacker -> srv1 tcp/22: proof: stopped, wire: arrives" in text
+    assert "attacker -> srv1 tcp/22: proof: stopped, trace: stopped, wire: arrives" in text
     html = EXPERIMENT.page(found)
     assert '<td class="bad">tcp 22</td>' in html
     assert "tcp 80,443<br>icmp 8" in html

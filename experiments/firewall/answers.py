@@ -21,12 +21,13 @@ KINDS = tuple(COUNTS)
 EVERYTHING: Answer = {kind: ((0, count - 1),) for kind, count in COUNTS.items()}
 NOTHING: Answer = dict.fromkeys(KINDS, ())
 # What can begin a conversation, for Open vSwitch's connection tracker: no port 0, three requests of ICMP, and of the IP
-# protocols those that have no kind of their own (theirs make no sense with nothing inside). It calls the rest invalid.
+# protocols those that have no kind of their own (theirs make no sense with nothing inside) and are not ICMPv6. It calls
+# the rest invalid.
 BEGINS: Answer = {
     "tcp": ((1, 65535),),
     "udp": ((1, 65535),),
     "icmp": ((8, 8), (13, 13), (15, 15)),
-    "ip": ((0, 0), (2, 5), (7, 16), (18, 255)),
+    "ip": ((0, 0), (2, 5), (7, 16), (18, 57), (59, 255)),
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.firewall import answers, opinions
+from experiments.firewall import answers, odd, opinions
 from experiments.firewall.answers import KINDS, total, within, without
 from experiments.firewall.opinions import Mismatch, exact, lost
 
@@ -27,15 +27,33 @@ def findings(evidence: Row) -> Findings:
     """All that follows from the evidence."""
     pairs = evidence["pairs"]
     found = tuple(each for pair in pairs for each in opinions.mismatches(pair))
-    wrong = [*_mismatches(found, evidence["flows"]), *_strays(pairs), *_proof(evidence["proof"], found)]
+    wrong = [
+        *_mismatches(found, evidence),
+        *_strays(pairs),
+        *_proof(evidence["proof"], found),
+        *_odd(evidence["odd"]),
+    ]
     return Findings(tuple(wrong), tuple(_doubts(evidence)), found, _numbers(evidence, found))
 
 
-def _mismatches(found: Iterable[Mismatch], flows: Sequence[Row]) -> Iterator[str]:
-    by = {(row["src"], row["dst"], row["kind"], row["value"]): row["flow"] for row in flows}
+def _mismatches(found: Iterable[Mismatch], evidence: Row) -> Iterator[str]:
+    by = {(row["src"], row["dst"], row["kind"], row["value"]): row["flow"] for row in evidence["flows"]}
+    traced = {(pair["src"], pair["dst"]): pair["trace"] for pair in evidence["pairs"]}
     for each, packets in sorted(opinions.together(found), key=lambda group: group[0].allowed):
-        flow = by.get((each.src, each.dst, each.kind, each.values[0][0]))
-        yield opinions.words(each, packets) + (f"; by {flow}" if flow else "")
+        first = each.values[0][0]
+        flow = by.get((each.src, each.dst, each.kind, first))
+        yield (
+            opinions.words(each, packets)
+            + (f"; by {flow}" if flow else "")
+            + (_by_trace(traced[each.src, each.dst], each) if each.trace not in (None, each.proof) else "")
+        )
+
+
+def _by_trace(traced: Iterable[Row], mismatch: Mismatch) -> str:
+    """The flow by which Open vSwitch itself decides, where that is another."""
+    first = mismatch.values[0][0]
+    flows = [row["flow"] for row in traced if row["kind"] == mismatch.kind and row["low"] <= first <= row["high"]]
+    return f"; traced to {flows[0]}" if flows else ""
 
 
 def _strays(pairs: Iterable[Row]) -> Iterator[str]:
@@ -53,6 +71,11 @@ def _proof(proof: Row, found: Iterable[Mismatch]) -> Iterator[str]:
             yield line
 
 
+def _odd(rows: Sequence[Row]) -> Iterator[str]:
+    for each in odd.findings(rows):
+        yield f"{each['src']} -> {each['dst']} {each['odd']}: {each['says']}"
+
+
 def _doubts(evidence: Row) -> Iterator[str]:
     if not evidence["pairs"]:
         yield "no pair was looked at"
@@ -60,6 +83,9 @@ def _doubts(evidence: Row) -> Iterator[str]:
         yield from _lost(pair)
         yield from _elsewhere(pair)
     yield from _uncontrolled(evidence)
+    yield from (f"odd packets: {each}" for each in odd.doubts(evidence["odd"]))
+    if untraced := [pair for pair in evidence["pairs"] if not pair["trace"]]:
+        yield f"{untraced[0]['src']} -> {untraced[0]['dst']}: Open vSwitch was not asked"
     if evidence["changed"]:
         yield "the flows changed while the packets were sent"
     hosts = len(evidence["hosts"])
@@ -128,6 +154,8 @@ def _numbers(evidence: Row, found: Sequence[Mismatch]) -> dict[str, Any]:
         "proof_differences": len(evidence["proof"]["differences"]),
         "flows": evidence["proof"]["flows"],
         "traces": sum(len(pair["trace"]) for pair in pairs),
+        "odd": len(evidence["odd"]),
+        "odd_wrong": len(odd.findings(evidence["odd"])),
         "pairs_inexact": sum(not exact(pair["wire"]) for pair in pairs),
         "probes_per_s": round(probes / seconds["sweep"]) if seconds["sweep"] else 0,
         "sweep_s": seconds["sweep"],

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.firewall import answers, opinions
+from experiments.firewall import answers, odd, opinions
 from experiments.firewall.answers import KINDS
 from experiments.firewall.findings import Findings, findings
 from experiments.plots import Plot, Series
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 HOLE, WALL, UNSURE, OPEN, SHUT = "hole", "wall", "unsure", "open", "shut"
 STYLES = {HOLE: "bold red", WALL: "bold magenta", UNSURE: "yellow", OPEN: "green", SHUT: "dim"}
 CLASSES = {HOLE: "bad", WALL: "bad", UNSURE: "open", OPEN: "good", SHUT: "faint"}
-MOST_LINES, MOST_INTERVALS = 20, 2
+MOST_LINES, MOST_INTERVALS = 12, 2
 
 
 def state(pair: Row) -> str:
@@ -55,7 +55,7 @@ def shown(evidence: Row) -> RenderableType:
     for src in evidence["hosts"]:
         table.add_row(src, *(_cell(pairs.get((src, dst))) for dst in evidence["hosts"]))
     found = findings(evidence)
-    return Group(table, Text.assemble(*_legend()), *_told(found))
+    return Group(table, Text.assemble(*_legend()), _numbers(found.numbers), *_told(found))
 
 
 def _cell(pair: Row | None) -> Text:
@@ -71,6 +71,11 @@ def _legend() -> list[tuple[str, str] | str]:
         ("probes were lost", UNSURE),
     )
     return [part for words, what in meanings for part in ((words, STYLES[what]), "   ")]
+
+
+def _numbers(numbers: Row) -> str:
+    said = "{probes:,} probes, {probes_per_s:,} a second; {flows} flows proved in {proof_ms:.0f} ms; "
+    return (said + "{traces} classes traced; {odd} odd packets, {odd_wrong} wrong").format(**numbers)
 
 
 def _told(found: Findings) -> list[str]:
@@ -93,6 +98,7 @@ def page(evidence: Row) -> str:
         lines=lines,
         classes=CLASSES,
         lost=opinions.lost,
+        odd=odd.summary(evidence["odd"]),
     )
 
 

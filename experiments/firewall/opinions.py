@@ -118,7 +118,7 @@ def together(found: Iterable[Mismatch]) -> list[tuple[Mismatch, Answer]]:
 def words(mismatch: Mismatch, packets: Answer) -> str:
     """One line: the packets, what each oracle says of them, and the rule."""
     said = {name: getattr(mismatch, name) for name in ORACLES if getattr(mismatch, name) is not None}
-    if len(set(said.values())) == 1:
+    if mismatch.wire is not None and len(set(said.values())) == 1:
         what = "arrives" if next(iter(said.values())) else "does not arrive"
     else:
         what = ", ".join(f"{name}: {'arrives' if yes else 'stopped'}" for name, yes in said.items())
