@@ -18,6 +18,7 @@ from topo.plan import plan
 from topo.profile import Profile
 
 pytestmark = pytest.mark.root
+SECONDS = 180  # most of it is crafting: 2000 packets by Scapy
 PLAN = plan(Profile())
 ATTACKER, CLIENT, LB = (PLAN.host(name) for name in ("attacker", "client", "lb"))
 IN_PORTS = {far.node: own.port for own, far in PLAN.links_of("core")}
@@ -47,7 +48,7 @@ else:
 
 def inside(bed: Bed, what: str, asked: Any, folder: Path) -> Any:
     words = ("env", f"PYTHONPATH={PROJECT}", sys.executable, "-c", INSIDE, what, str(folder))
-    done = bed.exec("box", *words, input=json.dumps(asked))
+    done = bed.exec("box", *words, input=json.dumps(asked), seconds=SECONDS)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
