@@ -116,9 +116,10 @@ def _save(
     """Everything into the run's folder, what matters most first; nothing that fails here hides what failed before."""
     saved = _saved(this.folder, evidence)
     result["steady"] = {when: saved.get("steady", {}).get(when, {}).get("holds", False) for when in ("before", "after")}
-    result["verdict"] = judged(experiment, saved).as_dict()
-    with _aside("saving the result"):
-        folder.write(this.folder, folder.RESULT, result)
+    for judging in (lambda: NOT_YET, lambda: judged(experiment, saved)):
+        result["verdict"] = judging().as_dict()
+        with _aside("saving the result"):
+            folder.write(this.folder, folder.RESULT, result)
     with _aside("collecting the logs"):
         logs.collect(testbed, this.folder)
     with _aside("writing the report"):

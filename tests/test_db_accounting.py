@@ -104,6 +104,13 @@ def test_a_late_answer_and_a_second_promotion_are_no_second_primary(late: list[A
     assert accounted(owners=[*OWNERS, late], handed_over=handed_over).two_primaries == ()
 
 
+def test_a_late_answer_makes_no_second_primary_of_the_successor_who_goes_on() -> None:
+    late, on = ["srv1", 1, 3.5, 3.5, 2.1], ["srv2", 5, 3.6, 4.0, 3.9]
+    assert accounted(owners=[*OWNERS, late, on]).two_primaries == ()
+    back = ["srv1", 1, 3.5, 3.5, 3.4]
+    assert len(accounted(owners=[*OWNERS, back, on]).two_primaries) == 2, "both, once one has really come back"
+
+
 def test_two_open_nodes_are_two_primaries_but_not_with_galera() -> None:
     both = nodes(srv1=node(writable=True))
     assert accounted(nodes=both).two_primaries == ("open for writes at once: srv1, srv2",)

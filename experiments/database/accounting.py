@@ -95,11 +95,13 @@ def _two_primaries(
 ) -> Iterator[str]:
     """A server that acknowledged a write which was *sent* after its successor had acknowledged one; two open nodes.
 
-    A write that was under way when its server was succeeded may be answered late: it was committed before.
+    A write that was under way when its server was succeeded may be answered late: it was committed before, and its
+    answer is no new beginning.
     """
-    for late, (server, _, _, answered, sent) in enumerate(owners):
-        for successor, _, took_over, _, _ in owners[:late]:
-            was_before = any(owner[0] == server and owner[2] < took_over for owner in owners)
+    reigns = [owner for at, owner in enumerate(owners) if not _late(owner, owners[:at])]
+    for at, (server, _, _, answered, sent) in enumerate(reigns):
+        for successor, _, took_over, _, _ in reigns[:at]:
+            was_before = any(owner[0] == server and owner[2] < took_over for owner in reigns)
             returned = any(to == server and took_over < when <= answered for to, when in handed_over)
             if successor != server and was_before and sent > took_over and not returned:
                 yield f"{server} acknowledged {sent - took_over:.3f} s after {successor} had taken over"
@@ -109,12 +111,17 @@ def _two_primaries(
         yield f"open for writes at once: {', '.join(writable)}"
 
 
+def _late(owner: Sequence[Any], earlier: Sequence[Sequence[Any]]) -> bool:
+    """All these answers are to writes that were sent before another server answered."""
+    return any(other[0] != owner[0] and owner[4] <= other[2] for other in earlier)
+
+
 def _diverged(seen: Mapping[str, Mapping[str, Any]], primary: str) -> Iterator[str]:
     """Nodes whose rows are not the primary's, once everything has been caught up with."""
     wanted = seen[primary]
     for name, node in seen.items():
-        missing, more = len(_rows(wanted) - _rows(node)), len(_rows(node) - _rows(wanted))
-        if missing or more:
+        if node["rows"] != wanted["rows"]:
+            missing, more = len(_rows(wanted) - _rows(node)), len(_rows(node) - _rows(wanted))
             yield f"{name} lacks {missing} rows that {primary} has, and has {more} of its own"
         elif node["checksum"] != wanted["checksum"]:
             yield f"{name} has the same writes as {primary} in other rows"

@@ -121,19 +121,18 @@ def _primary(nodes: Mapping[str, Mapping[str, Any]], owners: Sequence[Sequence[A
 
 def whole(evidence: Evidence) -> Account:
     """The account of all rounds together, by the last look at every node's whole table."""
-    writes: dict[str, dict[str, str]] = {}
+    told: dict[str, dict[str, set[int]]] = {}
     for each in evidence["rounds"]:
-        for writer, told in each["writes"].items():
-            known = writes.setdefault(writer, dict.fromkeys(told, ""))
-            writes[writer] = {outcome: spans(numbers(known[outcome]) | numbers(told[outcome])) for outcome in told}
+        for writer, outcomes in each["writes"].items():
+            known = told.setdefault(writer, {outcome: set() for outcome in outcomes})
+            for outcome, text in outcomes.items():
+                known[outcome] |= numbers(text)
+    writes = {writer: {outcome: spans(of) for outcome, of in known.items()} for writer, known in told.items()}
+    last = {writer: max(set().union(*known.values()), default=0) for writer, known in told.items()}
     final = {"writes": writes, "owners": [], "events": [], "nodes": evidence["final"]["nodes"]}
     found = accounted(evidence["db"], final)
     # the writers went on after the last round
-    return replace(found, invented=frozenset(write for write in found.invented if write[1] <= _last(writes, write[0])))
-
-
-def _last(writes: Mapping[str, Mapping[str, str]], writer: str) -> int:
-    return max((max(numbers(text), default=0) for text in writes.get(writer, {}).values()), default=0)
+    return replace(found, invented=frozenset(write for write in found.invented if write[1] <= last.get(write[0], 0)))
 
 
 def verdict(evidence: Evidence) -> Verdict:
