@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import folder, junit, logs, machine, progress, provenance, report
-from experiments.base import Evidence, Experiment, judged
+from experiments.base import Evidence, Experiment, Verdict, judged
 from experiments.run import PLAIN, Asked, Progress, Run, Silent
 from topo import box, wait
 from topo.errors import EXIT_FAILS, EXIT_HOLDS, EXIT_UNKNOWN, DeadlineError
@@ -116,8 +116,8 @@ def _save(
     """Everything into the run's folder, what matters most first; nothing that fails here hides what failed before."""
     saved = _saved(this.folder, evidence)
     result["steady"] = {when: saved.get("steady", {}).get(when, {}).get("holds", False) for when in ("before", "after")}
-    for judging in (lambda: NOT_YET, lambda: judged(experiment, saved)):
-        result["verdict"] = judging().as_dict()
+    for judge in (_not_yet, judged):
+        result["verdict"] = judge(experiment, saved).as_dict()
         with _aside("saving the result"):
             folder.write(this.folder, folder.RESULT, result)
     with _aside("collecting the logs"):
@@ -125,6 +125,11 @@ def _save(
     with _aside("writing the report"):
         report.write(experiment, this.folder)
     folder.hand_over(this.folder)
+
+
+def _not_yet(experiment: Experiment, evidence: Evidence) -> Verdict:  # noqa: ARG001 - as `judged`
+    """What a result says while its judge is at work, which may take minutes."""
+    return Verdict(None, "not judged yet: `python -m experiments judge` does it")
 
 
 def _saved(path: Path, evidence: Evidence) -> Evidence:

@@ -147,6 +147,19 @@ def test_what_was_kept_is_saved_and_judged_as_aborted(tmp_path: Path, error: Bas
     assert (path / folder.REPORT).exists()
 
 
+def test_a_run_can_be_judged_later_when_its_judge_did_not_come_to_an_end(tmp_path: Path) -> None:
+    class Stopped(Toy):
+        def judge(self, evidence: Evidence) -> Verdict:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(Stopped(), Bed(), tmp_path)
+    (made,) = (tmp_path / "toy").iterdir()
+    result = folder.read(made, folder.RESULT)
+    assert (result["status"], result["verdict"]["holds"]) == ("completed", None)
+    assert judged(Toy(), folder.read(made, folder.EVIDENCE)).holds is not None
+
+
 def test_what_breaks_while_saving_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

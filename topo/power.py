@@ -17,6 +17,7 @@ CONTROLLER = ("127.0.0.1", 6653)
 # how often a socket without a process says good-bye: 0 means the kernel's own idea, some minutes
 ORPHAN_RETRIES = "ipv4/tcp_orphan_retries"
 USUAL, ONCE = 0, 1
+FORGET = ("ss", "--tcp", "--kill", "state", "connected")
 # states in which a socket has sent its FIN and had it acknowledged: it only listens to the other side's
 SILENT = {"05": "FIN_WAIT_2", "06": "TIME_WAIT"}
 SECONDS = 125.0  # the kernel's longest wait before it tries again is 120 s
@@ -27,14 +28,16 @@ def host_off(testbed: Testbed, name: str) -> None:
     testbed.links.cut(testbed.links.between(name))
     testbed.powerless.add(name)
     testbed.inside(name).sysctl(ORPHAN_RETRIES, ONCE)
+    testbed.inside(name).run(FORGET)
     testbed.supervisor.kill(*running(testbed, name))
 
 
 def host_on(testbed: Testbed, name: str, services: list[str]) -> None:
     """Its link, then these services, as at the boot; returns when they are ready.
 
-    The kernel still tries to say good-bye for processes that were killed. A machine without power has forgotten them:
-    the link comes back when the last of them is gone, 0.6 s after the processes.
+    The kernel still tries to say good-bye for what connections processes had when they were killed. A machine without
+    power has forgotten them: the link comes back when the last of them is gone, which may take the kernel a minute
+    where it cannot destroy connections.
     """
     inside = testbed.inside(name)
     wait.until(lambda: orphans(inside), what=f"{name}'s old connections forgotten", seconds=SECONDS)

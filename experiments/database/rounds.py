@@ -54,7 +54,7 @@ class Rounds:
         """One round's evidence; writers go on afterwards. Raises DeadlineError when nobody can write any more."""
         scene = self._scene()
         apart = (scene.primary,) if trouble.stalls_host else ()
-        greeted = greets(self.testbed, scene.primary)
+        silent = _problem(lambda: None if greets(self.testbed, scene.primary) else "silent", FLOW_SECONDS)
         self.mark("round", number=number, trouble=trouble.name, primary=scene.primary)
         time.sleep(self.random.uniform(*FLOW))
         with trouble.strike(scene):
@@ -72,7 +72,7 @@ class Rounds:
             "trouble": trouble.name,
             "primary": scene.primary,
             "apart": list(apart),
-            "greeted": greeted,
+            "greeted": silent is None,
             "proof": scene.proof,
             "began": scene.began,
             "healing": healing,
