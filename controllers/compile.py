@@ -5,8 +5,10 @@ A packet's way through a switch:
     BIND     is it what this port's host may send?  (its own MAC and address, untagged whole IPv4 or ARP)
     TRACK    does this switch decide about it, or only pass it on to the firewall that does?
     POLICY   which rule allows it?  Connections are remembered under the number of the rule that allowed them
-    FORWARD  which port leads to the destination?  Static, from the plan: no learning, no packet-in
+    FORWARD  which port leads to the destination?  Static, from the plan: no learning, nobody is asked
     ARP      requests and answers go straight to the host they ask for: no flooding
+
+What is dropped on this way is sampled to the controller (sampling.py).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from controllers.flow import (
     of_switch,
 )
 from controllers.policy import Rule
+from controllers.sampling import sampled
 from topo.plan import ANY, End, Host, Plan, Switch
 
 BIND, TRACK, POLICY, FORWARD, ARP = range(5)
@@ -70,7 +73,7 @@ DATABASE_PORT = 3306
 def compile_flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
     """All flows of all switches. Raises PolicyError when a rule is wrong, before anything is compiled."""
     policies.validate(rules, plan)
-    return tuple(flow for switch in plan.switches for flow in _switch_flows(plan, switch, rules))
+    return tuple(flow for switch in plan.switches for flow in sampled(plan, switch, _switch_flows(plan, switch, rules)))
 
 
 def fence_flows(plan: Plan, host: str) -> tuple[Flow, ...]:
@@ -142,12 +145,15 @@ def rule_cookie(number: int) -> int:
     return number if number < FIRST_OWN_COOKIE else number + OWN_ROOM
 
 
-def controller_file(plan: Plan, flows: tuple[Flow, ...]) -> str:
-    """The one file the Ryu application reads: flows by dpid; those it installs at once, those of each host's fence."""
+def controller_file(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> str:
+    """The one file the Ryu application reads: flows by dpid, those it installs at once and those of each host's fence;
+    and what its events call things: the rule of each cookie, the host of each address."""
     content: dict[str, Any] = {
         "switches": {str(switch.dpid): switch.name for switch in plan.switches},
         "flows": _by_dpid(plan, flows),
         "fences": {host.name: _by_dpid(plan, fence_flows(plan, host.name)) for host in plan.servers},
+        "rules": {str(flow.cookie): cookie_name(flow.cookie, rules) for flow in flows if flow.drops},
+        "hosts": {host.ip: host.name for host in plan.hosts},
     }
     return json.dumps(content, indent=1)
 

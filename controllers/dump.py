@@ -16,12 +16,14 @@ from controllers.flow import (
     FRAGMENTS,
     MACS,
     OVS_NAMES,
+    SAMPLE_BYTES,
     Action,
     Conntrack,
     Flow,
     Goto,
     MatchValue,
     Output,
+    Sample,
 )
 from topo.errors import RefusedError
 
@@ -53,6 +55,7 @@ NUMBERS = {
     "vlan_tci",
 }
 WORD = re.compile(r"[^,(]+(?:\((?:[^()]|\([^()]*\))*\))?")
+SAMPLE = re.compile(rf"meter:(\d+),CONTROLLER:{SAMPLE_BYTES}")
 COMMIT = re.compile(r"exec\((?:set_field:(\w+)->ct_mark|load:(\w+)->NXM_NX_CT_MARK\[\])\)")
 ABSENT, VLAN_BITS = 0x1000, 0x1FFF
 
@@ -141,6 +144,9 @@ def mac_number(text: str) -> int:
 
 def _actions(text: str) -> Iterator[Action]:
     if text == "drop":
+        return
+    if sampled := SAMPLE.fullmatch(text):
+        yield Sample(int(sampled[1]))
         return
     for word in WORD.findall(text):
         if word.startswith("ct("):

@@ -236,7 +236,7 @@ def _on_switch(
                 return steps, action.port
             if isinstance(action, Goto):
                 table = action.table
-            elif action.table is not None:
+            elif isinstance(action, Conntrack) and action.table is not None:
                 table = action.table
                 here |= {"ct_state": SAID[state], "ct_mark": _mark(memory.get(action.zone), here, state)}
     return steps, None

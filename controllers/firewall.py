@@ -1,13 +1,16 @@
-"""The Ryu application: installs the flows it is given on every switch that connects, and the fences it is asked for.
+"""The Ryu application: installs the flows it is given on every switch that connects, and the fences it is asked for;
+writes down what it is sent of denied packets.
 
-    python -m controllers.firewall FLOWS.json INSTALLED.json FENCES.json SOCKET
+    python -m controllers.firewall FLOWS.json INSTALLED.json FENCES.json SOCKET DENIED.jsonl
 
 FLOWS.json is compile.controller_file's text. INSTALLED.json tells, for each dpid, how many flows a switch has
-confirmed by its barrier reply since this process began. FENCES.json is kept between processes. SOCKET is where
-requests are taken (northbound.py). When a switch (re)connects, entries that are not ours are deleted one by one and
+confirmed by its barrier reply since this process began, and whether it has meters: {"1": {"flows": 80, "meters":
+true}}. FENCES.json is kept between processes. SOCKET is where requests are taken (northbound.py), DENIED.jsonl where
+events go (denied.py). When a switch (re)connects, entries that are not ours are deleted one by one and
 ours are added again, all in one bundle: adding an equal entry keeps its counters, and connections stay known, so a
 controller that comes back disturbs nothing. What a fault put there (cookie ``fault``) is left: broken hardware is not
-the controller's to mend.
+the controller's to mend. Meters come before the flows that name them, and stay: to delete one deletes its flows. A
+switch without meters gets no flow that samples.
 
 This is the only file that imports ryu; moving to its fork os-ken is a change of these import lines.
 """
@@ -45,13 +48,15 @@ from ryu.controller.handler import (  # noqa: E402
 from ryu.lib import hub  # noqa: E402
 from ryu.ofproto import ofproto_v1_3  # noqa: E402
 
+from controllers import denied, sampling  # noqa: E402
 from controllers.compile import OWN_COOKIES  # noqa: E402
+from controllers.flow import SAMPLE_BYTES  # noqa: E402
 from controllers.wanted import FlowDict, Wanted, replace  # noqa: E402
 from topo import control, switchd  # noqa: E402
 from topo.errors import DeadlineError, FoobarError, RefusedError  # noqa: E402
 
 LISTEN = ("127.0.0.1", 6653)
-VARIABLES = ("FOOBAR_FLOWS", "FOOBAR_INSTALLED", "FOOBAR_FENCES", "FOOBAR_NORTHBOUND")
+VARIABLES = ("FOOBAR_FLOWS", "FOOBAR_INSTALLED", "FOOBAR_FENCES", "FOOBAR_NORTHBOUND", "FOOBAR_DENIED")
 BARRIER_SECONDS = 2.0
 BUNDLE = 1
 
@@ -69,10 +74,11 @@ class Firewall(RyuApp):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        given, installed, fences, northbound = (Path(os.environ[name]) for name in VARIABLES)
+        given, installed, fences, northbound, events = (Path(os.environ[name]) for name in VARIABLES)
         self.files = (given, fences)
         self.wanted = Wanted(*self.files)
-        self.confirmed: dict[str, int] = {}
+        self.rules = self.wanted.rules
+        self.confirmed: dict[str, dict[str, Any]] = {}
         self.told_by = installed
         self.northbound = northbound
         self.present: dict[int, list[Any]] = {}
@@ -80,6 +86,9 @@ class Firewall(RyuApp):  # type: ignore[misc]
         self.turn: dict[str, Any] = defaultdict(hub.Semaphore)
         self.barriers: dict[tuple[str, int], Any] = {}
         self.refusals: dict[str, str] = {}
+        self.meters: dict[str, set[int]] = {}
+        self.written = events
+        self.packet_ins: dict[str, int] = defaultdict(int)
         replace(installed, json.dumps(self.confirmed))
 
     def start(self) -> Any:
@@ -93,7 +102,21 @@ class Firewall(RyuApp):  # type: ignore[misc]
     def connected(self, event: Any) -> None:
         datapath = event.msg.datapath
         self.present[datapath.id] = []
-        datapath.send_msg(datapath.ofproto_parser.OFPFlowStatsRequest(datapath))
+        self.meters.pop(str(datapath.id), None)
+        parser = datapath.ofproto_parser
+        for ask in (parser.OFPMeterFeaturesStatsRequest, parser.OFPMeterConfigStatsRequest, parser.OFPFlowStatsRequest):
+            datapath.send_msg(ask(datapath))
+
+    @set_ev_cls(ofp_event.EventOFPMeterFeaturesStatsReply, [CONFIG_DISPATCHER, MAIN_DISPATCHER])
+    def told_of_meters(self, event: Any) -> None:
+        if any(features.max_meter for features in event.msg.body):
+            self.meters[str(event.msg.datapath.id)] = set()
+
+    @set_ev_cls(ofp_event.EventOFPMeterConfigStatsReply, [CONFIG_DISPATCHER, MAIN_DISPATCHER])
+    def told_which_meters(self, event: Any) -> None:
+        dpid = str(event.msg.datapath.id)
+        if dpid in self.meters:
+            self.meters[dpid] |= {meter.meter_id for meter in event.msg.body}
 
     @set_ev_cls(ofp_event.EventOFPFlowStatsReply, [CONFIG_DISPATCHER, MAIN_DISPATCHER])
     def told(self, event: Any) -> None:
@@ -108,7 +131,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
         if asker := self.barriers.pop((dpid, event.msg.xid), None):
             asker.set()
             return
-        self.confirmed[dpid] = len(self.wanted.flows(dpid))
+        self.confirmed[dpid] = {"flows": len(self.wanted.flows(dpid)), "meters": dpid in self.meters}
         replace(self.told_by, json.dumps(self.confirmed))
 
     @set_ev_cls(ofp_event.EventOFPStateChange, DEAD_DISPATCHER)
@@ -123,6 +146,15 @@ class Firewall(RyuApp):  # type: ignore[misc]
         self.refusals[dpid] = f"error type {event.msg.type}, code {event.msg.code}"
         self.logger.error("switch %s refused: %s", dpid, event.msg)
 
+    @set_ev_cls(ofp_event.EventOFPPacketIn, [CONFIG_DISPATCHER, MAIN_DISPATCHER])
+    def sampled(self, event: Any) -> None:
+        message = event.msg
+        switch = self.wanted.switches.get(str(message.datapath.id), "")
+        self.packet_ins[switch] += 1
+        rule, port = self.rules.get(message.cookie), message.match["in_port"]
+        found = denied.event(time.time(), switch, rule, port, message.data, self.wanted.hosts)
+        denied.note(self.written, found)
+
     def _synchronise(self, datapath: Any, present: list[Any]) -> None:
         dpid = str(datapath.id)
         if dpid not in self.wanted.switches:
@@ -130,11 +162,29 @@ class Firewall(RyuApp):  # type: ignore[misc]
             return
         with self.turn[dpid]:
             self.switches[dpid] = datapath
-            flows = [_flow_mod(datapath, flow) for flow in self.wanted.flows(dpid)]
-            for message in _bundle(datapath, _difference(datapath, present, flows)):
+            wanted = self._possible(dpid, self.wanted)
+            flows = [_flow_mod(datapath, flow) for flow in wanted]
+            change = _bundle(datapath, _difference(datapath, present, flows))
+            for message in (*self._missing(datapath, wanted), *change):
                 datapath.send_msg(message)
             datapath.send_msg(datapath.ofproto_parser.OFPBarrierRequest(datapath))
         self.logger.info("switch %s: %d flows, %d were there", dpid, len(flows), len(present))
+
+    def _possible(self, dpid: str, wanted: Wanted) -> list[FlowDict]:
+        """The flows of a switch, as far as it can have them."""
+        flows = wanted.flows(dpid)
+        return flows if dpid in self.meters else [_unsampled(flow) for flow in flows]
+
+    def _missing(self, datapath: Any, flows: list[FlowDict]) -> list[Any]:
+        """The meters that flows name and the switch does not have yet, and the one that bounds their sum."""
+        dpid = str(datapath.id)
+        if dpid not in self.meters:
+            return []
+        whole = datapath.ofproto.OFPM_CONTROLLER
+        named = {fields["meter"] for flow in flows for kind, fields in flow["actions"] if kind == "Sample"}
+        missing = sorted({whole, *named} - self.meters[dpid])
+        self.meters[dpid].update(missing)
+        return [_meter(datapath, each) for each in missing]
 
     # --- northbound --------------------------------------------------------------------------------------------
 
@@ -144,6 +194,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
             "unfence": self.unfence,
             "fences": lambda: self.wanted.fences,
             "reload": self.reload,
+            "samples": self.samples,
         }
         while True:
             connection, _ = listening.accept()
@@ -160,9 +211,20 @@ class Firewall(RyuApp):  # type: ignore[misc]
     def reload(self) -> dict[str, Any]:
         """The file of flows has been replaced: each switch gets what has changed, all at once or not at all."""
         old, self.wanted = self.wanted, Wanted(*self.files)
-        return self._change(
-            {dpid: partial(_exchange, old.flows(dpid), self.wanted.flows(dpid)) for dpid in self.wanted.switches}
-        )
+        # a cookie that both policies have is another rule's in each of them until all switches have changed
+        self.rules = {cookie: name for cookie, name in old.rules.items() if self.wanted.rules.get(cookie) == name}
+        try:
+            return self._change({dpid: partial(self._exchange, dpid, old) for dpid in self.wanted.switches})
+        finally:
+            self.rules = self.wanted.rules
+
+    def samples(self) -> dict[str, Any]:
+        """What this process has been sent so far, by switch, and the processor time that all of its work took (s)."""
+        return {"pid": os.getpid(), "packet_ins": dict(self.packet_ins), "cpu_s": time.process_time()}
+
+    def _exchange(self, dpid: str, old: Wanted, datapath: Any) -> list[Any]:
+        was, will = (self._possible(dpid, wanted) for wanted in (old, self.wanted))
+        return [*self._missing(datapath, will), *_exchange(was, will, datapath)]
 
     def _change(self, changes: dict[str, Messages]) -> dict[str, Any]:
         """Send a change to its switches; returns when each has confirmed it and no packet is judged as before."""
@@ -240,11 +302,13 @@ def _key(entry: Any) -> tuple[int, int, frozenset[Any]]:
 
 def _flow_mod(datapath: Any, flow: FlowDict) -> Any:
     parser, protocol = datapath.ofproto_parser, datapath.ofproto
-    actions = [_action(parser, kind, fields) for kind, fields in flow["actions"] if kind != "Goto"]
+    actions = [_action(datapath, kind, fields) for kind, fields in flow["actions"] if kind != "Goto"]
     instructions = [parser.OFPInstructionActions(protocol.OFPIT_APPLY_ACTIONS, actions)] if actions else []
-    instructions += [
-        parser.OFPInstructionGotoTable(fields["table"]) for kind, fields in flow["actions"] if kind == "Goto"
-    ]
+    for kind, fields in flow["actions"]:
+        if kind == "Goto":
+            instructions.append(parser.OFPInstructionGotoTable(fields["table"]))
+        elif kind == "Sample":
+            instructions.append(parser.OFPInstructionMeter(fields["meter"]))
     return parser.OFPFlowMod(
         datapath=datapath,
         cookie=flow["cookie"],
@@ -266,9 +330,30 @@ def _removal(datapath: Any, flow: FlowDict) -> Any:
     return _deletion(datapath, _flow_mod(datapath, flow))
 
 
-def _action(parser: Any, kind: str, fields: dict[str, Any]) -> Any:
+def _unsampled(flow: FlowDict) -> FlowDict:
+    return flow | {"actions": [[kind, fields] for kind, fields in flow["actions"] if kind != "Sample"]}
+
+
+def _meter(datapath: Any, number: int) -> Any:
+    """The addition of a meter: the switch's own for its controller, or one rule's by one port."""
+    parser, protocol = datapath.ofproto_parser, datapath.ofproto
+    whole = number == protocol.OFPM_CONTROLLER
+    rate, burst = (sampling.SWITCH_RATE, sampling.SWITCH_BURST) if whole else (sampling.RATE, sampling.BURST)
+    return parser.OFPMeterMod(
+        datapath,
+        protocol.OFPMC_ADD,
+        protocol.OFPMF_PKTPS | protocol.OFPMF_BURST,
+        number,
+        [parser.OFPMeterBandDrop(rate, burst)],
+    )
+
+
+def _action(datapath: Any, kind: str, fields: dict[str, Any]) -> Any:
+    parser, protocol = datapath.ofproto_parser, datapath.ofproto
     if kind == "Output":
         return parser.OFPActionOutput(fields["port"])
+    if kind == "Sample":
+        return parser.OFPActionOutput(protocol.OFPP_CONTROLLER, SAMPLE_BYTES)
     mark = [parser.OFPActionSetField(ct_mark=fields["mark"])] if fields["commit"] else []
     return parser.NXActionCT(
         flags=int(fields["commit"]),

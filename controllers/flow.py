@@ -62,12 +62,26 @@ class Conntrack:
     mark: int = 0
 
 
-Action: TypeAlias = Output | Goto | Conntrack
+@dataclass(frozen=True)
+class Sample:
+    """Drop the packet, and send its first bytes to the controller as often as that meter of the switch lets one pass.
+
+    Always a flow's only action: a meter drops what exceeds it, so nothing may come after.
+    """
+
+    meter: int
+
+
+Action: TypeAlias = Output | Goto | Conntrack | Sample
+
+#: how much of a packet a sample holds: all headers that events tell of, options included
+SAMPLE_BYTES = 128
 
 
 @dataclass(frozen=True)
 class Flow:
-    """One table entry. No actions means drop. ``cookie`` is the number of the rule it comes from (compile.py)."""
+    """One table entry. No actions means drop; so does a ``Sample``. ``cookie`` is the number of the rule it comes from
+    (compile.py)."""
 
     switch: str
     table: int
@@ -75,6 +89,11 @@ class Flow:
     cookie: int
     match: tuple[tuple[str, MatchValue], ...]
     actions: tuple[Action, ...] = ()
+
+    @property
+    def drops(self) -> bool:
+        """Whether nothing that it matches goes on."""
+        return all(isinstance(action, Sample) for action in self.actions)
 
     def text(self) -> str:
         """The entry as ovs-ofctl reads and prints it."""
@@ -127,6 +146,8 @@ def _action_text(action: Action) -> str:
         return f"output:{action.port}"
     if isinstance(action, Goto):
         return f"goto_table:{action.table}"
+    if isinstance(action, Sample):
+        return f"meter:{action.meter},CONTROLLER:{SAMPLE_BYTES}"
     parts = ["commit"] if action.commit else []
     parts.append(f"zone={action.zone}")
     if action.table is not None:

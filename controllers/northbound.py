@@ -3,6 +3,7 @@
     fence {"host": "srv1"}     nothing to or from that host's database passes any more, open connections included
     unfence {"host": "srv1"}   it passes again
     fences {}                  the fenced hosts
+    samples {}                 how many packets the switches have sent it, and the processor time it has used
     reload {}                  the controller's file of flows has been replaced: the switches get what has changed
 
 One JSON object asked, one answered (topo/control.py). ``fence`` and ``unfence`` are answered when every switch has

@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 
 from controllers.dump import mac_number
 from controllers.flow import Action, Flow, MatchValue
@@ -48,7 +49,7 @@ class Ambiguous:
 class Entry:
     """A flow as a box: (level, ranges) of each field that it asks for, in the diagrams' order.
 
-    ``last`` is the deepest level; below it the entry matches everything.
+    ``last`` is the deepest level; below it the entry matches everything. Samples are left out: they let nothing arrive.
     """
 
     constraints: tuple[tuple[int, Ranges], ...]
@@ -72,18 +73,23 @@ class Tables:
 
     def table(self, flows: Iterable[Flow]) -> Node:
         """One table. What no flow matches is dropped, as by a flow without actions."""
-        ordered = sorted(flows, key=lambda flow: -flow.priority)
-        rows, priority = [], None
-        for flow in ordered:
-            tied = flow.priority == priority
-            rows.append((self._number(flow) << 1) | tied)
-            priority = flow.priority
-        return self._build(0, tuple(rows))
+        ordered = groupby(sorted(flows, key=lambda flow: -flow.priority), key=lambda flow: flow.priority)
+        heights = [[self._number(flow) for flow in each] for _, each in ordered]
+        needed = [here for here, below in pairwise([*heights, []]) if not self._says_the_same(here, below)]
+        return self._build(0, tuple(row << 1 | (at > 0) for here in needed for at, row in enumerate(here)))
+
+    def _says_the_same(self, here: Sequence[int], below: Sequence[int]) -> bool:
+        """Whether the entries of the next lower priority do the same with all that these match (a default, sampled by
+        port): then these decide nothing."""
+        if len({self._entries[row].actions for row in (*here, *below)}) != 1:
+            return False
+        asked = [self._asked[row].items() for row in below]
+        return all(any(each <= self._asked[row].items() for each in asked) for row in here)
 
     def _number(self, flow: Flow) -> int:
         known = self._known.get((flow.match, flow.actions))
         if known is None:
-            entry = Entry(constraints(flow), flow.actions)
+            entry = Entry(constraints(flow), () if flow.drops else flow.actions)
             known = self._numbers.setdefault(entry, len(self._entries))
             if known == len(self._entries):
                 self._entries.append(entry)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from controllers.flow import CT_TRK, Action, Conntrack, Flow, Goto, Output
+from controllers.flow import CT_TRK, Action, Conntrack, Flow, Goto, Output, Sample
 from controllers.space import FIELDS, LEVEL, Node, Space
 from controllers.tables import Ambiguous, Tables
 from controllers.tracker import FORGETFUL, SAID_OF_KNOWN, SAID_OF_UNKNOWN, Which, marked
@@ -249,7 +249,7 @@ class Stretching:
         if isinstance(action, Conntrack) and action.commit:
             marked = self.space.relabel(self.space.within(part, decided), _marks(action.zone), ("marks", action.zone))
             self.commits.append((action.zone, self.space.forget(marked, CONVERSATION)))
-        if action.table is None:
+        if isinstance(action, Sample) or action.table is None:
             return
         if action.table <= number:
             self.oddities.append((f"goes back from table {number} to {action.table}", part))

@@ -23,6 +23,8 @@ class Wanted:
         self.switches: dict[str, str] = content["switches"]
         self._flows: dict[str, list[FlowDict]] = content["flows"]
         self._fences: dict[str, dict[str, list[FlowDict]]] = content["fences"]
+        self.rules: dict[int, str | None] = {int(cookie): name for cookie, name in content["rules"].items()}
+        self.hosts: dict[str, str] = content["hosts"]
         self._kept = kept
 
     @property

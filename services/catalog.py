@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controllers.flow import Flow
+from controllers.policy import Rule
 from services.base import Service
 from services.controller import Controller
 from services.failover import Failover
@@ -19,9 +20,9 @@ from topo.plan import Plan
 from topo.profile import Profile
 
 
-def network_services(plan: Plan, flows: tuple[Flow, ...]) -> tuple[Service, ...]:
+def network_services(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> tuple[Service, ...]:
     """What carries and polices the packets; it runs in the box, on no host."""
-    return (Database(BOX), Switchd(BOX), Controller(BOX, plan, flows))
+    return (Database(BOX), Switchd(BOX), Controller(BOX, plan, rules, flows))
 
 
 def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Service, ...]:

@@ -6,18 +6,20 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from controllers import northbound
+from controllers import denied, northbound
 from controllers.compile import controller_file
 from controllers.flow import Flow
+from controllers.policy import Rule
 from controllers.wanted import fences
 from services.base import Command, File, Look, Service, listens
 from topo.plan import Plan
 
 DIRECTORY = "/run/foobar/controller"
 FLOWS, INSTALLED, FENCES = f"{DIRECTORY}/flows.json", f"{DIRECTORY}/installed.json", f"{DIRECTORY}/fences.json"
-# a file of the monitoring host, as the box sees it
-NORTHBOUND = f"/run/foobar/hosts/mon{northbound.SOCKET}"
+# files of the monitoring host, as the box sees them
+NORTHBOUND, DENIED = (f"/run/foobar/hosts/mon{path}" for path in (northbound.SOCKET, denied.EVENTS))
 PORT = 6653
 PROJECT = Path(__file__).parent.parent
 
@@ -28,9 +30,10 @@ class Controller(Service):
     name = "controller"
     restarts = True
 
-    def __init__(self, host: str, plan: Plan, flows: tuple[Flow, ...]) -> None:
+    def __init__(self, host: str, plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> None:
         super().__init__(host)
         self.plan = plan
+        self.rules = rules
         self.flows = flows
 
     @property
@@ -38,13 +41,13 @@ class Controller(Service):
         return {"PYTHONPATH": str(PROJECT)}
 
     def files(self) -> tuple[File, ...]:
-        return (File(FLOWS, controller_file(self.plan, self.flows)),)
+        return (File(FLOWS, controller_file(self.plan, self.rules, self.flows)),)
 
     def directories(self) -> tuple[str, ...]:
         return (str(Path(NORTHBOUND).parent),)
 
     def command(self) -> Command:
-        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED, FENCES, NORTHBOUND)
+        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED, FENCES, NORTHBOUND, DENIED)
 
     def ready(self, look: Look) -> str | None:
         return listens(look, PORT)
@@ -56,7 +59,18 @@ class Controller(Service):
 
     def installed(self, look: Look) -> str | None:
         """None once every switch has confirmed its flows with a barrier reply."""
-        path = look.path(INSTALLED)
-        confirmed = json.loads(path.read_text()) if path.exists() else {}
+        confirmed = _confirmed(look)
         waiting = [switch.name for switch in self.plan.switches if str(switch.dpid) not in confirmed]
         return f"no barrier reply from {', '.join(waiting)}" if waiting else None
+
+    def unmetered(self, look: Look) -> list[str]:
+        """The switches that said that they have no meters: nothing is sampled there."""
+        confirmed = _confirmed(look)
+        told = [switch for switch in self.plan.switches if str(switch.dpid) in confirmed]
+        return [switch.name for switch in told if not confirmed[str(switch.dpid)]["meters"]]
+
+
+def _confirmed(look: Look) -> dict[str, dict[str, Any]]:
+    path = look.path(INSTALLED)
+    confirmed: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    return confirmed

@@ -14,7 +14,20 @@ from ipaddress import IPv4Address
 
 from controllers.compile import ARP_TYPE, IPV4, UNTAGGED
 from controllers.dump import mac_number
-from controllers.flow import CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_TRK, Conntrack, Flow, Goto, MatchValue, Output
+from controllers.flow import (
+    CT_EST,
+    CT_INV,
+    CT_NEW,
+    CT_REL,
+    CT_RPL,
+    CT_TRK,
+    Conntrack,
+    Flow,
+    Goto,
+    MatchValue,
+    Output,
+    Sample,
+)
 from topo.plan import End, Host, Plan
 
 IPV6 = 0x86DD
@@ -233,6 +246,8 @@ class Network:
                     return flow, action.port
                 if isinstance(action, Goto):
                     onward = action.table
+                elif isinstance(action, Sample):
+                    return flow, None
                 elif action.commit:
                     self.tracker.commit(action.zone, packet, action.mark)
                 else:

@@ -30,7 +30,7 @@ from topo.state import Claim, Entry
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENTRY = Entry("a", "up", 2**22 + 1, 4242, "2025-01-01T00:00:00+00:00", {}, {"client": 7, "srv1": 9})
-COMMANDS = "up, status, exec, switchover, fault, heal, verify, policy, down"
+COMMANDS = "up, status, exec, switchover, fault, heal, denied, verify, policy, down"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -112,6 +112,7 @@ def running() -> Callable[..., Claim]:
         ("down", "no testbed is running; start one with: up --detach"),
         ("down ../x", "no testbed is running; start one with: up --detach"),
         ("down a --all", "say a name or --all, not both"),
+        ("denied", "no testbed is running; start one with: up --detach"),
         ("verify", "no testbed is running; start one with: up --detach"),
         ("verify --policy nowhere", "nowhere: cannot be read: [Errno 2] No such file or directory: 'nowhere'"),
         ("policy", "policy: say one of: show, check, apply"),
@@ -369,3 +370,45 @@ def test_what_a_policy_says_in_vain_is_said(run: Run, tmp_path: Path) -> None:
     assert code == 0
     assert "note: late: shadowed: shut above it decides about all that it speaks of" in out
     assert "never hit" not in out
+
+
+# --- denied packets ------------------------------------------------------------------------------------------------
+
+EVENTS = [
+    {"time": 100.25, "switch": "fw1", "rule": "deny-rest", "src": "attacker", "dst": "srv1", "proto": "tcp",
+     "port": 3306, "in_port": 1},
+    {"time": 101.5, "switch": "core", "rule": None, "src": "lb", "dst": "10.0.9.9", "proto": "arp",
+     "port": None, "in_port": 4},
+]  # fmt: skip
+
+
+def test_denied_packets_are_shown(run: Run, running: Callable[..., Claim], monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = running("a")
+    monkeypatch.setattr("topo.control.ask", lambda *_, after: [each for each in EVENTS if each["time"] > after])
+    code, out, _ = run("denied")
+    assert code == 0
+    assert [line.split("  ", 1)[1] for line in out.splitlines()] == [
+        "attacker -> srv1 tcp/3306: denied by deny-rest on fw1",
+        "lb -> 10.0.9.9 arp: denied by a rule on core",
+    ]
+    code, out, _ = run("denied", "--json")
+    assert [json.loads(line) for line in out.splitlines()] == EVENTS
+    claim.release()
+
+
+def test_denied_packets_are_followed(run: Run, running: Callable[..., Claim], monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = running("a")
+    asked: list[float] = []
+
+    def ask(*_: object, after: float) -> list[dict[str, object]]:
+        asked.append(after)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return EVENTS[len(asked) - 1 :][:1]
+
+    monkeypatch.setattr("topo.control.ask", ask)
+    monkeypatch.setattr("topo.foobar.FOLLOW_SECONDS", 0)
+    code, out, _ = run("denied", "--follow", "--json")
+    assert (code, asked) == (130, [0.0, 100.25, 101.5])
+    assert [json.loads(line) for line in out.splitlines()] == EVENTS
+    claim.release()

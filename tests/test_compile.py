@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controllers.compile import (
+    ARP,
     BIND,
     ESTABLISHED,
     FORWARD,
@@ -37,7 +38,7 @@ from controllers.compile import (
     cookie_name,
     rule_number,
 )
-from controllers.flow import Conntrack, Flow, Goto, Output
+from controllers.flow import Conntrack, Flow, Goto, Output, Sample
 from controllers.policy import DENY_REST, Rule, decide, policy
 from topo.errors import PolicyError
 from topo.plan import End, Host, Plan
@@ -46,6 +47,7 @@ from topo.profile import Profile
 
 PORTS = [("tcp", port) for port in (22, 53, 80, 443, 3306, 8404)]
 PORTS += [("udp", 53), ("udp", 123), ("icmp", ECHO_REQUEST), ("icmp", 13)]
+STRANGE_PORT = 99
 Rules = tuple[Rule, ...]
 Flows = tuple[Flow, ...]
 
@@ -61,6 +63,7 @@ def differences(plan: Plan, rules: Rules, flows: Iterable[Flow]) -> Iterator[str
         for end, _ in plan.links_of(switch.name):
             yield from _forwarding(network, end)
             yield from _binding(network, end)
+        yield from _sampling(network, switch.name, rules)
     network.tracker.zones.clear()
     for src, dst, proto, port in conversations(plan):
         yield from _conversation(network, rules, src, dst, proto, port)
@@ -108,6 +111,37 @@ def _forwarding(network: Network, end: End) -> Iterator[str]:
             flow, out = network.through(end, stray, FORWARD)
             if out is not None or flow is None or flow.cookie != OWN_COOKIES["no-route"]:
                 yield f"{end.node} does not count {stray} as going nowhere"
+
+
+def _sampling(network: Network, switch: str, rules: Rules) -> Iterator[str]:
+    """What a switch drops is counted whatever port it came by, and sampled from each that the plan knows: each cause by
+    a meter of its own."""
+    client, lb = _two(network.plan, "client", "lb")
+    plain = first(client, lb, "tcp", 80)
+    drops = (
+        ("spoofed", BIND, replace(plain, eth_type=IPV6)),
+        ("fragment", BIND, replace(plain, ip_frag=1)),
+        ("fragment", BIND, replace(plain, ip_frag=3)),
+        ("invalid", TRACK, replace(plain, ack=True)),
+        ("deny-rest", POLICY, plain),
+        ("no-route", FORWARD, replace(plain, eth_dst=BROADCAST)),
+        ("arp-unknown", ARP, arp(client, lb, arp_tpa="10.0.9.9")),
+    )
+    network.tracker.zones.clear()
+    meters: dict[int, set[tuple[str, int]]] = {}
+    ports = [end.port for end, _ in network.plan.links_of(switch)]
+    for (name, table, packet), port in product(drops, ports):
+        for at in (port, STRANGE_PORT):
+            flow, _ = network.through(End(switch, at), packet, table)
+            if flow is None or not flow.drops or cookie_name(flow.cookie, rules) != name:
+                yield f"{switch} port {at}: {name} is not counted as such"
+            elif at == port:
+                for action in flow.actions:
+                    meters.setdefault(action.meter, set()).add((name, port))  # type: ignore[union-attr]
+                if not flow.actions:
+                    yield f"{switch} port {at}: {name} is not sampled"
+    if sorted(len(each) for each in meters.values()) != [1] * (len({name for name, _, _ in drops}) * len(ports)):
+        yield f"{switch}: not one meter for each cause and port: {meters}"
 
 
 def _conversation(network: Network, rules: Rules, src: Host, dst: Host, proto: str, port: int) -> Iterator[str]:
@@ -313,6 +347,10 @@ ALTERATIONS: dict[str, Callable[[Flow], Flow | None]] = {
     "not counted for its rule": lambda flow: (
         replace(flow, cookie=1) if flow.table == POLICY and flow.priority == 0 else None
     ),
+    "not sampled": lambda flow: replace(flow, actions=()) if flow.drops else None,
+    "sampled by another's meter": lambda flow: (
+        replace(flow, actions=(Sample(flow.actions[0].meter % 5 + 1),)) if flow.drops and flow.actions else None  # type: ignore[union-attr]
+    ),
 }
 
 
@@ -328,7 +366,7 @@ def test_an_altered_flow_is_seen(small: tuple[Plan, Rules, Flows], alteration: s
 
 
 def test_flows_that_contradict_each_other_are_refused(plan: Plan, flows: Flows) -> None:
-    known = next(flow for flow in flows if flow.table == POLICY and flow.priority == 0)
+    known = next(flow for flow in flows if flow.table == POLICY and flow.priority == 1 and ("in_port", 1) in flow.match)
     with pytest.raises(FlowError, match="both match, at one priority"):
         Network(plan, [*flows, replace(known, cookie=5)]).send("client", first(*_two(plan, "client", "lb"), "tcp", 22))
 

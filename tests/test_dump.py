@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controllers.dump import parse, parse_flow
-from controllers.flow import CT_EST, CT_NEW, CT_TRK, Conntrack, Flow, Goto, Output
+from controllers.flow import CT_EST, CT_NEW, CT_TRK, Conntrack, Flow, Goto, Output, Sample
 from topo.errors import RefusedError
 
 STATISTICS = "duration=3.004s, {table}n_packets=17, n_bytes=1650, "
@@ -30,8 +30,9 @@ dl_src=02:00:00:00:01:0a,nw_src=10.0.1.10 actions=goto_table:1
  cookie=0x6, duration=3.004s, table=2, n_packets=0, n_bytes=0, priority=29994,ct_state=+new-est+trk,tcp,\
 nw_src=10.0.2.0/24,tp_dst=0x1f40/0xffc0 actions=ct(commit,zone=2,exec(load:0xaf17eb92->NXM_NX_CT_MARK[])),goto_table:3
  cookie=0x0, duration=3.004s, table=3, n_packets=0, n_bytes=0, idle_age=2, priority=0 actions=drop
+ cookie=0xc, duration=3.004s, table=2, n_packets=5, n_bytes=300, priority=1,in_port=1 actions=meter:5,CONTROLLER:128
 """
-    bound, web, rest = parse("fw1", text)
+    bound, web, rest, sampled = parse("fw1", text)
     assert dict(bound.match) == {
         "eth_type": 0x0800,
         "in_port": 1,
@@ -49,6 +50,7 @@ nw_src=10.0.2.0/24,tp_dst=0x1f40/0xffc0 actions=ct(commit,zone=2,exec(load:0xaf1
     }
     assert web.actions == (Conntrack(2, commit=True, mark=0xAF17EB92), Goto(3))
     assert (rest.priority, rest.match, rest.actions) == (0, (), ())
+    assert (sampled.actions, sampled.drops) == ((Sample(5),), True)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,9 @@ def test_matches(words: str, match: dict[str, object]) -> None:
         ("priority=1,idle_timeout=5 actions=drop", "a flow that expires"),
         ("priority=1,tp_dst=80 actions=drop", "ip_proto"),
         ("priority=1,ip actions=ct(zone=1,nat)", "ct's nat"),
+        ("priority=1,ip actions=CONTROLLER:128", "action CONTROLLER:128"),  # as many as there are packets
+        ("priority=1,ip actions=meter:1,CONTROLLER:65535", "action meter:1"),
+        ("priority=1,ip actions=meter:1,goto_table:3", "action meter:1"),  # what is let through, and when?
     ],
 )
 def test_what_is_not_understood_is_refused(line: str, said: str) -> None:

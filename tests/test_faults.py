@@ -16,7 +16,7 @@ from flowtable import Network, answer, first
 
 from controllers.compile import FAULT, OWN_COOKIES, blackhole_flow, compile_flows, deaf_flow
 from controllers.flow import Flow
-from controllers.policy import policy
+from controllers.policy import Rule, policy
 from experiments import faults
 from experiments.faults import KINDS, Fault, Kind, injected, meant, possible
 from services import catalog
@@ -35,8 +35,8 @@ Services = tuple[Service, ...]
 
 
 @pytest.fixture(scope="module")
-def services(plan: Plan, flows: tuple[Flow, ...], secrets: Secrets) -> Services:
-    return (*catalog.network_services(plan, flows), *catalog.host_services(plan, Profile(), secrets))
+def services(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...], secrets: Secrets) -> Services:
+    return (*catalog.network_services(plan, rules, flows), *catalog.host_services(plan, Profile(), secrets))
 
 
 # --- values --------------------------------------------------------------------------------------------------------

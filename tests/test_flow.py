@@ -7,8 +7,22 @@ from collections.abc import Callable
 
 import pytest
 
-from controllers.compile import controller_file
-from controllers.flow import CT_EST, CT_INV, CT_NEW, CT_TRK, Conntrack, Flow, Goto, MatchValue, Output, of_switch
+from controllers.compile import OWN_COOKIES, controller_file
+from controllers.flow import (
+    CT_EST,
+    CT_INV,
+    CT_NEW,
+    CT_TRK,
+    Action,
+    Conntrack,
+    Flow,
+    Goto,
+    MatchValue,
+    Output,
+    Sample,
+    of_switch,
+)
+from controllers.policy import Rule
 from topo.plan import Plan
 
 
@@ -35,17 +49,25 @@ from topo.plan import Plan
             (Conntrack(7, commit=True, mark=5), Goto(3)),
             ",actions=ct(commit,zone=7,exec(set_field:0x5->ct_mark)),goto_table:3",
         ),
+        ({"in_port": 3}, (Sample(12),), ",in_port=3,actions=meter:12,CONTROLLER:128"),
     ],
 )
-def test_text(match: dict[str, MatchValue], actions: tuple[Output | Goto | Conntrack, ...], text: str) -> None:
+def test_text(match: dict[str, MatchValue], actions: tuple[Action, ...], text: str) -> None:
     flow = Flow("core", 1, 100, 1005, tuple(match.items()), actions)
     assert flow.text() == f"cookie=0x3ed,table=1,priority=100{text}"
 
 
-def test_the_controllers_file_holds_every_flow_by_dpid(plan: Plan, flows: tuple[Flow, ...]) -> None:
-    content = json.loads(controller_file(plan, flows))
+def test_the_controllers_file_holds_every_flow_by_dpid(
+    plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
+) -> None:
+    content = json.loads(controller_file(plan, rules, flows))
     assert content["switches"] == {str(s.dpid): s.name for s in plan.switches}
     assert list(content["fences"]) == ["srv1", "srv2", "srv3"]
+    assert content["hosts"]["10.0.3.11"] == "srv1"
+    dropping = {str(len(rules)): "deny-rest"}
+    for name in ("fragment", "spoofed", "invalid", "no-route", "arp-unknown"):
+        dropping[str(OWN_COOKIES[name])] = name
+    assert content["rules"] == dropping
     for switch in plan.switches:
         assert content["flows"][str(switch.dpid)] == json.loads(
             json.dumps([flow.as_dict() for flow in of_switch(flows, switch.name)])

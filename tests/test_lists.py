@@ -43,10 +43,12 @@ def service_classes() -> set[type[Service]]:
     return found
 
 
-def test_the_catalog_lists_every_service(plan: Plan, flows: tuple[Flow, ...], secrets: Secrets) -> None:
+def test_the_catalog_lists_every_service(
+    plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...], secrets: Secrets
+) -> None:
     found = set()
     for profile in (Profile(), Profile(db="semisync")):
-        listed = (*catalog.network_services(plan, flows), *catalog.host_services(plan, profile, secrets))
+        listed = (*catalog.network_services(plan, rules, flows), *catalog.host_services(plan, profile, secrets))
         found |= {type(service) for service in listed}
         ids = [service.id for service in listed]
         assert len(ids) == len(set(ids))
@@ -113,9 +115,9 @@ def test_the_error_tree_is_drawn_whole() -> None:
 
 
 def test_every_program_that_a_service_starts_is_asked_for_first(
-    plan: Plan, flows: tuple[Flow, ...], secrets: Secrets
+    plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...], secrets: Secrets
 ) -> None:
-    listed = (*catalog.network_services(plan, flows), *catalog.host_services(plan, Profile(), secrets))
+    listed = (*catalog.network_services(plan, rules, flows), *catalog.host_services(plan, Profile(), secrets))
     started = {service.command()[0] for service in listed}
     assert {program for program in started if "/" not in program} <= set(needs.PACKAGES)
 

@@ -64,7 +64,7 @@ def test_a_hole_is_named(plan: Plan, rules: Rules, flows: Flows) -> None:
 
 def test_a_wall_is_named(plan: Plan, rules: Rules, flows: Flows) -> None:
     found = wrong(plan, rules, tuple(flow for flow in flows if flow.match != _beginning(plan, rules, flows).match))
-    rest = "stopped by fw1 table 2: priority=0,actions=drop"
+    rest = "stopped by fw1 table 2: priority=1,in_port=1,actions=meter:7,CONTROLLER:128"
     assert found == [f"lb -> srv1 tcp/3306: does not arrive, though db-primary allows it; {rest}"]
 
 

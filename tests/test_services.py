@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from jinja2 import DictLoader, UndefinedError
 
 from controllers.flow import Flow
+from controllers.policy import Rule
 from services import base, catalog, datadir, pki
 from services.base import File, Joins, Prepares, Service
 from services.controller import Controller
@@ -254,10 +255,10 @@ def test_the_site_config_is_json_that_names_its_server(services: dict[str, Servi
 
 
 def test_every_service_has_its_own_files_and_logs(
-    services: dict[str, Service], plan: Plan, flows: tuple[Flow, ...]
+    services: dict[str, Service], plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
 ) -> None:
     """Two services of one host never write the same file, and what they write lies in a private directory."""
-    everything = [*services.values(), *catalog.network_services(plan, flows)]
+    everything = [*services.values(), *catalog.network_services(plan, rules, flows)]
     for host in {service.host for service in everything}:
         here = [service for service in everything if service.host == host]
         paths = [file.path for service in here for file in service.files()]
@@ -271,8 +272,10 @@ def test_every_daemon_with_a_configuration_checks_it(services: dict[str, Service
     assert [service.id for service in services.values() if not service.checks()] == []
 
 
-def test_only_databases_prepare_and_join(services: dict[str, Service], plan: Plan, flows: tuple[Flow, ...]) -> None:
-    everything = [*services.values(), *catalog.network_services(plan, flows)]
+def test_only_databases_prepare_and_join(
+    services: dict[str, Service], plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
+) -> None:
+    everything = [*services.values(), *catalog.network_services(plan, rules, flows)]
     assert {service.name for service in everything if isinstance(service, Joins)} == {"mariadb"}
     assert {service.name for service in everything if isinstance(service, Prepares)} == {"mariadb", "ovsdb-server"}
     assert {service.name for service in everything if service.restarts} == {"controller"}
@@ -352,16 +355,22 @@ def test_ovs_vswitchd_is_not_ready_without_its_pidfile(tmp_path: Path) -> None:
 
 
 def test_the_controller_tells_which_switch_has_not_confirmed(
-    tmp_path: Path, plan: Plan, flows: tuple[Flow, ...]
+    tmp_path: Path, plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
 ) -> None:
-    controller, look = Controller(BOX, plan, flows), FakeLook(tmp_path)
+    controller, look = Controller(BOX, plan, rules, flows), FakeLook(tmp_path)
     installed = look.path("/run/foobar/controller/installed.json")
     assert controller.installed(look) == "no barrier reply from core, fw1, fw2, fw3"
     installed.parent.mkdir(parents=True)
-    installed.write_text(json.dumps({"1": 10, "3": 10}))
+    has = {"flows": 10, "meters": True}
+    installed.write_text(json.dumps({"1": has, "3": has}))
     assert controller.installed(look) == "no barrier reply from fw1, fw3"
-    installed.write_text(json.dumps({str(switch.dpid): 1 for switch in plan.switches}))
+    assert controller.unmetered(look) == [], "nobody has said so yet"
+    lacks = {"flows": 10, "meters": False}
+    installed.write_text(
+        json.dumps({str(switch.dpid): lacks if switch.number == 2 else has for switch in plan.switches})
+    )
     assert controller.installed(look) is None
+    assert controller.unmetered(look) == ["fw1"]
 
 
 def test_gunicorns_check_reads_what_every_server_has_alike(plan: Plan, secrets: Secrets) -> None:

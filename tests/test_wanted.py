@@ -10,7 +10,7 @@ from flowtable import Network, answer, first
 
 from controllers.compile import OWN_COOKIES, compile_flows, controller_file, fence_flows
 from controllers.flow import Flow
-from controllers.policy import policy
+from controllers.policy import Rule, policy
 from controllers.wanted import Wanted
 from topo.errors import UsageError
 from topo.plan import Plan
@@ -18,8 +18,8 @@ from topo.profile import Profile
 
 
 @pytest.fixture
-def wanted(tmp_path: Path, plan: Plan, flows: tuple[Flow, ...]) -> Wanted:
-    (tmp_path / "flows.json").write_text(controller_file(plan, flows))
+def wanted(tmp_path: Path, plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> Wanted:
+    (tmp_path / "flows.json").write_text(controller_file(plan, rules, flows))
     return Wanted(tmp_path / "flows.json", tmp_path / "fences.json")
 
 

@@ -103,7 +103,7 @@ class Adoption:
         """Returns when every switch holds what these rules become. Raises FoobarError when one does not."""
         testbed = self.testbed
         testbed.adopt(rules, compile_flows(testbed.plan, rules))
-        replace(testbed.inside(BOX).path(FLOWS), controller_file(testbed.plan, testbed.flows))
+        replace(testbed.inside(BOX).path(FLOWS), controller_file(testbed.plan, testbed.rules, testbed.flows))
         # a controller that dies of it or has died, or a switch that is away, gets it when it is back
         with suppress(RefusedError):
             northbound.ask("reload", socket=testbed.inside(BOX).path(NORTHBOUND))

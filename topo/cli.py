@@ -18,7 +18,7 @@ from topo.testbed import Testbed
 
 BANNER = """\
 Type help for all commands. A host's name first runs a command there: client curl https://www.foobar.com/
-Ours: status, policy, verify, apply FILE, flows [SWITCH], logs HOST [SERVICE], switchover HOST, journey,
+Ours: status, policy, verify, apply FILE, flows [SWITCH], denied, logs HOST [SERVICE], switchover HOST, journey,
 fault KIND TARGET [WHAT], heal. Leave with exit or Ctrl-D."""
 
 
@@ -63,6 +63,11 @@ class CommandLine(CLI):  # type: ignore[misc]
         """verify: prove that the switches let through what the policy allows, and nothing else"""
         for each in policies.verdict(self.testbed.adoption.verify()):
             screen.console.print(each)
+
+    def do_denied(self, _line: str) -> None:
+        """denied: packets that the firewalls denied, as samples: when, who, whom, what, by which rule"""
+        for event in self.testbed.denied():
+            screen.console.print(screen.denied(event))
 
     def do_flows(self, line: str) -> None:
         """flows [SWITCH]: a switch's flow tables, each flow with the rule it comes from"""

@@ -33,12 +33,14 @@ commands:
   switchover HOST                 another server takes the database's writes, planned (--db async, semisync)
   fault KIND TARGET [WHAT]        break something: fault kill srv1 nginx; fault list shows what is broken
   heal [NUMBER | all]             mend what fault broke
+  denied [--follow]               what the firewalls have denied: samples, with rule, source and destination
   verify [--policy FILE]          prove that the firewalls do what the policy says; or: what would that policy change?
   policy show | check | apply     the rules; read a policy file; put one in force
   down [NAME | --all]             end testbeds
 each has --help. From the project's folder: ./foobar test, ./foobar experiments list, ./foobar benchmarks
 """
 DOWN_SECONDS = 35.0
+FOLLOW_SECONDS = 0.25
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,6 +57,7 @@ def _dispatch(words: list[str]) -> int:
         "switchover": _switchover,
         "fault": _fault,
         "heal": _heal,
+        "denied": _denied,
         "verify": _verify,
         "policy": _policy,
         "down": _down,
@@ -168,6 +171,25 @@ def _switchover(words: list[str]) -> int:
     told = control.ask(state.up(options.name), "switchover", host=options.host)
     print(f"{told['primary']} takes the writes instead of {told['before']}; they waited for {told['held_ms']:g} ms")
     return EXIT_HOLDS
+
+
+def _denied(words: list[str]) -> int:
+    parser = _parser("denied", "Show packets that the firewalls denied: samples at a bounded rate (docs/policy.md).")
+    parser.add_argument("--name", help="which testbed, when several are running")
+    parser.add_argument("--follow", action="store_true", help="go on with new ones until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="as JSON, one object a line")
+    options = parser.parse_args(words)
+    entry = state.up(options.name)
+    from topo import screen
+
+    after = 0.0
+    while True:
+        for event in control.ask(entry, "denied", after=after):
+            after = event["time"]
+            print(json.dumps(event) if options.json else screen.denied(event), flush=True)
+        if not options.follow:
+            return EXIT_HOLDS
+        time.sleep(FOLLOW_SECONDS)
 
 
 def _verify(words: list[str]) -> int:

@@ -16,6 +16,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from controllers.compile import TABLE_NAMES, cookie_name
+from controllers.denied import Denied
 from controllers.policy import Rule
 from topo.plan import SITE, Plan
 from topo.profile import SEED, Profile
@@ -139,7 +140,8 @@ def services(answer: Mapping[str, Any]) -> Group:
     steady = "steady" if answer["steady"] else "not steady"
     broken = [Text(f"  {fault(each)}", style="yellow") for each in answer["faults"]]
     fenced = [f"fenced: the databases of {', '.join(answer['fences'])}"] if answer["fences"] else []
-    return Group(Text("; ".join([steady, f"datapath: {answer['datapath']}", *fenced])), *broken, table)
+    blind = [f"no meters on {', '.join(answer['unsampled'])}: nothing sampled there"] if answer["unsampled"] else []
+    return Group(Text("; ".join([steady, f"datapath: {answer['datapath']}", *fenced, *blind])), *broken, table)
 
 
 def fault(row: Mapping[str, Any]) -> str:
@@ -147,6 +149,13 @@ def fault(row: Mapping[str, Any]) -> str:
     since = time.strftime("%H:%M:%S", time.localtime(row["since"]))
     whose = "heal it with: heal " + str(row["number"]) if row["by_hand"] else "an experiment's"
     return f"fault {row['number']}: {row['fault']}, since {since}; {whose}"
+
+
+def denied(event: Mapping[str, Any]) -> str:
+    """A denied packet in one line (controllers/denied.py)."""
+    when = event["time"]
+    clock = time.strftime("%H:%M:%S", time.localtime(when)) + f"{when % 1:.3f}"[1:]
+    return f"{clock}  {Denied(**event).text()}"
 
 
 def rules(policy: tuple[Rule, ...], counters: Mapping[str, Mapping[str, int]]) -> Table:

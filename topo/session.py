@@ -88,6 +88,7 @@ def _handlers(testbed: Testbed) -> dict[str, Handler]:
         "fault": fault,
         "faults": testbed.breakage.status,
         "heal": testbed.breakage.heal,
+        "denied": testbed.denied,
         "verify": testbed.adoption.verify,
         "rules": testbed.adoption.rules,
         "apply": testbed.adoption.apply,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -13,12 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from controllers import denied
 from controllers.compile import compile_flows, fence_flows, rule_cookie
 from controllers.flow import Flow, of_switch
 from controllers.policy import Rule, policy
+from controllers.sampling import unsampled
 from services import catalog, failover, secrets
 from services.base import Joins, Service
-from services.controller import Controller
+from services.controller import DENIED, Controller
 from services.succession import power
 from services.supervisor import Supervisor, Unit, tail
 from topo import control, steady, wait
@@ -35,6 +38,7 @@ from topo.profile import Profile
 CONTROLLER_ID = f"{BOX}/{Controller.name}"
 DATABASE, SWITCHD = INFRASTRUCTURE = (f"{BOX}/ovsdb-server", f"{BOX}/ovs-vswitchd")
 WATCH_SECONDS = 0.1
+MOST_EVENTS = 1000
 
 Mark = Callable[[str, str, float], None]
 
@@ -103,6 +107,7 @@ class Testbed:
             "hosts": {host.name: {"ip": host.ip, "zone": host.zone} for host in self.plan.hosts},
             "services": self.supervisor.status(),
             "fences": self.fences,
+            "unsampled": self.unsampled,
             "faults": self.breakage.status(),
         }
 
@@ -110,6 +115,21 @@ class Testbed:
     def fences(self) -> list[str]:
         """The hosts whose databases the controller fences."""
         return Controller.fences(self.insides[BOX])
+
+    @property
+    def unsampled(self) -> list[str]:
+        """The switches that cannot tell of denied packets, for lack of meters."""
+        return self._controller.unmetered(self.insides[BOX])
+
+    def denied(self, after: float = 0.0) -> list[dict[str, Any]]:
+        """The events of denied packets that were written after that time, at most the newest thousand."""
+        return list(deque(denied.read(self.insides[BOX].path(DENIED), after), MOST_EVENTS))
+
+    @property
+    def _controller(self) -> Controller:
+        service = self.supervisor.unit(CONTROLLER_ID).service
+        assert isinstance(service, Controller)
+        return service
 
     @cached_property
     def adoption(self) -> Adoption:
@@ -123,9 +143,8 @@ class Testbed:
 
     def adopt(self, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> None:
         """From now on these are the rules, and the flows that they become (adoption.py puts them on the switches)."""
-        service = self.supervisor.unit(CONTROLLER_ID).service
-        assert isinstance(service, Controller)
-        self.rules, self.flows, service.flows = rules, flows, flows
+        self.rules, self.flows = rules, flows
+        self._controller.rules, self._controller.flows = rules, flows
 
     def rule_counters(self) -> dict[str, dict[str, int]]:
         """For each switch: how many packets each rule of the policy has matched so far, by the rule's name."""
@@ -179,7 +198,7 @@ class Testbed:
     def _boot(self) -> None:
         self._undo.callback(self._pool.shutdown, wait=False, cancel_futures=True)
         self._undo.callback(self.supervisor.stop_all)
-        self._add(catalog.network_services(self.plan, self.flows))
+        self._add(catalog.network_services(self.plan, self.rules, self.flows))
         self.supervisor.configure(unit.service for unit in self.supervisor.units)
         # from the first moment: what talks to Open vSwitch waits for ever when it has died
         threading.Thread(target=self._watch, daemon=True, name="watch").start()
@@ -263,13 +282,11 @@ class Testbed:
     def wanted_flows(self) -> tuple[Flow, ...]:
         """All that the switches shall hold now: the compiled flows, the fences in force, and what faults put there."""
         fences = (flow for host in self.fences for flow in fence_flows(self.plan, host))
-        return (*self.flows, *fences, *self.links.flows)
+        return (*unsampled(self.flows, self.unsampled), *fences, *self.links.flows)
 
     def wait_for_flows(self) -> None:
         """Every switch has confirmed its flows, and holds exactly the wanted ones. Raises DeadlineError."""
-        service = self.supervisor.unit(CONTROLLER_ID).service
-        assert isinstance(service, Controller)
-        wait.until(lambda: service.installed(self.insides[BOX]), what="flows installed", seconds=10)
+        wait.until(lambda: self._controller.installed(self.insides[BOX]), what="flows installed", seconds=10)
         flows = self.wanted_flows()
         for switch in self.plan.switches:
             expected = self.home / f"{switch.name}.flows"

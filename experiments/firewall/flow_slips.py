@@ -8,7 +8,7 @@ from random import Random
 from typing import TypeAlias
 
 from controllers.compile import ARP, ARP_TYPE, FORWARD, IPV4, POLICY
-from controllers.flow import CT_EST, CT_NEW, Conntrack, Flow, Goto, MatchValue, Output
+from controllers.flow import CT_EST, CT_NEW, Action, Flow, Goto, MatchValue, Output, Sample
 from topo.plan import Plan
 
 Flows: TypeAlias = tuple[Flow, ...]
@@ -109,10 +109,10 @@ def _slipped(plan: Plan, name: str, value: MatchValue, random: Random) -> MatchV
     return value ^ (1 << random.randrange(4)) if name != "in_port" else value % 8 + 1
 
 
-def _other_actions(plan: Plan, flow: Flow, random: Random) -> tuple[Output | Goto | Conntrack, ...]:
+def _other_actions(plan: Plan, flow: Flow, random: Random) -> tuple[Action, ...]:
     """An action with one number wrong; where there is none, the packet goes on; or it does not."""
     ends = [end.port for end, _ in plan.links_of(flow.switch)]
-    if not flow.actions:
+    if flow.drops:
         later = [each for each in (POLICY, FORWARD, ARP) if each > flow.table]
         is_arp = flow.table in (FORWARD, ARP)
         return (Output(random.choice(ends)),) if is_arp or not later else (Goto(random.choice(later)),)
@@ -120,8 +120,9 @@ def _other_actions(plan: Plan, flow: Flow, random: Random) -> tuple[Output | Got
         return ()
     at = random.randrange(len(flow.actions))
     action = flow.actions[at]
+    assert not isinstance(action, Sample)
     if isinstance(action, Output):
-        wrong: Output | Goto | Conntrack = Output(random.choice(ends))
+        wrong: Action = Output(random.choice(ends))
     elif isinstance(action, Goto):
         wrong = Goto(min(action.table + 1, ARP))
     elif random.random() < 0.5:

@@ -193,6 +193,10 @@ class Processes:
                 return pid
         return None
 
+    def running(self, module: str) -> int:
+        """The pid, on this machine, of the one that runs a Python module."""
+        return next(pid for pid in self.alive if module in command_line(pid))
+
     def leftovers(self) -> str | None:
         """What of them is still there: None when nothing is."""
         living = [pid for pid, start in self.alive.items() if (now := stat(pid)) and now[19] == start and now[0] != "Z"]
@@ -222,6 +226,13 @@ def command_name(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return ""
+
+
+def command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
 
 
 def namespaces(pid: int) -> dict[str, str]:

@@ -188,7 +188,7 @@ def test_a_policy_goes_on_the_switches_whole_when_the_controller_dies(commands: 
         name = "on" if turn % 2 == 0 else "off"
         file.write_text(render(policies[name]))
         with commands.popen("policy", "apply", str(file), "--name", "k") as applying:
-            pid = controller(bed)
+            pid = bed.processes().running("controllers.firewall")
             time.sleep(0.15 + delay)
             os.kill(pid, signal.SIGKILL)
             seen = held()
@@ -198,17 +198,3 @@ def test_a_policy_goes_on_the_switches_whole_when_the_controller_dies(commands: 
         assert held() == known[name]
         assert verify(bed)[0] == 0
         wait.until(lambda: bed.service("box/controller")["state"] != "ready" or None, what="controller", seconds=10)
-
-
-def controller(bed: Bed) -> int:
-    """The controller's pid on this machine."""
-    launcher = bed.commands.entry(bed.name)["launcher"]
-    from beds import Processes
-
-    for pid in Processes.below(launcher).alive:
-        try:
-            if b"controllers.firewall" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return pid
-        except OSError:
-            continue
-    raise AssertionError("no controller")
