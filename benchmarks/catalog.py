@@ -9,13 +9,22 @@ from benchmarks.base import Benchmark
 from benchmarks.boot import Boot
 from benchmarks.datapath import Datapath
 from benchmarks.db_failover import DbFailover
+from benchmarks.deny_flood import DenyFlood
 from benchmarks.firewall_matrix import FirewallMatrix
 from benchmarks.https import Https
 from benchmarks.web_failover import WebFailover
 from topo.errors import MissingError, UsageError, among
 from topo.needs import SYSTEM_PATH
 
-BENCHMARKS: tuple[Benchmark, ...] = (Boot(), Datapath(), Https(), DbFailover(), WebFailover(), FirewallMatrix())
+BENCHMARKS: tuple[Benchmark, ...] = (
+    Boot(),
+    Datapath(),
+    Https(),
+    DbFailover(),
+    WebFailover(),
+    FirewallMatrix(),
+    DenyFlood(),
+)
 
 
 def wanted(names: Sequence[str]) -> tuple[Benchmark, ...]:

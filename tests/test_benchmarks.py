@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,31 @@ from typing import Any
 import pytest
 
 import benchmarks
-from benchmarks import boot, catalog, child, datapath, firewall_matrix, https, loopback, memory, pingpong, ratio, table
+from benchmarks import (
+    boot,
+    catalog,
+    child,
+    datapath,
+    deny_flood,
+    firewall_matrix,
+    flood,
+    https,
+    loopback,
+    memory,
+    pingpong,
+    ratio,
+    table,
+)
 from benchmarks.__main__ import main
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
 from benchmarks.boot import FirstWrite
 from benchmarks.memory import Footprint
 from benchmarks.visit import TOKEN
+from controllers.denied import Headers, parse
 from services.base import File
 from services.catalog import host_services
 from services.secrets import Secrets
-from topo import needs, state, wait
+from topo import needs, wait
 from topo.errors import FoobarError, MissingError, UsageError
 from topo.plan import Plan
 from topo.profile import Profile
@@ -177,6 +193,47 @@ def test_https_measures_files_pages_and_handshakes() -> None:
     judged = [each.judged("https") for each in https.report(found).series]
     assert [each["measure"] for each in judged] == ["static file", "dynamic page", "new handshakes"]
     assert all(each["met"] and each["ratio"] == 0.7 for each in judged)
+
+
+def test_a_flood_is_compared_with_none_with_one_elsewhere_and_with_one_unsampled() -> None:
+    row = {deny_flood.FLOODED: 80.0, deny_flood.QUIET: 200.0, deny_flood.ELSEWHERE: 100.0, deny_flood.UNSAMPLED: 80.0}
+    found = {"requests": [row] * 5, "flood": [{"denied": 19_900.0, "sampled": 10.0, "controller": 0.004}] * 5}
+    report = deny_flood.report(found)
+    assert {each["measure"]: (each["ratio"], each["met"]) for each in (s.judged("x") for s in report.series)} == {
+        "requests / no flood": (0.4, False),
+        "requests / flood that no switch sees": (0.8, True),
+        "requests / flood, not sampled": (1.0, True),
+    }
+    assert (
+        "19900 packets/s were denied and counted, 10.0/s of them sampled; the controller took 0.4%" in report.notes[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("variant", "denied", "sampled", "right"),
+    [
+        (deny_flood.FLOODED, 20_000, 10, True),
+        (deny_flood.FLOODED, 900, 10, False),  # a flood that nobody meets
+        (deny_flood.QUIET, 0, 0, True),
+        (deny_flood.ELSEWHERE, 20_000, 10, False),  # not elsewhere
+        (deny_flood.UNSAMPLED, 20_000, 0, True),
+        (deny_flood.UNSAMPLED, 20_000, 10, False),  # sampled all the same
+    ],
+)
+def test_a_flood_that_is_not_what_it_is_called_ends_the_benchmark(
+    variant: str, denied: float, sampled: float, right: bool
+) -> None:
+    with nullcontext() if right else pytest.raises(FoobarError, match=re.escape(variant)):
+        deny_flood._check(variant, {"denied": denied, "sampled": sampled})
+
+
+def test_a_floods_packets_are_whole() -> None:
+    """Otherwise they would be denied as invalid, by another rule and at another price."""
+    frame = flood.syn(bytes(12), bytes([10, 0, 1, 66]), bytes([10, 0, 3, 11]), 20_000, 3306)
+    assert parse(frame) == Headers("10.0.1.66", "10.0.3.11", "tcp", 3306)
+    ip, tcp = frame[14:34], frame[34:]
+    assert flood.checksum(ip) == 0
+    assert flood.checksum(ip[12:20] + bytes([0, 6, 0, len(tcp)]) + tcp) == 0
 
 
 WRK = """Running 1s test @ https://www.foobar.com/
@@ -332,7 +389,7 @@ def test_the_catalog_lists_every_benchmark() -> None:
             importlib.import_module(f"benchmarks.{module.name}")
     there = {each for each in Benchmark.__subclasses__() if each.__module__.startswith("benchmarks.")}
     assert {type(each) for each in catalog.BENCHMARKS} == there
-    names = ["boot", "datapath", "https", "db_failover", "web_failover", "firewall_matrix"]
+    names = ["boot", "datapath", "https", "db_failover", "web_failover", "firewall_matrix", "deny_flood"]
     assert [each.name for each in catalog.BENCHMARKS] == names
 
 
@@ -341,20 +398,12 @@ def test_every_benchmark_is_in_the_documentation() -> None:
     assert all(f"`{each.name}`" in text for each in catalog.BENCHMARKS)
 
 
-@pytest.mark.parametrize("pid", [7, 4194304])
-def test_a_box_has_a_name_that_is_allowed_and_its_own(pid: int) -> None:
-    variants = [("web_failover", ("--health", "fast")), ("web_failover", ("--health", "default")), ("boot", ())]
-    variants += [("db_failover", ("--db", design)) for design in ("semisync", "async", "galera")]
-    names = [child.box_name(benchmark, flags, pid) for benchmark, flags in variants]
-    assert all(state.NAME.fullmatch(name) for name in names), names
-    assert len(set(names)) == len(names)
-    assert names[2] == f"bench-boot-{pid}"
-
-
 def test_unknown_names_are_told_the_possible_ones() -> None:
     with pytest.raises(
         UsageError,
-        match=re.escape("boot, datapath, https, db_failover, web_failover, firewall_matrix (did you mean https?)"),
+        match=re.escape(
+            "boot, datapath, https, db_failover, web_failover, firewall_matrix, deny_flood (did you mean https?)"
+        ),
     ):
         catalog.wanted(["htps"])
 
