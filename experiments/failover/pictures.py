@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from experiments.base import Evidence
-from experiments.failover.judge import account, added, by_manner
+from experiments.failover.judge import TARGETS, account, added, by_manner
 from experiments.failover.windows import Window, ended
 from experiments.load import Outcome, rows
 from experiments.plots import Mark, Plot, Series
@@ -60,6 +60,7 @@ def _added(found: Sequence[Window]) -> Plot:
         y_label="share of faults",
         kind="ecdf",
         series=[Series(manner, added(group)) for manner, group in by_manner(found).items() if added(group)],
+        marks=[Mark(most, f"target: {manner}") for manner, most in TARGETS.items()],
     )
 
 
