@@ -46,7 +46,7 @@ class WebFailover(Experiment):
     timing = True
     repeats = True
     options = (
-        Option("rate", 100, "requests per second of the load with a fixed rate", least=20, most=1000),
+        Option("rate", 60, "requests per second of the load with a fixed rate", least=20, most=1000),
         Option("faults", ALL, "which kinds, separated by commas"),
     )
 

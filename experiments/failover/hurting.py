@@ -22,7 +22,7 @@ PATIENCE_S = 3.0
 LONGEST = {SILENT: PATIENCE_S + 0.2, ERROR: 1.0}
 LONG = 1.0
 #: s, drawn anew for each fault: how much longer it stays once it was seen; how long all is well before the next
-STAYS, PAUSE = (0.25, 0.5), (0.3, 0.6)
+STAYS, PAUSE = (0.3, 0.5), (0.3, 0.6)
 
 
 @dataclass(frozen=True)

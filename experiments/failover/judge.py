@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
@@ -63,12 +64,12 @@ def _blind(evidence: Evidence, requests: Sequence[Outcome], found: Sequence[Wind
 
 def _without_outcome(requests: Sequence[Outcome], firsts: Sequence[int]) -> int:
     """Requests are numbered without gaps, from each load's first on: what is missing was asked, and not told of."""
-    numbers = {each.number for each in requests}
-    spans = zip(firsts, [*firsts[1:], float("inf")], strict=True)
-    loads = [[each for each in numbers if first <= each < end] for first, end in spans]
-    return sum(
-        max(some) + 1 - first - len(some) if some else 1 for first, some in zip(firsts, loads, strict=True)
-    ) + len(requests) - len(numbers)  # fmt: skip
+    numbers = sorted(each.number for each in requests)
+    missing = 0
+    for first, end in zip(firsts, [*firsts[1:], float("inf")], strict=True):
+        some = numbers[bisect_left(numbers, first) : bisect_left(numbers, end)]
+        missing += abs(some[-1] + 1 - first - len(some)) if some else 1
+    return missing
 
 
 def _what_failed(numbers: Mapping[str, Any], found: Sequence[Window]) -> str:

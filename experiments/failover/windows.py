@@ -61,7 +61,7 @@ class Window:
         return self._slowest_ms(self.healing)
 
     def _slowest_ms(self, some: Sequence[Outcome]) -> float | None:
-        return max(0.0, *(each.latency_s - self.usual_s for each in some)) * 1000 if some else None
+        return max(0.0, max(each.latency_s for each in some) - self.usual_s) * 1000 if some else None
 
     @property
     def detected_ms(self) -> float | None:
