@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from controllers.policy import policy
 from experiments.base import Evidence, Experiment, Verdict
-from experiments.firewall import asked, classes, odd, rows
+from experiments.firewall import asked, classes, odd, rows, samples
 from experiments.firewall.findings import findings
 from experiments.firewall.prober import Sweep, sweep
 from experiments.options import Option
@@ -46,7 +46,8 @@ class FirewallMatrix(Experiment):
         controls = rows.controls(plan, rules, pairs, values)
         before = testbed.adoption.dumped()
         began = time.monotonic()
-        swept = sweep(testbed, run, [*(Sweep(*pair, values) for pair in pairs), *controls])
+        with samples.watched(testbed) as controller:
+            swept = sweep(testbed, run, [*(Sweep(*pair, values) for pair in pairs), *controls])
         seconds = time.monotonic() - began
         run.keep("swept", [each.as_dict() for each in swept])
         with run.phase("proof and trace", len(pairs)) as progress:
@@ -62,6 +63,7 @@ class FirewallMatrix(Experiment):
             **told,
             "odd": odd.send(testbed, run, rules),
             "controls": [rows.control(plan, rules, each) for each in swept[len(pairs) :]],
+            "controller": controller,
             "changed": set(flows) != set(before),
             "seconds": {"sweep": round(seconds, 3)},
         }

@@ -76,6 +76,7 @@ def evidence(plan: Plan, rules: Rules, *, real: Rules | None = None, flows: tupl
         "controls": [],
         "changed": False,
         "seconds": {"sweep": 56.0},
+        "controller": {"seconds": 56.0, "most": 6000.0, "cpu_s": 0.9, "packet_ins": {"core": 1500, "fw1": 900}},
     }
     return plain(made)
 
@@ -167,6 +168,14 @@ def proved_otherwise(found: Evidence) -> None:
     found["proof"]["differences"] = ["attacker -> lb tcp/443 (as if from client): arrives, though ..."]
 
 
+def unmetered(found: Evidence) -> None:
+    found["controller"]["packet_ins"]["fw1"] += 4501
+
+
+def controller_died(found: Evidence) -> None:
+    found["controller"] |= {"cpu_s": None, "packet_ins": None}
+
+
 def hole_although_lost(found: Evidence) -> None:
     hole(found)
     pair(found, "attacker", "srv1")["wire"]["probes"] += 5
@@ -185,6 +194,7 @@ def hole_although_lost(found: Evidence) -> None:
         (proved_otherwise, "attacker -> lb tcp/443 (as if from client): arrives"),
         (odd_arrived, "attacker -> lb a forged one: it may never arrive: so"),
         (hole_although_lost, "attacker -> srv1 tcp/22: "),
+        (unmetered, "the controller was sent 6901 packets in 56 s; meters let 6000 pass"),
     ],
 )
 def test_what_is_wrong_fails(good: str, change: Change, said: str) -> None:
@@ -268,6 +278,7 @@ def nothing_at_all(found: Evidence) -> None:
         (fewer_ports, "not all ports were looked at"),
         (changed_flows, "the flows changed"),
         (untraced, "attacker -> srv1: Open vSwitch was not asked"),
+        (controller_died, "the controller did not tell how many packets it was sent"),
         (odd_blind, "odd packets: attacker -> lb: an honest packet did not arrive"),
         (nothing_at_all, "no pair was looked at"),
     ],

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.firewall import answers, odd, opinions
+from experiments.firewall import answers, odd, opinions, samples
 from experiments.firewall.answers import KINDS, total, within, without
 from experiments.firewall.opinions import Mismatch, exact, lost
 
@@ -32,6 +32,7 @@ def findings(evidence: Row) -> Findings:
         *_strays(pairs),
         *_proof(evidence["proof"], found),
         *_odd(evidence["odd"]),
+        *samples.wrong(evidence["controller"]),
     ]
     return Findings(tuple(wrong), tuple(_doubts(evidence)), found, _numbers(evidence, found))
 
@@ -79,6 +80,7 @@ def _odd(rows: Sequence[Row]) -> Iterator[str]:
 def _doubts(evidence: Row) -> Iterator[str]:
     if not evidence["pairs"]:
         yield "no pair was looked at"
+    yield from samples.doubts(evidence["controller"])
     for pair in evidence["pairs"]:
         yield from _lost(pair)
         yield from _elsewhere(pair)
@@ -160,4 +162,5 @@ def _numbers(evidence: Row, found: Sequence[Mismatch]) -> dict[str, Any]:
         "probes_per_s": round(probes / seconds["sweep"]) if seconds["sweep"] else 0,
         "sweep_s": seconds["sweep"],
         "proof_ms": evidence["proof"]["ms"],
+        **samples.numbers(evidence["controller"]),
     }
