@@ -65,6 +65,10 @@ def test_all_ports_of_a_flood_count_and_each_branch_is_followed() -> None:
 def test_a_changed_packet_arrives_too_and_a_sampled_one_does_not() -> None:
     assert parsed("tagged").outputs == {8}
     assert parsed("sampled").outputs == frozenset()
+    whole = recorded("sampled").replace("userspace(pid", "sample(sample=100.0%,actions(meter(87),userspace(pid")
+    whole = whole.replace("max_len=128))", "max_len=128))))")
+    assert trace.parse(whole, ZONES).outputs == frozenset(), "with the switch's own meter for its controller"
+    assert trace.parse(whole.replace("meter(87)", "meter(87),7"), ZONES).outputs == {7}, "the control"
     cloned = recorded("tagged").replace("push_vlan(vid=7,pcp=0),8", "clone(ct(commit,zone=1),8),set(ipv4(ttl=1)),6")
     assert trace.parse(cloned, ZONES).outputs == {6, 8}
 

@@ -29,8 +29,9 @@ ZONE = re.compile(r"\bct_zone=(\d+)")
 ACTIONS = re.compile(r"^Datapath actions: (.+)$", re.MULTILINE)
 WORD = re.compile(r"([a-z0-9_]+)(\(|,|$)")
 PORT = re.compile(r"^\s*port (\d+): (\S+)", re.MULTILINE)
-# what the datapath may do with a packet beside putting it out; what is in the brackets of ``clone`` are actions too
-OTHERS = {"drop", "ct", "recirc", "meter", "userspace", "set", "push_vlan", "pop_vlan", "ct_clear", "clone"}
+# what the datapath may do with a packet beside putting it out; in the brackets of some are actions too
+OTHERS = {"drop", "ct", "recirc", "meter", "userspace", "set", "push_vlan", "pop_vlan", "ct_clear", "clone", "sample"}
+WITHIN = re.compile(r"clone\((.*)\)|sample\(sample=[\d.]+%,actions\((.*)\)\)")
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _actions(section: str) -> list[str]:
 
 
 def _words(text: str) -> Iterator[str]:
-    """Actions one by one, brackets kept together; those within a clone too."""
+    """Actions one by one, brackets kept together; those within a clone or a sample too."""
     at = 0
     while at < len(text):
         word = WORD.match(text, at)
@@ -168,8 +169,11 @@ def _words(text: str) -> Iterator[str]:
             raise ValueError(f"action {text[at:]}")
         end = _closing(text, word.end()) if word[2] == "(" else word.end(1)
         yield text[at:end]
-        if word[1] == "clone":
-            yield from _words(text[word.end() : end - 1])
+        if word[1] in ("clone", "sample"):
+            within = WITHIN.fullmatch(text[at:end])
+            if within is None:
+                raise ValueError(f"action {text[at:end]}")
+            yield from _words(within[1] or within[2] or "")
         if text[end : end + 1] not in ("", ","):
             raise ValueError(f"action {text[at:]}")
         at = end + 1
