@@ -138,7 +138,8 @@ cookie=0x3ee, duration=9.1s, table=3, n_packets=80, n_bytes=9, priority=100,ip a
 def test_what_flows_drop_is_counted_by_name(rules: Rules) -> None:
     found = counters.counted(DUMP, rules)
     assert found.dropped == {"invalid": 3, "deny-rest": 5, "unknown-0x0": 2}
-    assert found.begun == 7
+    assert found.begun == {"tcp": 7}
+    assert counters.counted(DUMP.replace("+trk,tcp,tp_dst=80", "+trk,ip"), rules).begun == {"ip": 7}
     later = counters.counted(DUMP.replace("n_packets=5", "n_packets=9"), rules).since(found)
     assert counters.drops({"fw1": later, "core": found.since(found)}) == {"fw1": {"deny-rest": 4}}
 
@@ -146,7 +147,7 @@ def test_what_flows_drop_is_counted_by_name(rules: Rules) -> None:
 def test_every_probe_is_accounted_for_or_the_sweep_is_not_exact() -> None:
     def swept(probes: int, blind: tuple[str, ...] = ()) -> Swept:
         stopped = {"fw1": {"deny-rest": 7}, "core": {"invalid": 1}}
-        return Swept("attacker", "srv1", {}, probes, {}, 2, {}, stopped, blind, 1000, 0.1)
+        return Swept("attacker", "srv1", {}, probes, {}, 2, {}, stopped, blind, 1, 0.1)
 
     assert swept(10).exact
     assert (swept(11).lost, swept(11).exact) == (1, False)

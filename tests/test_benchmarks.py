@@ -415,21 +415,19 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
 
 
 def test_scans_by_both_are_compared() -> None:
-    rows = [
-        {"sweep": 1.0, "nmap -sS -p-": 10.0},
-        {"sweep": 2.0, "nmap -sS -p-": 8.0},
-        {"sweep": 1.0, "nmap -sS -p-": 9.0},
-    ]
-    seconds, rate = (series.judged("firewall_matrix") for series in firewall_matrix.report(rows).series)
+    rows = [{"sweep": ours, firewall_matrix.NMAP: nmap} for ours, nmap in ((1.0, 10.0), (2.0, 8.0), (1.0, 9.0))]
+    report = firewall_matrix.report({"rows": rows, "plain": [106.4]})
+    assert report.notes == ("firewall_matrix: nmap -sS -p- left to itself took 106 s, once",)
+    seconds, rate = (series.judged("firewall_matrix") for series in report.series)
     assert (seconds["ours"], seconds["reference"], seconds["met"]) == (1.0, 9.0, True)
     assert (rate["ours"], rate["ratio"], rate["met"]) == (65535.0, 9.0, True)
-    slow = [{**row, "sweep": 4.0} for row in rows]
-    assert [series.judged("x")["met"] for series in firewall_matrix.report(slow).series] == [False, False]
+    slow = firewall_matrix.report({"rows": [{**row, "sweep": 4.0} for row in rows], "plain": []})
+    assert [series.judged("x")["met"] for series in slow.series] == [False, False]
 
 
 def test_scans_that_do_not_agree_end_the_benchmark() -> None:
     scans = {firewall_matrix.OURS: lambda: {80, 443}, firewall_matrix.NMAP: lambda: {80}}
-    with pytest.raises(FoobarError, match=r"sweep reaches \[80, 443\], but nmap -sS -p- \[80\]"):
+    with pytest.raises(FoobarError, match=r"sweep reaches \[80, 443\], but nmap -sS -p- -T5 \[80\]"):
         firewall_matrix._timed(scans)
     said = "PORT    STATE  SERVICE\n80/tcp  open   http\n443/tcp closed https\n8404/tcp filtered x\n"
     assert firewall_matrix.REACHED.findall(said) == ["80", "443"]

@@ -39,7 +39,7 @@ def swept(plan: Plan, rules: Rules, src: Host, dst: Host, values: Answer = EVERY
     may = decided(rules, plan, src, dst)
     arrived = {kind: within(may[kind], values.get(kind, ())) for kind in KINDS}
     stopped = stops(rules, plan, src, dst, values)
-    return Swept(src.name, dst.name, values, total(values), arrived, total(arrived), {}, stopped, (), 250_000, 0.4)
+    return Swept(src.name, dst.name, values, total(values), arrived, total(arrived), {}, stopped, (), 1, 0.4)
 
 
 def traced(row: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pcaps import pcap
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
 from experiments.firewall.answers import COUNTS, KINDS
-from experiments.firewall.frames import FORMS, LENGTH, frames, intervals, read, write
+from experiments.firewall.frames import FORMS, LENGTH, frames, intervals, read
 from topo.plan import plan
 from topo.profile import SEED
 
@@ -21,6 +23,13 @@ ATTACKER, SRV1, LB = PLAN.host("attacker"), PLAN.host("srv1"), PLAN.host("lb")
 FIELDS = {"tcp": (TCP, "dport"), "udp": (UDP, "dport"), "icmp": (ICMP, "type"), "ip": (IP, "proto")}
 
 MADE = {kind: frames(ATTACKER, SRV1, kind, 4242) for kind in KINDS}
+
+
+def write(file: Path, *parts: Any) -> int:
+    """Frames as a capture; returns how many."""
+    made = [frame.tobytes() for part in parts for frame in part]
+    file.write_bytes(pcap(made))
+    return len(made)
 
 
 def recomputed(frame: bytes, kind: str) -> bytes:

@@ -35,7 +35,6 @@ packages=(
     "tini               tini                                    pid 1 of the box"
     "nmap               nmap                                    the attacker looks for open ports"
     "hping3             hping3                                  the attacker forges and floods packets"
-    "tcpreplay          tcpreplay                               sends an experiment's probes at speed"
     "curl               curl                                    the client's requests by hand"
     "iproute2           ip                                      links, addresses, namespaces"
     "iputils-ping       ping                                    is it reachable?"

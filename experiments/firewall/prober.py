@@ -1,7 +1,7 @@
-"""Sending sweeps at speed, and finding out where each probe ended: at a host, or counted by a flow that drops.
+"""Sending sweeps, and finding out where each probe ended: at a host, or counted by a flow that drops.
 
-tcpreplay sends what frames.py crafts; dumpcap listens at every host. A probe that neither arrived nor was counted got
-lost on the way (a full buffer), so its sweep proves nothing and is sent again, more slowly.
+Each link is filled as fast as its switch empties it (pump.py); dumpcap listens at every host. A probe that neither
+arrived nor was counted got lost on the way, so its sweep proves nothing and is sent again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.capture import Capture, capturing
 from experiments.firewall import counters, frames
-from experiments.firewall.answers import EVERYTHING, KINDS, Answer, covered, total
+from experiments.firewall.answers import BEGINS, EVERYTHING, KINDS, Answer, covered, total
 from experiments.firewall.counters import Counted
 from experiments.firewall.frames import FORMS, SOURCE_PORT, Arrivals
+from experiments.firewall.pump import pump
 from topo import network, switchd
 from topo.errors import FoobarError
 from topo.plan import Host
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from experiments.run import Progress, Run
     from topo.testbed import Testbed
 
-RATES = (250_000, 100_000, 30_000, 30_000)  # frames/s: what the userspace datapath takes, then slower
-SECONDS = 60.0
-PROBES = "/tmp/probes.pcap"
-FORGETTABLE = (6, 17)
+ATTEMPTS = 3
+PORTED = {"tcp": 6, "udp": 17}
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Swept:
     strays: Mapping[str, int]
     stopped: Mapping[str, Mapping[str, int]]
     blind: tuple[str, ...]
-    rate: int
+    attempt: int
     duration_s: float
 
     @property
@@ -83,34 +82,34 @@ def everything(src: Host, dst: Host) -> Sweep:
 
 
 def sweep(testbed: Testbed, run: Run, sweeps: Sequence[Sweep]) -> list[Swept]:
-    """Send them all; those that are not exact again, more slowly. The last attempt of each counts."""
+    """Send them all; those that are not exact again. The last attempt of each counts."""
     done: dict[int, Swept] = {}
     left = list(range(len(sweeps)))
     first = run.random.randrange(1, 60_000)
-    for attempt, rate in enumerate(RATES):
+    for attempt in range(1, ATTEMPTS + 1):
         if not left:
             break
         now = [sweeps[each] for each in left]
         with run.phase(f"{sum(total(each.values) for each in now)} probes", total=len(now)) as progress:
-            found = _sweep(testbed, run.folder, now, first + attempt, rate, progress)
+            found = _sweep(testbed, run.folder, now, first + attempt, attempt, progress)
         done |= dict(zip(left, found, strict=True))
         left = [each for each in left if not done[each].exact]
     return [done[each] for each in range(len(sweeps))]
 
 
 def _sweep(
-    testbed: Testbed, folder: Path, sweeps: Sequence[Sweep], marker: int, rate: int, progress: Progress
+    testbed: Testbed, folder: Path, sweeps: Sequence[Sweep], marker: int, attempt: int, progress: Progress
 ) -> list[Swept]:
     sent = []
     # millions of equal frames, which nobody keeps: what arrived is in the evidence
     with TemporaryDirectory(dir=folder) as captured:
         with listening(testbed, Path(captured), marker, marker) as captures:
             for each in sweeps:
-                sent.append(_sent(testbed, each, marker, rate))
+                sent.append(_sent(testbed, each, marker))
                 progress.advance(1)
         seen = {capture.inside.name: frames.read(capture.file) for capture in captures}
     blind = tuple(capture.inside.name for capture in captures if capture.dropped != 0)
-    return [_swept(each, seen, blind, marker) for each in sent]
+    return [_swept(each, seen, blind, marker, attempt) for each in sent]
 
 
 @contextmanager
@@ -131,31 +130,22 @@ class Sent:
     sweep: Sweep
     probes: int
     counted: Mapping[str, Counted]
-    rate: int
     duration_s: float
 
 
-def _sent(testbed: Testbed, sweep: Sweep, marker: int, rate: int) -> Sent:
+def _sent(testbed: Testbed, sweep: Sweep, marker: int) -> Sent:
     src, dst = sweep.src, sweep.dst
     crafted = [frames.frames(src, dst, kind, marker, sweep.values.get(kind, ())) for kind in KINDS]
-    probes = frames.write(testbed.inside(src.name).path(PROBES), *crafted)
     switches = [hop.switch for hop in testbed.plan.path(src.name, dst.name)]
+    (_, end), *_ = testbed.plan.links_of(src.name)
     before = _counters(testbed, switches)
     began = time.monotonic()
-    send(testbed, src, rate)
+    pump(testbed.inside(src.name), src.interface, b"".join(each.tobytes() for each in crafted), end.interface)
     duration = time.monotonic() - began
     switchd.settle_counters()
     found = {switch: now.since(before[switch]) for switch, now in _counters(testbed, switches).items()}
     _forget(testbed, sweep, found)
-    return Sent(sweep, probes, found, rate, duration)
-
-
-def send(testbed: Testbed, src: Host, rate: int) -> None:
-    """Put the frames of the file PROBES on a host's link. Raises FoobarError when that cannot be done."""
-    command = ["tcpreplay", "-q", "-K", f"--pps={rate}", "-i", src.interface, PROBES]
-    result = testbed.inside(src.name).run(command, seconds=SECONDS)
-    if result.returncode:
-        raise FoobarError(f"{src.name} cannot send its probes", detail=result.stderr.strip())
+    return Sent(sweep, sum(map(len, crafted)), found, duration)
 
 
 def _counters(testbed: Testbed, switches: Sequence[str]) -> dict[str, Counted]:
@@ -164,17 +154,25 @@ def _counters(testbed: Testbed, switches: Sequence[str]) -> dict[str, Counted]:
 
 def _forget(testbed: Testbed, sweep: Sweep, found: Mapping[str, Counted]) -> None:
     """End the conversations that the probes began: a probe the other way would be taken for an answer in them."""
-    ends = f"ct_nw_src={sweep.src.ip},ct_nw_dst={sweep.dst.ip}"
-    others = [number for number in range(1, 256) if number not in (1, *FORGETTABLE)]
-    for switch in (testbed.plan.switch(name) for name, counted in found.items() if counted.begun):
-        tuples = [f"{ends},ct_nw_proto={number},ct_tp_src={SOURCE_PORT}" for number in FORGETTABLE]
-        tuples += [f"{ends},ct_nw_proto={number}" for number in others if covered(sweep.values.get("ip", ()), number)]
-        for each in tuples:
+    for name, counted in found.items():
+        for each in _tuples(sweep, counted):
             with suppress(FoobarError):  # there is none, or an older Open vSwitch wants to be told the whole tuple
-                switchd.tell("dpctl/flush-conntrack", f"zone={switch.number}", each)
+                switchd.tell("dpctl/flush-conntrack", f"zone={testbed.plan.switch(name).number}", each)
 
 
-def _swept(sent: Sent, seen: Mapping[str, Arrivals], blind: tuple[str, ...], marker: int) -> Swept:
+def _tuples(sweep: Sweep, counted: Counted) -> Iterator[str]:
+    """What a tracker may know of these probes. ICMP's have an identity for each direction: they answer nothing."""
+    ends = f"ct_nw_src={sweep.src.ip},ct_nw_dst={sweep.dst.ip}"
+    for kind, number in PORTED.items():
+        if counted.begun[kind] or counted.begun["ip"]:
+            yield f"{ends},ct_nw_proto={number},ct_tp_src={SOURCE_PORT}"
+    if counted.begun["ip"]:
+        for number in range(1, 256):
+            if covered(BEGINS["ip"], number) and covered(sweep.values.get("ip", ()), number):
+                yield f"{ends},ct_nw_proto={number}"
+
+
+def _swept(sent: Sent, seen: Mapping[str, Arrivals], blind: tuple[str, ...], marker: int, attempt: int) -> Swept:
     src, dst = sent.sweep.src, sent.sweep.dst
     found = {kind: seen[dst.name].of(src, dst, marker, kind) for kind in KINDS}
     elsewhere = {
@@ -192,6 +190,6 @@ def _swept(sent: Sent, seen: Mapping[str, Arrivals], blind: tuple[str, ...], mar
         strays={host: number for host, number in elsewhere.items() if number},
         stopped=counters.drops(sent.counted),
         blind=blind,
-        rate=sent.rate,
+        attempt=attempt,
         duration_s=round(sent.duration_s, 3),
     )
