@@ -12,6 +12,7 @@ from benchmarks.db_failover import DbFailover
 from benchmarks.deny_flood import DenyFlood
 from benchmarks.firewall_matrix import FirewallMatrix
 from benchmarks.https import Https
+from benchmarks.verify import Verify
 from benchmarks.web_failover import WebFailover
 from topo.errors import MissingError, UsageError, among
 from topo.needs import SYSTEM_PATH
@@ -24,6 +25,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     WebFailover(),
     FirewallMatrix(),
     DenyFlood(),
+    Verify(),
 )
 
 

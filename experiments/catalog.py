@@ -5,6 +5,7 @@ from __future__ import annotations
 from experiments.base import Experiment
 from experiments.db_failover import DbFailover
 from experiments.firewall_matrix import FirewallMatrix
+from experiments.firewall_mutants import FirewallMutants
 from experiments.journey import Journey
 from experiments.tls_exposure import TlsExposure
 from experiments.tls_tampering import TlsTampering
@@ -18,6 +19,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     WebFailover(),
     DbFailover(),
     FirewallMatrix(),
+    FirewallMutants(),
 )
 
 

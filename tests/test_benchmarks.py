@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from benchmarks import (
     pingpong,
     ratio,
     table,
+    verify,
 )
 from benchmarks.__main__ import main
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
@@ -262,6 +264,20 @@ def test_silence_of_wrk_is_an_error() -> None:
         https.parsed("", "unable to connect to www.foobar.com:443 Connection refused")
 
 
+def test_a_policy_is_proved_again_and_from_nothing(plan: Plan) -> None:
+    rules = verify.drawn(plan, 12, Random(1))
+    again, anew = verify.compared(plan, rules, 3, Random(2))
+    assert len(again) == len(anew) == 3
+    assert all(each > 0 for each in (*again, *anew))
+    assert sum(one != other for one, other in zip(rules, verify.changed(rules, Random(3)), strict=True)) == 1
+
+
+def test_a_proof_that_fails_is_no_time(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "compile_flows", lambda *_: ())
+    with pytest.raises(FoobarError, match="are not what the policy says"):
+        verify.compared(plan, verify.drawn(plan, 3, Random(1)), 1, Random(2))
+
+
 def first(seconds: float, hosts: float = 300, rest: float = 150, files: float = 90) -> FirstWrite:
     return FirstWrite(seconds, {"first write": {"ready": seconds}}, Footprint(hosts, rest, files))
 
@@ -389,7 +405,7 @@ def test_the_catalog_lists_every_benchmark() -> None:
             importlib.import_module(f"benchmarks.{module.name}")
     there = {each for each in Benchmark.__subclasses__() if each.__module__.startswith("benchmarks.")}
     assert {type(each) for each in catalog.BENCHMARKS} == there
-    names = ["boot", "datapath", "https", "db_failover", "web_failover", "firewall_matrix", "deny_flood"]
+    names = ["boot", "datapath", "https", "db_failover", "web_failover", "firewall_matrix", "deny_flood", "verify"]
     assert [each.name for each in catalog.BENCHMARKS] == names
 
 
@@ -402,7 +418,8 @@ def test_unknown_names_are_told_the_possible_ones() -> None:
     with pytest.raises(
         UsageError,
         match=re.escape(
-            "boot, datapath, https, db_failover, web_failover, firewall_matrix, deny_flood (did you mean https?)"
+            "boot, datapath, https, db_failover, web_failover, firewall_matrix, deny_flood, verify"
+            " (did you mean https?)"
         ),
     ):
         catalog.wanted(["htps"])

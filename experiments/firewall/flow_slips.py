@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import TypeAlias
 
 from controllers.compile import ARP, ARP_TYPE, FORWARD, IPV4, POLICY
-from controllers.flow import CT_EST, CT_NEW, Action, Flow, Goto, MatchValue, Output, Sample
+from controllers.flow import CT_EST, CT_INV, CT_NEW, Action, Conntrack, Flow, Goto, MatchValue, Output, Sample
+from controllers.space import Ranges
+from controllers.tables import constraints
 from topo.plan import Plan
 
 Flows: TypeAlias = tuple[Flow, ...]
@@ -20,39 +22,103 @@ PORTS = ("tcp_dst", "udp_dst", "icmpv4_type")
 
 
 def flow_slip(plan: Plan, flows: Flows, kind: str, random: Random) -> Slip | None:
-    """One of that kind, drawn; None when the drawn flow has none."""
+    """One of that kind, drawn; None when the drawn flow has none that a switch takes and OpenFlow gives one meaning."""
     at = random.randrange(len(flows))
     flow = flows[at]
-    if kind in ("swap", "reorder"):
-        return _exchanged(flows, at, kind, random)
+    if _is_of_pieces(flow):
+        return None
     if kind == "delete":
         return f"{flow.switch}: {flow.text()} is gone", (*flows[:at], *flows[at + 1 :])
-    made = CHANGES[kind](plan, flow, random)
+    if kind in EXCHANGES:
+        slip = EXCHANGES[kind](flows, flow, random)
+    else:
+        slip = _changed(flows, at, CHANGES[kind](plan, flow, random))
+    return slip if slip and _has_one_meaning(flows, slip[1]) else None
+
+
+def _changed(flows: Flows, at: int, made: Flow | None) -> Slip | None:
+    flow = flows[at]
     if made is None or made == flow:
         return None
     return f"{flow.switch}: {flow.text()} became {made.text()}", _settled((*flows[:at], made, *flows[at + 1 :]))
 
 
-def _exchanged(flows: Flows, at: int, kind: str, random: Random) -> Slip | None:
-    """Two flows of one table that exchange what they do, or which stands higher."""
-    one, field = flows[at], {"swap": "actions", "reorder": "priority"}[kind]
+def _exchanged(flows: Flows, one: Flow, random: Random) -> Slip | None:
+    """Two flows of one table exchange what they do."""
+    others = [other for other in _beside(flows, one) if other.actions != one.actions]
+    if not others:
+        return None
+    other = random.choice(others)
+    new = {one: replace(one, actions=other.actions), other: replace(other, actions=one.actions)}
+    what = f"{one.switch}: {one.text()} and {other.text()} have exchanged their actions"
+    return what, _settled(tuple(new.get(each, each) for each in flows))
+
+
+def _reordered(flows: Flows, one: Flow, random: Random) -> Slip | None:
+    """A flow stands just above one that it should stand below, and that matches some of the same packets."""
+    asked = dict(constraints(one))
     others = [
-        each
-        for each in flows
-        if (each.switch, each.table) == (one.switch, one.table) and getattr(each, field) != getattr(one, field)
+        other
+        for other in _beside(flows, one)
+        if other.priority > one.priority and _overlap(asked, dict(constraints(other)))
     ]
     if not others:
         return None
     other = random.choice(others)
-    new = {a: replace(a, **{field: getattr(b, field)}) for a, b in ((one, other), (other, one))}
-    what = f"{one.switch}: {one.text()} and {other.text()} have exchanged their {field}"
-    return what, _settled(tuple(new.get(each, each) for each in flows))
+    made = replace(one, priority=other.priority + 1)
+    what = f"{one.switch}: {one.text()} stands above {other.text()}"
+    return what, _settled(tuple(made if each == one else each for each in flows))
+
+
+def _beside(flows: Flows, one: Flow) -> list[Flow]:
+    return [
+        each
+        for each in flows
+        if (each.switch, each.table) == (one.switch, one.table) and each != one and not _is_of_pieces(each)
+    ]
+
+
+def _is_of_pieces(flow: Flow) -> bool:
+    """Whether it drops first or later fragments: a slip in one of these two shows in no packet.
+
+    For a tracker holds pieces back until it has all of them.
+    """
+    return any(name == "ip_frag" for name, _ in flow.match)
 
 
 def _settled(flows: Flows) -> Flows:
     """As a switch would hold them: of two flows with the same place and match the later replaces the earlier."""
     held = {(each.switch, each.table, each.priority, frozenset(each.match)): each for each in flows}
     return tuple(held.values())
+
+
+def _has_one_meaning(old: Flows, new: Flows) -> bool:
+    """A switch takes every changed flow, and none contradicts one of its own priority."""
+    known = set(old)
+    changed = [flow for flow in new if flow not in known]
+    return all(_is_taken(one) and not any(_contradict(one, other) for other in new) for one in changed)
+
+
+def _is_taken(flow: Flow) -> bool:
+    """A switch tracks only IP, and remembers nothing that its tracker calls invalid."""
+    match, asked = dict(flow.match), [action for action in flow.actions if isinstance(action, Conntrack)]
+    state = match.get("ct_state", (0, 0))
+    invalid = isinstance(state, tuple) and bool(state[0] & CT_INV)
+    return not asked or (match.get("eth_type") == IPV4 and not (invalid and any(each.commit for each in asked)))
+
+
+def _contradict(one: Flow, other: Flow) -> bool:
+    return (
+        (one.switch, one.table, one.priority) == (other.switch, other.table, other.priority)
+        and one.actions != other.actions
+        and _overlap(dict(constraints(one)), dict(constraints(other)))
+    )
+
+
+def _overlap(one: Mapping[int, Ranges], other: Mapping[int, Ranges]) -> bool:
+    return all(
+        any(a <= d and c <= b for a, b in one[level] for c, d in other[level]) for level in one.keys() & other.keys()
+    )
 
 
 def _widened(plan: Plan, flow: Flow, random: Random) -> Flow | None:  # noqa: ARG001 - as the others
@@ -140,4 +206,5 @@ def _address(text: str) -> int:
     return sum(int(part) << shift for part, shift in zip(text.split("."), (24, 16, 8, 0), strict=True))
 
 
+EXCHANGES = {"swap": _exchanged, "reorder": _reordered}
 CHANGES = {"widen": _widened, "narrow": _narrowed, "mistype": _mistyped}

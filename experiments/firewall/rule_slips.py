@@ -41,7 +41,7 @@ def _changed(plan: Plan, rule: Rule, kind: str, random: Random) -> Iterator[Rule
         yield replace(rule, src=ANY)
         yield replace(rule, dst=ANY)
         yield replace(rule, port=None)
-        if isinstance(rule.port, int):
+        if isinstance(rule.port, int) and rule.proto != "icmp":  # its neighbours' types begin nothing
             yield replace(rule, port=((max(0, rule.port - 1), rule.port + 1),))
     elif kind == "narrow":
         yield replace(rule, src=random.choice(plan.names[rule.src.split(",")[0]] or plan.hosts).name)

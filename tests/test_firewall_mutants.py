@@ -1,0 +1,208 @@
+"""The examination of mutants: both oracles on Python switches, the probes' frames, and the judge."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from pywires import PyWires
+from scapy.layers.inet import ICMP, TCP, UDP
+from scapy.layers.l2 import Ether
+
+from controllers.compile import compile_flows
+from controllers.flow import Flow
+from controllers.policy import policy
+from experiments.base import judged
+from experiments.firewall import probes as probing
+from experiments.firewall.bench import difference
+from experiments.firewall.examination import Examination
+from experiments.firewall.mutants import Mutant, mutants
+from experiments.firewall.probes import Mismatch, Probe, Prober
+from experiments.firewall.quick import quick_set
+from experiments.firewall.survivors import fate, worst_first
+from experiments.firewall_mutants import FirewallMutants
+from topo.plan import plan as plan_of
+from topo.profile import Profile
+
+PLAN = plan_of(Profile())
+RULES = policy(Profile())
+FLOWS = compile_flows(PLAN, RULES)
+QUICK = quick_set(PLAN, RULES, Random(1))
+MUTANTS = mutants(PLAN, RULES, 18, Random(5))
+ONE_OF_EACH_KIND = MUTANTS[::3]
+
+
+@pytest.fixture(scope="module")
+def examination() -> Examination:
+    return Examination(PLAN, RULES, QUICK, FLOWS)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "LATE_SECONDS", 0)
+
+
+def prober(flows: Sequence[Flow], *deaf: str) -> Prober:
+    return Prober(PLAN, PyWires(PLAN, flows, deaf=deaf), quiet=0)  # type: ignore[arg-type]
+
+
+class Blind:
+    """An oracle 4 that never sees anything wrong."""
+
+    def mismatches(self, probes: Sequence[Probe]) -> list[Mismatch]:
+        return []
+
+
+def row(mutant: Mutant, found: dict[str, Any]) -> dict[str, Any]:
+    said = {"kind": mutant.kind, "subject": mutant.subject, "what": mutant.what, "ms": 400.0}
+    return {**said, "installed": True, "restored": True, "refused": "", "lost": {}, **found}
+
+
+# --- the oracles on Python switches --------------------------------------------------------------------------------
+
+
+def test_the_right_flows_let_every_probe_end_where_the_policy_wants_it() -> None:
+    assert prober(FLOWS).mismatches(QUICK) == []
+    assert len({probe.what for probe in QUICK}) == len(QUICK) > 3000
+    assert sum(probe.wanted is not None for probe in QUICK) > 200
+
+
+def test_every_sign_is_unlike_any_other() -> None:
+    assert len({probe.sign(probing.FIRST_NUMBER) for probe in QUICK}) == len(QUICK)
+
+
+def test_every_mutant_is_caught_by_both_or_equivalent(examination: Examination) -> None:
+    fates = {fate(row(each, examination.of(each.flows, prober(each.flows)).as_dict())) for each in ONE_OF_EACH_KIND}
+    assert fates <= {"caught by both", "equivalent"}
+
+
+def test_witnesses_catch_what_the_quick_set_is_not_asked(
+    examination: Examination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of the proof's counterexamples, with no quick set at all."""
+    monkeypatch.setattr(examination, "quick", ())
+    found = {each.what: examination.of(each.flows, prober(each.flows)).as_dict() for each in MUTANTS[1::2]}
+    fates = {each.what: fate(row(each, found[each.what])) for each in MUTANTS[1::2]}
+    assert set(fates.values()) == {"caught by both, by a witness", "equivalent"}, fates
+
+
+def test_a_blind_oracle_lets_mutants_survive(examination: Examination) -> None:
+    """The negative control of the whole experiment."""
+    rows = [row(each, examination.of(each.flows, Blind()).as_dict()) for each in MUTANTS]
+    found = judged(FirewallMutants(), evidence(rows))
+    assert found.holds is False
+    assert found.because.startswith("survives the probes: ")
+    assert found.numbers["survivors"] > 5
+
+
+def test_a_deaf_host_is_seen_when_all_is_calm() -> None:
+    assert prober(FLOWS, "lb").mismatches(QUICK)
+
+
+def test_a_probe_that_is_lost_once_is_no_mismatch() -> None:
+    """Asked again, with what must be sent before it, it arrives."""
+    wires = PyWires(PLAN, FLOWS, deaf=("lb",))
+    asked = Prober(PLAN, wires, quiet=0)  # type: ignore[arg-type]
+    first = asked._wrong(QUICK)
+    wires.deaf.clear()
+    again = probing._with_what_they_need(QUICK, first)
+    assert first
+    assert asked._wrong(again) == {}
+    assert len(again) < len(QUICK) / 10
+
+
+# --- frames --------------------------------------------------------------------------------------------------------
+
+
+def test_a_numbered_frame_has_right_checksums() -> None:
+    for probe in Random(2).sample(QUICK, 120):
+        frame = Ether(probe.frame.numbered(25004))
+        layer = next((each for each in (ICMP, TCP, UDP) if each in frame), None)
+        if layer is None:
+            continue
+        told = frame[layer].chksum
+        del frame[layer].chksum
+        assert Ether(bytes(frame))[layer].chksum == told, probe.what
+
+
+def test_only_what_differs_is_exchanged() -> None:
+    changed = difference(FLOWS, FLOWS[1:])
+    assert changed == {FLOWS[0].switch: ([FLOWS[0]], [])}
+
+
+# --- the judge -----------------------------------------------------------------------------------------------------
+
+CALM = {"before": 0, "seen": [], "lost": {}}
+GOOD = {"proof": "caught", "quick": 3, "witness": 0, "witnesses": 0, "seen": ["client -> lb tcp/80: does not arrive"]}
+SAME = {"proof": "equivalent", "quick": 0, "witness": 0, "witnesses": 0, "seen": []}
+
+
+def evidence(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"mutants": list(rows), "calm": [CALM, CALM], "wrong_before": [], "probes": 3600, "sent": 10_000}
+
+
+@pytest.fixture
+def good() -> dict[str, Any]:
+    found = (GOOD, {**GOOD, "quick": 0, "witness": 1, "witnesses": 4}, SAME)
+    return copy.deepcopy(evidence([row(mutant, told) for mutant, told in zip(MUTANTS, found, strict=False)]))
+
+
+def test_it_holds_when_all_are_caught_or_equivalent(good: dict[str, Any]) -> None:
+    found = judged(FirewallMutants(), good)
+    assert found.holds is True
+    numbers = found.numbers
+    assert (numbers["caught"], numbers["by_quick_set"], numbers["by_witness_only"]) == (2, 1, 1)
+    assert (numbers["equivalent"], numbers["survivors"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("at", "change", "because"),
+    [
+        (0, {"quick": 0}, "survives the probes"),
+        (0, {"proof": "neither"}, "survives the proof"),
+        (2, {"proof": "neither"}, "survives both"),
+        (2, {"quick": 1}, "equivalent, and yet packets go astray"),
+    ],
+)
+def test_it_fails_when_one_survives(good: dict[str, Any], at: int, change: dict[str, Any], because: str) -> None:
+    good["mutants"][at] |= change
+    found = judged(FirewallMutants(), good)
+    assert found.holds is False
+    assert found.because == f"{because}: {MUTANTS[at].what}"
+    assert worst_first(good["mutants"])[0] == good["mutants"][at]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "because"),
+    [
+        (("mutants",), [], "there was nothing wrong to be caught"),
+        (("calm",), [CALM], "it was not looked whether probes go right"),
+        (("calm", 1, "seen"), ["client -> lb tcp/80: does not arrive"], "probes go astray though no flow is wrong"),
+        (("calm", 0, "lost"), {"lb": 3}, "probes go astray though no flow is wrong"),
+        (("wrong_before",), ["a hole"], "the flows were wrong before anything was changed: a hole"),
+        (("mutants", 0, "installed"), False, "1 of 3 mutants could not be examined"),
+        (("mutants", 0, "restored"), False, "1 of 3 mutants could not be examined"),
+        (("mutants", 1, "lost"), {"lb": 3}, "1 of 3 mutants could not be examined: frames were lost at lb"),
+    ],
+)
+def test_it_is_unknown_when_an_oracle_was_blind(
+    good: dict[str, Any], path: tuple[Any, ...], value: Any, because: str
+) -> None:
+    *way, last = path
+    inner: Any = good
+    for each in way:
+        inner = inner[each]
+    inner[last] = value
+    found = judged(FirewallMutants(), good)
+    assert found.holds is None
+    assert found.because.startswith(because)
+
+
+def test_what_is_shown(good: dict[str, Any]) -> None:
+    experiment = FirewallMutants()
+    assert "caught by both" in str(experiment.show(good, judged(experiment, good)))
+    assert MUTANTS[0].what.split(" ")[0] in experiment.page(good)
+    assert experiment.page({}).startswith("<h2>")
