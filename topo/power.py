@@ -17,7 +17,8 @@ CONTROLLER = ("127.0.0.1", 6653)
 # how often a socket without a process says good-bye: 0 means the kernel's own idea, some minutes
 ORPHAN_RETRIES = "ipv4/tcp_orphan_retries"
 USUAL, ONCE = 0, 1
-FORGET = ("ss", "--tcp", "--kill", "state", "connected")
+# connections end with a reset, which would wait for the neighbour's address and go out when the link is back
+FORGET = ("sh", "-c", "ss --tcp --kill state connected; ip neigh flush all")
 # states in which a socket has sent its FIN and had it acknowledged: it only listens to the other side's
 SILENT = {"05": "FIN_WAIT_2", "06": "TIME_WAIT"}
 SECONDS = 125.0  # the kernel's longest wait before it tries again is 120 s
