@@ -17,6 +17,7 @@ from topo.errors import FoobarError
 
 PROJECT = Path(__file__).parent.parent
 END_SECONDS = 20.0
+LONGEST_NAME = 31
 
 
 class Child:
@@ -64,14 +65,25 @@ class Child:
         return FoobarError(f"benchmark {self.benchmark}: {reason}", detail=rest)
 
 
+def box_name(benchmark: str, flags: Sequence[str], pid: int) -> str:
+    """What a box is called: benchmark, the flags' values, pid; as long as a name may be."""
+    words = ["bench", benchmark, *(flag for flag in flags if not flag.startswith("-"))]
+    tail = f"-{pid}"
+    return "-".join(words).replace("_", "-")[: LONGEST_NAME - len(tail)].rstrip("-") + tail
+
+
 @contextmanager
 def running(
     benchmark: str, size: Size, environment: Mapping[str, str] | None = None, flags: Sequence[str] = ()
 ) -> Iterator[Child]:
     """``benchmark``'s body at work in a new box, until the block is left. ``flags``: the profile's, if not ``seed``."""
     program = [sys.executable, "-m", "benchmarks.inside", benchmark]
-    name = "-".join(["bench", benchmark, *(flag.strip("-") for flag in flags), str(os.getpid())])
-    options = [f"--name={name}", f"--pairs={size.pairs}", f"--seconds={size.seconds}", *flags]
+    options = [
+        f"--name={box_name(benchmark, flags, os.getpid())}",
+        f"--pairs={size.pairs}",
+        f"--seconds={size.seconds}",
+        *flags,
+    ]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *program, *options],

@@ -46,7 +46,7 @@ from controllers.denied import Headers, parse
 from services.base import File
 from services.catalog import host_services
 from services.secrets import Secrets
-from topo import needs, wait
+from topo import needs, state, wait
 from topo.errors import FoobarError, MissingError, UsageError
 from topo.plan import Plan
 from topo.profile import Profile
@@ -412,6 +412,16 @@ def test_the_catalog_lists_every_benchmark() -> None:
 def test_every_benchmark_is_in_the_documentation() -> None:
     text = (PROJECT / "docs" / "benchmarks.md").read_text()
     assert all(f"`{each.name}`" in text for each in catalog.BENCHMARKS)
+
+
+@pytest.mark.parametrize("pid", [7, 4194304])
+def test_a_box_has_a_name_that_is_allowed_and_its_own(pid: int) -> None:
+    variants = [("web_failover", ("--health", "fast")), ("web_failover", ("--health", "default")), ("boot", ())]
+    variants += [("db_failover", ("--db", design)) for design in ("semisync", "async", "galera")]
+    names = [child.box_name(benchmark, flags, pid) for benchmark, flags in variants]
+    assert all(state.NAME.fullmatch(name) for name in names), names
+    assert len(set(names)) == len(names)
+    assert names[2] == f"bench-boot-{pid}"
 
 
 def test_unknown_names_are_told_the_possible_ones() -> None:
