@@ -84,6 +84,17 @@ def firewalls_on(profile: Profile) -> tuple[Rule, ...]:
     )
 
 
+TRANSFERS = ((4444, 4444), (4568, 4568))  # all of it, and only the last part
+# in a Galera cluster all databases speak with each other, and any of them may be the one that is written to
+CLUSTER = {
+    "db-primary": (
+        Rule("db-primary", "lb", "servers", "tcp", 3306, "allow", "the balancer hands writes to one of the cluster"),
+    ),
+    "db-replication": (
+        Rule("db-group", "servers", "servers", "tcp", 4567, "allow", "the databases agree on every commit"),
+        Rule("db-transfer", "servers", "servers", "tcp", TRANSFERS, "allow", "one that was away is sent what it lacks"),
+    ),
+}
 # with a failover manager any server may become the primary, so these stand for the rules of those names
 MANAGED = {
     "db-primary": (
@@ -101,8 +112,8 @@ def policy(profile: Profile) -> tuple[Rule, ...]:
     """The rules of a profile, in order."""
     if profile.firewall == "off":
         return FIREWALLS_OFF
-    rules = firewalls_on(profile)
-    return tuple(each for rule in rules for each in MANAGED.get(rule.name, (rule,))) if profile.managed else rules
+    others = MANAGED if profile.managed else CLUSTER if profile.cluster else {}
+    return tuple(each for rule in firewalls_on(profile) for each in others.get(rule.name, (rule,)))
 
 
 def validate(rules: tuple[Rule, ...], plan: Plan) -> None:

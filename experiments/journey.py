@@ -17,6 +17,7 @@ from experiments import observe, says, visitor
 from experiments.base import Evidence, Experiment, Verdict
 from experiments.capture import Capture, Frame, capturing, frames
 from experiments.steps import steps
+from services.galera import GROUP_PORT
 from services.gunicorn import PORT as APP_PORT
 from topo import databases
 from topo.plan import SITE
@@ -53,6 +54,7 @@ class Journey(Experiment):
             "balance": testbed.profile.balance,
             "tls": asdict(means(testbed.profile)),
             "primary": databases.primary(testbed),
+            "group_port": GROUP_PORT if testbed.profile.cluster else None,
             "hosts": {host.name: host.ip for host in testbed.plan.hosts},
             "firewalls": {switch.guards: switch.name for switch in testbed.plan.switches if switch.guards},
             "app_port": APP_PORT,

@@ -76,6 +76,7 @@ class Trail:
         self.site: str = evidence["site"]
         self.tls: Mapping[str, bool] = evidence["tls"]
         self.primary: str = evidence["primary"]
+        self.group_port: int | None = evidence.get("group_port")
         self.requests: Sequence[Row] = evidence["visit"]["requests"]
         self.hosts: Mapping[str, str] = evidence["hosts"]
         self.firewalls: Mapping[str, str] = evidence["firewalls"]
@@ -423,16 +424,25 @@ def _database(trail: Trail) -> str:
 
 
 def _copied_to(trail: Trail, replica: str) -> Row:
-    """The posted message in the primary's binary log, on its way to a replica."""
+    """The posted message on its way to a replica: in the primary's binary log, or in what it tells its group."""
+    group = trail.group_port
     return trail.frame(
         replica,
         "replication of the message",
         lambda row: (
             _may_hold_the_message(trail, row)
-            and row["src"] == _database(trail)
+            and _sent_by_database(trail, row, group)
             and trail.host_of(row["dst"]) == replica
         ),
     )
+
+
+def _sent_by_database(trail: Trail, row: Row, group: int | None) -> bool:
+    """In a group either side may have opened the connection, so the port may be at either end."""
+    if group is None:
+        return bool(row["src"] == _database(trail))
+    ports = {end.rpartition(":")[2] for end in (row["src"], row["dst"])}
+    return trail.host_of(row["src"]) == trail.primary and str(group) in ports
 
 
 def _answer_goes_back(trail: Trail) -> Seen:

@@ -131,6 +131,15 @@ class Joins(Protocol):
 
 
 @runtime_checkable
+class Gathers(Protocol):
+    """A service that serves only in a group of its kind: one joins a group that is there, or all begin one together."""
+
+    def gathered(self, look: Look) -> bool: ...
+
+    def gather(self, look: Look) -> None: ...
+
+
+@runtime_checkable
 class Fails(Protocol):
     """A service that can be told to answer with errors (an application), and to stop doing so."""
 

@@ -7,6 +7,7 @@ from controllers.policy import Rule
 from services.base import Service
 from services.controller import Controller
 from services.failover import Failover
+from services.galera import Galera
 from services.gunicorn import Gunicorn
 from services.haproxy import HAProxy
 from services.mariadb import SOCKET as DATABASE_SOCKET
@@ -28,8 +29,9 @@ def network_services(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...
 def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Service, ...]:
     """What runs on the hosts, the slowest to start first."""
     servers = [host.name for host in plan.servers]
+    database = Galera if profile.cluster else MariaDB
     return (
-        *(MariaDB(server, plan, profile, secrets) for server in servers),
+        *(database(server, plan, profile, secrets) for server in servers),
         *(Gunicorn(server, plan, profile, secrets, DATABASE_SOCKET) for server in servers),
         *(Nginx(server, plan, profile, secrets) for server in servers),
         HAProxy("lb", plan, profile, secrets),

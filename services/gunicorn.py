@@ -33,6 +33,7 @@ class Gunicorn(Service):
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets, database_socket: str) -> None:
         super().__init__(host)
         self.plan = plan
+        self.profile = profile
         self.tls = means(profile)
         self.secrets = secrets
         self.database_socket = database_socket
@@ -62,6 +63,7 @@ class Gunicorn(Service):
             "database": "foobar",
             "broken": BROKEN,
             **({"hops": {"for": 1}} if self.tls.through else {}),
+            **({"gtid_wait_s": 0} if self.profile.cluster else {}),
             "read": {
                 "unix_socket": self.database_socket,
                 "user": "app_read",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import struct
 from collections.abc import Iterator
 
 from services.base import Command, File, Look, Service, listens, render
@@ -22,6 +25,17 @@ RUNTIME_PORT = 9999
 CONNECT_MS, TIMERS_MS, SILENT_MS = 60, 10, 200
 # at once at a server: it may be asked under two names, and one thread is left for its check
 REQUESTS = (THREADS - 1) // 2
+
+# how the check of a Galera server logs in, without a password, and what it asks: packets of MariaDB's protocol
+CHECK_USER = b"haproxy_check"
+CAPABILITIES, LARGEST, UTF8 = 0x8201, 1 << 24, 33  # long password, protocol 4.1, its authentication
+LOGIN = struct.pack("<IIB23x", CAPABILITIES, LARGEST, UTF8) + CHECK_USER + b"\0\0"
+ASK = b"\x03SHOW STATUS LIKE 'wsrep_local_state_comment'"
+
+
+def packet(number: int, body: bytes) -> bytes:
+    """A packet as it is on the wire: its length, its number in the exchange, its body."""
+    return len(body).to_bytes(3, "little") + bytes([number]) + body
 
 
 class HAProxy(Service):
@@ -54,6 +68,8 @@ class HAProxy(Service):
             release=RELEASE,
             connect_ms=CONNECT_MS,
             maxconn=REQUESTS,
+            login=packet(1, LOGIN).hex(),
+            ask=packet(0, ASK).hex(),
         )
         return (File(CONFIG, text), *self._release(), *self._certificates())
 
@@ -80,3 +96,14 @@ class HAProxy(Service):
 
     def ready(self, look: Look) -> str | None:
         return listens(look, 443)
+
+
+def writer(look: Look) -> str | None:
+    """The server of a cluster that the write endpoint has chosen; None before its first connection. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1)
+        connection.connect(str(look.path(SOCKET)))
+        connection.sendall(b"show table db-write\n")
+        with connection.makefile() as stream:
+            found = re.search(r"server_key=(\S+)", stream.read())
+    return found[1] if found else None

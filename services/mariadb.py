@@ -13,7 +13,8 @@ import pymysql.cursors
 from services import datadir
 from services.base import Command, File, Look, Service, render
 from services.secrets import Secrets
-from topo.plan import Plan
+from topo.needs import GALERA
+from topo.plan import Host, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -58,9 +59,13 @@ class MariaDB(Service):
     def files(self) -> tuple[File, ...]:
         config = render(
             "my.cnf.j2",
+            plan=self.plan,
+            host=self.plan.host(self.host),
             server_id=self.plan.servers.index(self.plan.host(self.host)) + 1,
             duty=self._duty(),
-            read_only=self.profile.managed or not self.is_primary,
+            read_only=self.profile.managed or not (self.is_primary or self.profile.cluster),
+            cluster=self.profile.cluster,
+            provider=GALERA,
             managed=self.profile.managed,
             lossless=self.profile.db == "semisync",
             data=DATA,
@@ -77,8 +82,9 @@ class MariaDB(Service):
             plan=self.plan,
             tls=self.tls,
             secrets=self.secrets,
+            cluster=self.profile.cluster,
             managed=self.profile.managed,
-            replicas=self.plan.servers if self.profile.managed else self.plan.names["replicas"],
+            replicas=self._replicas(),
         )
         return (File(CONFIG, config), File(ACCOUNTS, accounts, 0o600), *self._certificates())
 
@@ -87,9 +93,17 @@ class MariaDB(Service):
             yield File(CERTIFICATE, self.secrets.databases[self.host].bundle, 0o600)
             yield File(AUTHORITY, self.secrets.authority)
 
+    def _replicas(self) -> tuple[Host, ...]:
+        """Who may follow this server, today or one day."""
+        if self.profile.cluster:
+            return ()
+        return self.plan.servers if self.profile.managed else self.plan.names["replicas"]
+
     def _duty(self) -> str:
         if self.profile.managed:
             return "read-only until the failover manager opens it"
+        if self.profile.cluster:
+            return "one of a cluster"
         return "the primary" if self.is_primary else "a replica, read-only"
 
     def directories(self) -> tuple[str, ...]:
@@ -162,5 +176,9 @@ def is_writable(look: Look) -> bool:
 
 
 def position(look: Look) -> str:
-    """The GTID position up to which this server has everything."""
-    return str(query(look, "SELECT @@gtid_current_pos AS position")[0]["position"])
+    """How far this server has everything: its GTID position; in a cluster, the number of the last commit."""
+    asked = (
+        "SELECT IF(@@wsrep_on, (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS"
+        " WHERE VARIABLE_NAME = 'WSREP_LAST_COMMITTED'), @@gtid_current_pos) AS position"
+    )
+    return str(query(look, asked)[0]["position"])

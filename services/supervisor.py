@@ -20,6 +20,7 @@ from topo.errors import DeadlineError, RefusedError, ServiceError, UsageError
 
 TAIL_LINES = 15
 STOP_SECONDS = 5.0
+WAITING = "waiting"
 
 
 class Place(Look, Protocol):
@@ -145,6 +146,10 @@ class Supervisor:
         except DeadlineError as error:
             raise ServiceError(str(error), detail=tail(unit)) from None
         self._note(unit, "ready")
+
+    def hold(self, service_id: str) -> None:
+        """It is not started yet: it waits for others."""
+        self.unit(service_id).ending = WAITING
 
     def launch(self, service_id: str) -> None:
         """Start it and wait until it serves."""

@@ -86,8 +86,8 @@ def running() -> Callable[..., Claim]:
             "--tls mutul: unknown; possible values: terminate, reencrypt, passthrough, mutual (did you mean mutual?)",
         ),
         (
-            "--db galera --waf on",
-            "--db galera, --waf on: not built yet; available today: --db single|async|semisync, --waf off",
+            "--db galera --tls mutual",
+            "--db galera --tls mutual: databases of a cluster are not encrypted; use --tls reencrypt",
         ),
         (
             "--waf on --stack diverse",
@@ -247,7 +247,7 @@ def test_output_into_a_closed_pipe_is_no_error() -> None:
 
 
 def test_a_missing_program_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
+    def missing(**_: object) -> None:
         raise MissingError("missing: nginx (packages: nginx); run: sudo ./foobar, which installs them")
 
     monkeypatch.setattr(needs, "check", missing)

@@ -203,6 +203,23 @@ def test_an_encrypted_step_that_was_not(
     assert holds(evidence, number) is verdict
 
 
+def as_a_cluster(evidence: dict[str, Any], port: int) -> None:
+    """The same visit, its message copied in what the databases of a cluster tell each other, on this port."""
+    evidence["group_port"] = 4567
+    for row in evidence["frames"]:
+        if row["link"] in ("srv2", "srv3") and row["src"] == f"{evidence['hosts']['srv1']}:3306":
+            row["src"] = f"{evidence['hosts']['srv1']}:40000"
+            row["dst"] = f"{row['dst'].rpartition(':')[0]}:{port}"
+
+
+@pytest.mark.parametrize(("port", "verdict"), [(4567, True), (4444, None)])
+def test_in_a_cluster_the_message_is_copied_within_the_group(
+    evidence: dict[str, Any], port: int, verdict: bool | None
+) -> None:
+    as_a_cluster(evidence, port)
+    assert holds(evidence, 9) is verdict
+
+
 def test_each_step_can_be_seen_to_miss() -> None:
     """Every step but the first, which is the visit itself, has a blindfold or a spoiler above."""
     tried = {number for number, _, _ in BLINDFOLDS} | {number for number, _, _ in SPOILERS}

@@ -24,7 +24,7 @@ from topo.errors import FoobarError
 from topo.plan import Plan
 from topo.profile import NAMED, Profile, add_flags
 
-PROFILES = (*NAMED.values(), Profile(firewall="off"), Profile(db="semisync"))
+PROFILES = (*NAMED.values(), Profile(firewall="off"), Profile(db="semisync"), Profile(db="galera"))
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATES = PROJECT / "services" / "templates"
 
@@ -47,7 +47,7 @@ def test_the_catalog_lists_every_service(
     plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...], secrets: Secrets
 ) -> None:
     found = set()
-    for profile in (Profile(), Profile(db="semisync")):
+    for profile in (Profile(), Profile(db="semisync"), Profile(db="galera")):
         listed = (*catalog.network_services(plan, rules, flows), *catalog.host_services(plan, profile, secrets))
         found |= {type(service) for service in listed}
         ids = [service.id for service in listed]

@@ -51,6 +51,19 @@ def test_missing_programs_are_all_named_with_their_packages(complete: pytest.Mon
     )
 
 
+def test_a_clusters_library_is_missed_where_there_is_to_be_a_cluster(
+    complete: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = tmp_path / "libgalera_smm.so"
+    complete.setattr(needs, "CLUSTER", {str(library): "galera-4", "rsync": "rsync"})
+    needs.check()
+    with pytest.raises(MissingError) as caught:
+        needs.check(cluster=True)
+    assert str(caught.value) == (f"missing: {library} (packages: galera-4); run: sudo ./foobar, which installs them")
+    library.touch()
+    needs.check(cluster=True)
+
+
 def test_daemons_are_found_where_an_ordinary_users_path_does_not_look(
     complete: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -55,6 +55,27 @@ def test_what_is_open_and_nothing_else(plan: Plan, rules: tuple[Rule, ...]) -> N
     assert seen == OPEN
 
 
+def test_a_cluster_opens_its_ports_between_databases_and_nothing_else(plan: Plan) -> None:
+    """Of its group no outsider may be a member; and nobody follows a primary any more."""
+    servers = [host.name for host in plan.servers]
+    cluster = policy(Profile(db="galera"))
+    validate(cluster, plan)
+    ports = sorted({port for proto, port in PORTS if proto == "tcp"} | {4443, 4444, 4445, 4566, 4567, 4568, 4569})
+    changed = {
+        (src, dst, port): now.name
+        for src, dst in permutations([host.name for host in plan.hosts], 2)
+        for port in ports
+        if (now := decide(cluster, plan, src, dst, "tcp", port)).action
+        != decide(SEED_RULES, plan, src, dst, "tcp", port).action
+    }
+    group = {4567: "db-group", 4444: "db-transfer", 4568: "db-transfer"}
+    assert changed == {
+        **{(src, dst, port): name for src, dst in permutations(servers, 2) for port, name in group.items()},
+        **{("lb", server, 3306): "db-primary" for server in servers[1:]},
+        **{(server, "srv1", 3306): "deny-rest" for server in servers[1:]},
+    }
+
+
 def test_without_firewalls_everything_is_open(plan: Plan) -> None:
     rules = policy(Profile(firewall="off"))
     validate(rules, plan)

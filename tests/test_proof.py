@@ -33,7 +33,9 @@ def wrong(plan: Plan, rules: Rules, flows: Flows) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "profile", [Profile(), Profile(servers=1), Profile(servers=5), Profile(firewall="off")], ids=str
+    "profile",
+    [Profile(), Profile(servers=1), Profile(servers=5), Profile(firewall="off"), Profile(db="galera")],
+    ids=str,
 )
 def test_the_flows_do_what_the_policy_says(profile: Profile) -> None:
     plan, rules = plan_of(profile), policy(profile)

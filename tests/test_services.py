@@ -8,7 +8,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,11 +20,13 @@ from jinja2 import DictLoader, UndefinedError
 from controllers.flow import Flow
 from controllers.policy import Rule
 from services import base, catalog, datadir, pki
+from services import haproxy as haproxies
 from services.base import File, Joins, Prepares, Service
 from services.controller import Controller
+from services.galera import Galera
 from services.gunicorn import Gunicorn
 from services.haproxy import HAProxy
-from services.mariadb import SOCKET, MariaDB
+from services.mariadb import DATA, SOCKET, MariaDB
 from services.nginx import Nginx
 from services.openvswitch import Switchd
 from services.secrets import Secrets, fresh
@@ -67,7 +69,7 @@ def test_every_rendered_file(services: dict[str, Service], service_id: str, gold
 
 VARIANTS = [
     *(Profile(tls=tls) for tls in ("reencrypt", "passthrough", "mutual")),
-    *(Profile(db=db) for db in ("async", "semisync")),
+    *(Profile(db=db) for db in ("async", "semisync", "galera")),
 ]
 
 
@@ -311,8 +313,10 @@ def listening(path: Path, greeting: bytes) -> Iterator[None]:
 
         def greet() -> None:
             connection, _ = server.accept()
-            with connection:
+            with connection, suppress(ConnectionError):
                 connection.sendall(greeting)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(100)
 
         thread = threading.Thread(target=greet)
         thread.start()
@@ -348,6 +352,72 @@ def test_the_primary_follows_nobody(tmp_path: Path, plan: Plan, secrets: Secrets
     primary = MariaDB("srv1", plan, Profile(), secrets)
     primary.join(FakeLook(tmp_path))  # asks nothing: there is no database here
     assert primary.joined(FakeLook(tmp_path)) is None
+
+
+# --- a cluster ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def member(plan: Plan, secrets: Secrets) -> Galera:
+    return Galera("srv2", plan, Profile(db="galera"), secrets)
+
+
+@pytest.mark.parametrize(
+    ("state", "size", "said"),
+    [
+        ("Synced", "3", None),
+        ("Synced", "2", "Synced, 2 of 3 in the cluster (Primary)"),
+        ("Joined", "3", "Joined, 3 of 3 in the cluster (Primary)"),
+    ],
+)
+def test_a_member_is_in_its_place_when_it_has_everything_and_all_are_there(
+    member: Galera, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, size: str, said: str | None
+) -> None:
+    status = {
+        "wsrep_local_state_comment": state,
+        "wsrep_cluster_size": size,
+        "wsrep_cluster_status": "Primary",
+    }
+    rows = [{"Variable_name": name, "Value": value} for name, value in status.items()]
+    monkeypatch.setattr("services.galera.query", lambda *_: rows)
+    assert member.joined(FakeLook(tmp_path)) == said
+
+
+def test_all_members_start_from_one_state_and_one_group(
+    plan: Plan, secrets: Secrets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(datadir, "copy", lambda target: target.mkdir(parents=True))
+    states, groups = set(), set()
+    for server in ("srv1", "srv2", "srv3"):
+        look = FakeLook(tmp_path / server)
+        Galera(server, plan, Profile(db="galera"), secrets).prepare(look)
+        states.add((look.path(DATA) / "grastate.dat").read_text())
+        own, _, group = (look.path(DATA) / "gvwstate.dat").read_text().partition("\n")
+        groups.add(group)
+        assert f"member: {own.removeprefix('my_uuid: ')} 0\n" in group
+    assert len(states) == len(groups) == 1
+    assert groups.pop().count("member: ") == 3
+
+
+def test_the_writer_of_a_cluster_is_who_the_endpoint_has_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    look = FakeLook(Path())
+    table = b"# table: db-write, type: integer, size:1, used:1\n"
+    place = look.path(haproxies.SOCKET)
+    with listening(place, table + b"0x55: key=1 use=0 exp=0 shard=0 server_id=2 server_key=srv2\n\n"):
+        assert haproxies.writer(look) == "srv2"
+    place.unlink()
+    with listening(place, table):
+        assert haproxies.writer(look) is None
+
+
+def test_a_clusters_check_is_a_login_without_a_password_and_a_question() -> None:
+    login = haproxies.packet(1, haproxies.LOGIN)
+    assert login[:4] == bytes([len(login) - 4, 0, 0, 1])
+    assert login.endswith(b"haproxy_check\0\0")
+    assert haproxies.packet(0, haproxies.ASK)[4:5] == b"\x03"  # COM_QUERY
 
 
 def test_ovs_vswitchd_is_not_ready_without_its_pidfile(tmp_path: Path) -> None:

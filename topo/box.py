@@ -76,7 +76,7 @@ def enter(name: str, argv: list[str], profile: dict[str, Any], *, detach: bool =
     Raises UsageError when the name is taken, MissingError when the machine lacks something.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    needs.check()
+    needs.check(cluster=profile["db"] == "galera")
     if detach:
         return _in_background(lambda ready: _Launcher(name, argv, profile, ready).run())
     return _Launcher(name, argv, profile).run()

@@ -1,10 +1,10 @@
-"""Who is the primary now: asked of the servers themselves, because roles move."""
+"""Who is the primary now: asked of those who know, because roles move."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services import mariadb
+from services import haproxy, mariadb
 from topo.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def primary(testbed: Testbed) -> str:
     """The server that takes writes. Raises RefusedError when there is none, or more than one."""
+    if testbed.profile.cluster:
+        return haproxy.writer(testbed.inside("lb")) or testbed.plan.primary.name
     if not testbed.profile.managed:
         return testbed.plan.primary.name
     asked = [host.name for host in testbed.plan.servers]

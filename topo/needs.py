@@ -28,21 +28,30 @@ PACKAGES = {
     "dumpcap": "wireshark-common",
     "curl": "curl",
 }
+GALERA = "/usr/lib/galera/libgalera_smm.so"
+#: with --db galera besides: its library, and how a database is sent whole
+CLUSTER = {GALERA: "galera-4", "rsync": "rsync"}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TUN = Path("/dev/net/tun")
 
 
-def check() -> None:
+def check(*, cluster: bool = False) -> None:
     """Raise MissingError with one line that names everything missing and what to do."""
-    missing = [program for program in PACKAGES if not shutil.which(program, path=SYSTEM_PATH)]
+    wanted = {**PACKAGES, **(CLUSTER if cluster else {})}
+    missing = [each for each in wanted if not _is_there(each)]
     if missing:
-        packages = sorted({PACKAGES[program] for program in missing})
+        packages = sorted({wanted[each] for each in missing})
         raise MissingError(
             f"missing: {', '.join(missing)} (packages: {' '.join(packages)}); run: sudo ./foobar, which installs them"
         )
     _check_namespaces(as_user=os.geteuid() != 0)
     if not _opens(TUN) and not Path("/sys/module/openvswitch").exists():
         raise MissingError(f"{TUN} is not accessible; run: {_tun_remedy()}")
+
+
+def _is_there(what: str) -> bool:
+    """A program, or a file by its path."""
+    return Path(what).exists() if what.startswith("/") else bool(shutil.which(what, path=SYSTEM_PATH))
 
 
 def _check_namespaces(*, as_user: bool) -> None:

@@ -212,7 +212,7 @@ class Plan:
 def plan(profile: Profile) -> Plan:
     """The plan for a profile: pure, and the same for the same profile."""
     servers = [f"srv{number}" for number in range(1, profile.servers + 1)]
-    roles = ["primary", *["replica"] * (len(servers) - 1)]
+    roles = ["cluster"] * len(servers) if profile.cluster else ["primary", *["replica"] * (len(servers) - 1)]
     hosts = (
         _host("client", "internet", 10, "a visitor"),
         _host("attacker", "internet", 66, "nmap, hping3, Scapy"),

@@ -41,7 +41,6 @@ class Profile:
         "single",
         ("single", "async", "semisync", "galera"),
         hardened="semisync",
-        later=("galera",),
         why="who may take writes when the primary dies",
     )
     stack: str = axis(
@@ -60,6 +59,13 @@ class Profile:
             _refuse_unknown(each.name, getattr(self, each.name), each.metadata["values"])
         if self.db != "single" and self.servers == 1:
             raise UsageError(f"--db {self.db} --servers 1: nobody could take over; use --servers 2 or more")
+        if self.cluster and self.tls == "mutual":
+            raise UsageError("--db galera --tls mutual: databases of a cluster are not encrypted; use --tls reencrypt")
+
+    @property
+    def cluster(self) -> bool:
+        """Whether the databases agree among themselves who takes the writes."""
+        return self.db == "galera"
 
     @property
     def managed(self) -> bool:

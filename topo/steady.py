@@ -119,18 +119,18 @@ def _ping(inside: Inside, address: str) -> None:
 
 
 def _replication(testbed: Testbed) -> list[Check]:
-    """Every other server follows the primary, and has what it has."""
+    """Every other server follows the primary, and has what it has; in a cluster all must be in their places."""
     try:
         primary = databases.primary(testbed)
     except FoobarError as error:
         return [Check("primary", str(error))]
-    replicas = [host.name for host in testbed.plan.servers if host.name != primary]
+    names = [host.name for host in testbed.plan.servers if testbed.profile.cluster or host.name != primary]
     with ThreadPoolExecutor(max_workers=16) as pool:
-        return list(pool.map(lambda name: _replica(testbed, primary, name), replicas))
+        return list(pool.map(lambda name: _replica(testbed, primary, name), names))
 
 
 def _replica(testbed: Testbed, primary: str, name: str) -> Check:
-    label = f"replication {primary} -> {name}"
+    label = f"cluster: {name}" if testbed.profile.cluster else f"replication {primary} -> {name}"
     try:
         state = testbed.supervisor.unit(f"{name}/mariadb").service
         assert isinstance(state, mariadb.MariaDB)

@@ -20,11 +20,11 @@ from controllers.flow import Flow, of_switch
 from controllers.policy import Rule, policy
 from controllers.sampling import unsampled
 from services import catalog, failover, secrets
-from services.base import Joins, Service
+from services.base import Gathers, Joins, Service
 from services.controller import DENIED, Controller
 from services.succession import power
 from services.supervisor import Supervisor, Unit, tail
-from topo import control, steady, wait
+from topo import control, groups, steady, wait
 from topo import network as networks
 from topo.adoption import Adoption
 from topo.breakage import Breakage
@@ -183,6 +183,9 @@ class Testbed:
 
     def _launch_again(self, units: list[Unit]) -> None:
         def again(unit: Unit) -> None:
+            if isinstance(unit.service, Gathers):
+                groups.start_again(self.supervisor, unit)
+                return
             with suppress(RefusedError):  # somebody else was quicker
                 self.supervisor.start(unit.service.id)
             self.supervisor.wait_ready(unit.service.id)

@@ -28,6 +28,8 @@ packages=(
     "nginx              nginx                                   the web servers"
     "mariadb-server     mariadbd                                the databases"
     "mariadb-client     mariadb                                 looks at the databases by hand and in checks"
+    "galera-4           /usr/lib/galera/libgalera_smm.so        makes a cluster of the databases (--db galera)"
+    "rsync              rsync                                   sends a whole database within that cluster"
     "nsd                nsd                                     the authoritative name server"
     "wireshark-common   dumpcap                                 captures what is on the links"
     "tshark             tshark                                  decrypts captures with a key log, for experiments"

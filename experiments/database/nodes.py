@@ -120,14 +120,17 @@ def _standing(inside: Inside) -> tuple[bool, tuple[str, str]]:
 
 
 def _galera(testbed: Testbed) -> str | None:
-    try:
-        said = {
-            each.name: _one(testbed.inside(each.name), "SHOW STATUS LIKE 'wsrep_local_state_comment'")["Value"]
-            for each in testbed.plan.servers
-        }
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None if set(said.values()) == {"Synced"} else str(said)
+    """None when all are in the cluster, and have what it has."""
+    for server in testbed.plan.servers:
+        service = testbed.supervisor.unit(f"{server.name}/mariadb").service
+        assert isinstance(service, mariadb.MariaDB)
+        try:
+            problem = service.joined(testbed.inside(server.name))
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            return f"{server.name}: {problem}"
+    return None
 
 
 def _one(inside: Inside, statement: str) -> dict[str, Any]:

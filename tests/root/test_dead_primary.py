@@ -62,6 +62,15 @@ def test_async_loses_what_no_replica_has_heard(runs: Path) -> None:
     assert result["verdict"]["numbers"]["lost"] > 0
 
 
+def test_galera_is_measured_the_same_way(runs: Path) -> None:
+    """Whatever the verdict is: it is one."""
+    code, result = run(runs, "--db", "galera", "--faults", "crash,freeze")
+    assert (code, result["verdict"]["holds"]) in ((0, True), (1, False)), result["verdict"]
+    assert result["verdict"]["numbers"]["faults"] == 2
+    assert result["verdict"]["numbers"]["acknowledged"] > 100
+    assert result["steady"] == {"before": True, "after": True}
+
+
 def test_ctrl_c_while_a_fault_is_in_force_heals_it(runs: Path) -> None:
     environment = Commands(runs.parent).environment
     with subprocess.Popen(
