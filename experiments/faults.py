@@ -204,13 +204,12 @@ def _blackhole(testbed: Testbed, fault: Fault) -> Iterator[None]:
 @contextmanager
 def _off(testbed: Testbed, fault: Fault) -> Iterator[None]:
     name = fault.target
+    power.refuse_if_off(testbed, name)
+    off, on = power.host_off, power.host_on
     if testbed.plan.is_switch(name):
-        with _undone(lambda: power.switch_off(testbed, name), lambda: power.switch_on(testbed, name)):
-            yield
-    else:
-        services = power.running(testbed, name)
-        with _undone(lambda: power.host_off(testbed, name), lambda: power.host_on(testbed, name, services)):
-            yield
+        off, on = power.switch_off, power.switch_on
+    with _undone(lambda: off(testbed, name), lambda: on(testbed, name)):
+        yield
 
 
 @contextmanager
@@ -230,7 +229,7 @@ def _undone(do: Callable[[], None], undo: Callable[[], None]) -> Iterator[None]:
 
 def _running(testbed: Testbed, fault: Fault) -> str:
     service = f"{fault.target}/{fault.what}"
-    power.refuse_if_off(testbed, service)
+    power.refuse_if_ended(testbed, service)
     return service
 
 

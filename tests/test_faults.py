@@ -30,6 +30,7 @@ from topo.errors import RefusedError, UsageError
 from topo.links import Links
 from topo.plan import End, Plan
 from topo.profile import Profile
+from topo.testbed import Testbed
 
 Services = tuple[Service, ...]
 
@@ -182,7 +183,9 @@ class FakeTestbed:
 
     def __init__(self, plan: Plan, root: Path) -> None:
         self.plan = plan
+        self.links = Links(plan)
         self.breakage = Breakage()
+        self.powerless: dict[str, list[str]] = {}
         self.supervisor = Supervisor()
         self.supervisor.add(FakeService("nginx"), FakePlace(root))
         self.supervisor.launch("srv1/nginx")
@@ -270,6 +273,25 @@ def test_what_does_not_run_cannot_fail(bed: Any, mark: Any) -> None:
     assert bed.state == "ready"
 
 
+def test_what_has_no_power_cannot_lose_it(bed: Any) -> None:
+    bed.powerless["fw1"] = []
+    with pytest.raises(RefusedError, match=r"^fw1 has no power$"), injected(bed, Fault("off", "fw1")):
+        raise AssertionError("not reached")
+
+
+def test_what_is_healed_on_a_host_without_power_starts_with_it(tmp_path: Path) -> None:
+    testbed = Testbed(Profile(), tmp_path)
+    testbed.supervisor.add(FakeService("nginx"), FakePlace(tmp_path))
+    testbed.powerless["srv1"] = ["srv1/app"]
+    testbed.restart("srv1/nginx")
+    assert not testbed.supervisor.unit("srv1/nginx").runs
+    assert testbed.powerless == {"srv1": ["srv1/app", "srv1/nginx"]}
+    del testbed.powerless["srv1"]
+    testbed.restart("srv1/nginx")
+    assert testbed.supervisor.unit("srv1/nginx").state == "ready"
+    testbed.supervisor.stop_all()
+
+
 def test_a_failed_healing_is_told_and_not_marked(
     bed: Any, monkeypatch: pytest.MonkeyPatch, mark: Any, marks: Any
 ) -> None:
@@ -311,6 +333,24 @@ def test_healing_all_begins_with_the_latest(monkeypatch: pytest.MonkeyPatch, pla
         assert bed.breakage.heal() == ["off core", "off fw1", "off srv1"]
         assert [row["fault"] for row in bed.breakage.status()] == ["off lb"], "an experiment's own is its own to heal"
     assert order == ["core", "fw1", "srv1", "lb"]
+
+
+def test_a_healing_that_fails_keeps_no_other_from_being_healed(
+    monkeypatch: pytest.MonkeyPatch, bed: Any, done: list[str]
+) -> None:
+    restart = bed.restart
+
+    def broken(service: str) -> None:
+        restart(service)
+        raise RefusedError("it does not come back")
+
+    for words in ("cut srv1", "kill srv1 nginx"):
+        faults.by_hand(bed, *words.split())
+    monkeypatch.setattr(bed, "restart", broken)
+    with pytest.raises(RefusedError, match="does not come back"):
+        bed.breakage.heal()
+    assert bed.breakage.status() == []
+    assert done == ["fw1-eth2 down", "fw1-eth2 up"]
 
 
 def test_what_is_started_while_healing_can_be_asked_to_stop() -> None:

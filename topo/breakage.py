@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import count
 from typing import Any
 
@@ -39,15 +39,20 @@ class Breakage:
         return number
 
     def heal(self, number: int | None = None) -> list[str]:
-        """Leave the block of one fault, or of all, the latest first; what they were. Raises RefusedError."""
+        """Leave the block of one fault, or of all, the latest first; what they were.
+
+        Raises RefusedError; or what a healing raised, once all others are healed too.
+        """
         with self._lock:
             if number is not None and number not in self._held:
                 raise RefusedError(f"no fault {number} was injected by hand; there are: {self._named()}")
-            leaving = sorted(self._held if number is None else [number], reverse=True)
-            held = [(self._there[each][0], self._held.pop(each)) for each in leaving]
-        for _, fault in held:
-            fault.__exit__(None, None, None)
-        return [what for what, _ in held]
+            numbers = sorted(self._held) if number is None else [number]
+            said = [self._there[each][0] for each in reversed(numbers)]
+            leaving = ExitStack()
+            for each in numbers:
+                leaving.push(self._held.pop(each))
+        leaving.close()
+        return said
 
     def status(self) -> list[dict[str, Any]]:
         """One row per fault in force: number, what, since (s since 1970), by_hand."""

@@ -26,15 +26,16 @@ SECONDS = 125.0  # the kernel's longest wait before it tries again is 120 s
 
 def host_off(testbed: Testbed, name: str) -> None:
     """The link first, then every service at once: nobody hears a good-bye."""
+    services = running(testbed, name)
     testbed.links.cut(testbed.links.between(name))
-    testbed.powerless.add(name)
+    testbed.powerless[name] = services
     testbed.inside(name).sysctl(ORPHAN_RETRIES, ONCE)
     testbed.inside(name).run(FORGET)
-    testbed.supervisor.kill(*running(testbed, name))
+    testbed.supervisor.kill(*services)
 
 
-def host_on(testbed: Testbed, name: str, services: list[str]) -> None:
-    """Its link, then these services, as at the boot; returns when they are ready.
+def host_on(testbed: Testbed, name: str) -> None:
+    """Its link, then the services that ran, as at the boot; returns when they are ready.
 
     The kernel still tries to say good-bye for what connections processes had when they were killed. A machine without
     power has forgotten them: the link comes back when the last of them is gone, which may take the kernel a minute
@@ -43,7 +44,7 @@ def host_on(testbed: Testbed, name: str, services: list[str]) -> None:
     inside = testbed.inside(name)
     wait.until(lambda: orphans(inside), what=f"{name}'s old connections forgotten", seconds=SECONDS)
     inside.sysctl(ORPHAN_RETRIES, USUAL)
-    testbed.powerless.discard(name)
+    services = testbed.powerless.pop(name)
     testbed.links.mend(testbed.links.between(name))
     testbed.restart(*services)
 
@@ -55,13 +56,16 @@ def running(testbed: Testbed, host: str) -> list[str]:
 
 def orphans(inside: Inside) -> str | None:
     """None when no TCP socket of a host is without a process, but for those that have said all there is to say."""
-    rows = [line.split() for line in Path(f"/proc/{inside.pid}/net/tcp").read_text().splitlines()[1:]]
+    tables = [Path(f"/proc/{inside.pid}/net/{name}") for name in ("tcp", "tcp6")]
+    lines = [line for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
+    rows = [line.split() for line in lines]
     left = [row[3] for row in rows if row[9] == "0" and row[3] not in SILENT]
     return f"{len(left)} sockets, in the kernel's states {', '.join(left)}" if left else None
 
 
 def switch_off(testbed: Testbed, name: str) -> None:
     """Its hosts' links are dead; its controller, its flows and the connections that it tracked are forgotten."""
+    testbed.powerless[name] = []
     for link in _cables(testbed, name):
         testbed.links.cut(link)
     network.part_from_controller(name)
@@ -71,14 +75,20 @@ def switch_off(testbed: Testbed, name: str) -> None:
 
 
 def switch_on(testbed: Testbed, name: str) -> None:
-    """It finds its controller and gets its flows; returns when it holds them, and its links carry again."""
+    """It finds its controller and gets its flows; returns when it holds them, and its links carry again.
+
+    Where the controller is broken too it lets nothing through until somebody heals that.
+    """
+    del testbed.powerless[name]
     network.lead_to_controller(name, CONTROLLER)
     for flow in testbed.links.flows:
         if flow.switch == name:
             network.add_flow(flow)
-    testbed.wait_for_flows()
-    for link in _cables(testbed, name):
-        testbed.links.mend(link)
+    try:
+        testbed.wait_for_flows()
+    finally:
+        for link in _cables(testbed, name):
+            testbed.links.mend(link)
 
 
 def _cables(testbed: Testbed, switch: str) -> list[Link]:
@@ -87,7 +97,13 @@ def _cables(testbed: Testbed, switch: str) -> list[Link]:
     return [testbed.links.between(switch, far.node) for _, far in plan.links_of(switch) if not plan.is_switch(far.node)]
 
 
-def refuse_if_off(testbed: Testbed, service: str) -> None:
+def refuse_if_off(testbed: Testbed, name: str) -> None:
+    """Raise RefusedError when a host or switch has no power: it cannot lose it again."""
+    if name in testbed.powerless:
+        raise RefusedError(f"{name} has no power")
+
+
+def refuse_if_ended(testbed: Testbed, service: str) -> None:
     """Raise RefusedError when a service does not run: it cannot fail any more."""
     if not testbed.supervisor.unit(service).runs:
         raise RefusedError(f"{service} is not running")

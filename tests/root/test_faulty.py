@@ -1,0 +1,101 @@
+"""Every kind of fault: it really fails while in force, and all is as before afterwards; and the same by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from beds import PROJECT, Bed, Commands, Machine, one_line
+from breaking_all import CHECKS, PAIRS
+
+from experiments.faults import KINDS
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What breaking_all.py saw, in a testbed of its own."""
+    folder = tmp_path_factory.mktemp("faults")
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "tests" / "root" / "breaking_all.py"), str(folder / "told.json")],
+        cwd=PROJECT,
+        env={**os.environ, "FOOBAR_STATE": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    value: dict[str, Any] = json.loads((folder / "told.json").read_text())
+    return value
+
+
+def test_every_kind_is_tried() -> None:
+    assert {words.split()[0] for words in CHECKS} == set(KINDS)
+
+
+@pytest.mark.parametrize("words", CHECKS)
+def test_it_fails_while_in_force_and_only_then(told: dict[str, Any], words: str) -> None:
+    seen = told["faults"][words]
+    assert (seen["failed"], seen["fails_anyway"]) == (None, False)
+    assert seen["after"] is None, "all is as before, though an exception ended the block"
+
+
+@pytest.mark.parametrize("words", [", ".join(pair) for pair in PAIRS])
+def test_of_two_the_one_that_is_healed_first_leaves_the_other_in_force(told: dict[str, Any], words: str) -> None:
+    assert told["pairs"][words] == {"failed": None, "after": None}
+
+
+def test_who_loses_power_or_its_link_says_no_good_bye(told: dict[str, Any]) -> None:
+    heard = told["good_byes"]
+    assert heard.pop("kill srv1 nginx"), "an ordinary crash is heard: the look can see"
+    assert heard == {"off srv1": [], "cut srv1": [], "off fw1": []}
+
+
+# --- by hand ---------------------------------------------------------------------------------------------------------
+
+
+def test_by_hand_it_stays_until_it_is_healed(second: Bed) -> None:
+    name = ("--name", second.name)
+    said = one_line(second.commands("fault", *name, "kill", "srv2", "nginx").stdout)
+    assert "kill srv2 nginx" in said
+    number = said.split()[1].rstrip(":")
+    assert second.service("srv2/nginx")["state"] == "killed"
+    assert "kill srv2 nginx" in second.commands("status", *name).stdout
+    assert one_line(second.commands("fault", *name, "list").stdout) == said
+    second.commands("fault", *name, "freeze", "srv3", "app")
+    assert [row["fault"] for row in second.status()["faults"]] == ["kill srv2 nginx", "freeze srv3 app"]
+    assert one_line(second.commands("heal", *name, number).stdout) == "healed: kill srv2 nginx"
+    assert (second.service("srv2/nginx")["state"], second.service("srv3/app")["state"]) == ("ready", "paused")
+    assert one_line(second.commands("heal", *name).stdout) == "healed: freeze srv3 app"
+    assert second.status()["faults"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        ("fault kil srv1 nginx", 64, "foobar: kil: no such fault; faults: kill, stop, freeze, error500, cut, "),
+        ("heal 99", 2, "foobar: no fault 99 was injected by hand; there are: none"),
+        ("heal everything", 64, "foobar: heal everything: a fault's number, or all"),
+    ],
+)
+def test_what_cannot_be_is_one_line(second: Bed, words: str, code: int, line: str) -> None:
+    command, *rest = words.split()
+    done = second.commands(command, "--name", second.name, *rest)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert one_line(done.stderr).startswith(line)
+
+
+def test_a_testbed_that_is_broken_in_every_way_ends_and_leaves_nothing(commands: Commands, machine: Machine) -> None:
+    bed = commands.up("c")
+    processes = bed.processes()
+    for words in ("freeze srv1 mariadb", "off srv2", "off fw3", "cut core fw1", "blackhole lb srv1", "stop-controller"):
+        assert bed.commands("fault", "--name", bed.name, *words.split()).returncode == 0, words
+    assert bed.commands("down", bed.name).returncode == 0
+    machine.assert_clean(processes)
