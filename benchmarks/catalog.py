@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.base import Benchmark
 from benchmarks.boot import Boot
+from benchmarks.capture import Capture
 from benchmarks.datapath import Datapath
 from benchmarks.db_failover import DbFailover
 from benchmarks.deny_flood import DenyFlood
@@ -21,6 +22,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Boot(),
     Datapath(),
     Https(),
+    Capture(),
     DbFailover(),
     WebFailover(),
     FirewallMatrix(),

@@ -11,7 +11,7 @@ import secrets
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,14 +119,21 @@ def _plant_canary(capture: Capture) -> bool:
     token = secrets.token_bytes(46)
     since = _Tail(capture.file)
     try:
-        with capture.inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET) as link:
-            link.bind((capture.interface, 0))
-            own = link.getsockname()[4]
-            link.send(b"\xff" * 6 + own + CANARY_TYPE.to_bytes(2, "big") + token)
+        with planting(capture.inside, capture.interface) as plant:
+            plant(token)
         wait.until(lambda: None if token in since.more() else "no canary", what="capture", seconds=SECONDS)
     except (OSError, DeadlineError):
         return False
     return True
+
+
+@contextmanager
+def planting(inside: Inside, interface: str) -> Iterator[Callable[[bytes], object]]:
+    """Gives what sends a canary, a frame of this content, out of a host's interface. Raises OSError."""
+    with inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET) as link:
+        link.bind((interface, 0))
+        head = b"\xff" * 6 + link.getsockname()[4] + CANARY_TYPE.to_bytes(2, "big")
+        yield lambda content: link.send(head + content)
 
 
 class _Tail:

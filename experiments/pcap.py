@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -111,15 +112,28 @@ def packets(data: bytes) -> Packets:
 def first_frame(data: bytes, moment: float) -> int:
     """The first frame captured at or after a moment (seconds since 1970); one more than there are when none was."""
     order, fraction = ORDERS[data[:4]], 1e-9 if data[:4] in NANOSECONDS else 1e-6
-    record = struct.Struct(order + "III").unpack_from
-    offset, frame = FILE_HEADER, 1
-    while offset + RECORD_HEADER <= len(data):
-        seconds, parts, captured = record(data, offset)
+    time = struct.Struct(order + "II").unpack_from
+    frame = 0
+    for frame, offset in _records(data):
+        seconds, parts = time(data, offset)
         if seconds + parts * fraction >= moment:
-            break
-        offset += RECORD_HEADER + captured
+            return frame
+    return frame + 1
+
+
+def place(data: bytes, frame: int) -> int:
+    """Where a frame's record begins in the file; its end when there is no such frame."""
+    return next((offset for number, offset in _records(data) if number == frame), len(data))
+
+
+def _records(data: bytes) -> Iterator[tuple[int, int]]:
+    """(frame, where its record begins) of every packet."""
+    length = struct.Struct(ORDERS[data[:4]] + "I").unpack_from
+    offset, frame = FILE_HEADER, 0
+    while offset + RECORD_HEADER <= len(data):
         frame += 1
-    return frame
+        yield frame, offset
+        offset += RECORD_HEADER + length(data, offset + 8)[0]
 
 
 def _opened(found: Packets, key: bytes) -> list[Segment]:

@@ -25,7 +25,7 @@ from experiments.base import Verdict
 from experiments.exposure import canaries, decrypt, logins, records, rows
 from experiments.exposure.decrypt import is_handshake
 from experiments.exposure.reading import grid, reading
-from experiments.pcap import first_frame, packets
+from experiments.pcap import first_frame, packets, place
 from experiments.search import Hit, Search
 from experiments.streams import Text, text
 from experiments.tls_exposure import TlsExposure
@@ -399,3 +399,9 @@ def test_records_of_tls_are_recognised_by_what_follows_them(said: bytes, expecte
 def test_the_first_frame_at_a_moment() -> None:
     data = pcaps.pcap([pcaps.tcp(CLIENT, SERVER, 1, b"x")] * 3)
     assert [first_frame(data, moment) for moment in (0, 1.0, 1.0005, 1.001, 1.002, 1.0021)] == [1, 1, 2, 2, 3, 4]
+
+
+def test_a_captures_beginning_is_a_capture() -> None:
+    frames = [pcaps.tcp(CLIENT, SERVER, 1, b"x" * size) for size in (1, 500, 9)]
+    data = pcaps.pcap(frames)
+    assert [data[: place(data, frame)] for frame in (1, 3, 9)] == [pcaps.pcap(frames[:n]) for n in (0, 2, 3)]

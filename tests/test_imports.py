@@ -20,7 +20,12 @@ ALLOWED = {
     "mininet": ("topo/network.py", "topo/cli.py", "benchmarks/*.py"),
     "ryu": ("controllers/firewall.py",),
     "eventlet": ("controllers/firewall.py",),
-    "scapy": ("experiments/*capture*.py", "experiments/packets.py", "experiments/firewall/*.py"),
+    "scapy": (
+        "benchmarks/sniff.py",
+        "experiments/*capture*.py",
+        "experiments/packets.py",
+        "experiments/firewall/*.py",
+    ),
     "rich": (
         "topo/screen.py",
         "experiments/report.py",

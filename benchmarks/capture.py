@@ -1,0 +1,208 @@
+"""Capturing at full HTTPS load without losing a packet, and searching what was captured, beside Scapy."""
+
+from __future__ import annotations
+
+import math
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import child, sniff
+from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from benchmarks.https import ASKED, rate
+from benchmarks.sniff import CANARY
+from experiments.capture import capturing, planting
+from experiments.pcap import first_frame, place
+from experiments.search import Search
+from topo import wait
+from topo.errors import EXIT_HOLDS, FoobarError
+from topo.namespaces import Inside
+from topo.session import Body
+
+if TYPE_CHECKING:
+    from topo.testbed import Testbed
+
+OURS, SCAPY = "dumpcap", "Scapy"
+#: the links under load: the visitor's, and the balancer's, which carries everything twice
+HOSTS = ("client", "lb")
+CANARIES_PER_SECOND = 500
+#: frames of a capture that are searched and dissected
+FRAMES = 10_000
+SECRETS = 10
+END_SECONDS = 20.0
+PROJECT = Path(__file__).parent.parent
+
+
+class Capture(Benchmark):
+    """wrk asks for a file as fast as it can while numbered canaries are sent on the links that are captured."""
+
+    name = "capture"
+    programs: Mapping[str, str] = {"wrk": "wrk"}
+
+    def measure(self, size: Size, tell: Tell) -> Report:
+        return report(child.result(self.name, size, tell))
+
+    def body(self, size: Size) -> Body:
+        return Captures(size)
+
+
+def report(rows: Sequence[Mapping[str, Any]]) -> Report:
+    """Series from what the body found: of each pair ``seen`` and ``speed``, by variant."""
+    seen = {way: [row["seen"][way] for row in rows] for way in (OURS, SCAPY)}
+    # counted over all pairs: a median would hide a single one
+    lost = {way: (float(sum(each["lost"] for each in found)),) * len(rows) for way, found in seen.items()}
+    speed = [row["speed"] for row in rows]
+    none, much = Target("ours", "<=", 0), Target("ratio", ">=", 20)
+    return Report(
+        (
+            Series("lost packets", "", lost[OURS], lost[SCAPY], "Scapy's sniffing", none),
+            Series("search", "1/s", columns(speed, OURS), columns(speed, SCAPY), "Scapy's dissection", much),
+        ),
+        notes=tuple(f"capture: with {way}: {_amount(found)}" for way, found in seen.items()),
+    )
+
+
+def _amount(found: Sequence[Mapping[str, Any]]) -> str:
+    sent, requests = (sum(each[what] for each in found) for what in ("sent", "requests"))
+    return f"{sent} canaries on {len(HOSTS)} links, beside {requests / len(found):.0f} requests a second"
+
+
+class Captures(Body):
+    """Each pair: the load with dumpcap and the load with Scapy, then both ways through dumpcap's file."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+
+    def __call__(self, testbed: Testbed) -> int:
+        from benchmarks import inside
+
+        folder = testbed.home / "captures"
+        folder.mkdir()
+        places = [testbed.inside(name) for name in HOSTS]
+        ways: dict[str, Callable[[], Seen]] = {
+            OURS: lambda: dumped(places, folder, self.size.seconds),
+            SCAPY: lambda: sniffed(places, self.size.seconds),
+        }
+        rows, order = [], list(ways)
+        for pair in range(self.size.pairs):
+            inside.say("progress", f"pair {pair + 1} of {self.size.pairs}")
+            seen = {way: ways[way]().row() for way in order}
+            rows.append({"seen": seen, "speed": speeds((folder / f"{HOSTS[-1]}.pcap").read_bytes())})
+            order.reverse()
+        inside.say("result", rows)
+        return EXIT_HOLDS
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Canaries sent and seen on all links, packets that the kernel says it dropped, and requests a second meanwhile."""
+
+    sent: int
+    canaries: int
+    dropped: int
+    requests: float
+
+    def row(self) -> dict[str, float]:
+        return {"sent": self.sent, "lost": self.sent - self.canaries + self.dropped, "requests": self.requests}
+
+
+def dumped(places: Sequence[Inside], folder: Path, seconds: float) -> Seen:
+    """As experiments capture. Raises FoobarError when a capture is blind."""
+    with capturing([(each, link(each)) for each in places], folder) as captures:
+        sent, requests = load(places, seconds)
+    dropped = 0
+    for capture in captures:
+        if capture.dropped is None:
+            raise FoobarError(f"the capture on {capture.interface} did not see its end canary")
+        dropped += capture.dropped
+    canaries = sum(len(set(CANARY.findall(capture.file.read_bytes()))) for capture in captures)
+    return Seen(sent, canaries, dropped, requests)
+
+
+def sniffed(places: Sequence[Inside], seconds: float) -> Seen:
+    """As many people do it: Scapy, live, in a process for each link."""
+    with ExitStack() as stack:
+        processes = [stack.enter_context(_sniffer(each)) for each in places]
+        for process in processes:
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()
+        sent, requests = load(places, seconds)
+        canaries = sum(_ended(each, process) for each, process in zip(places, processes, strict=True))
+    return Seen(sent, canaries, 0, requests)
+
+
+def _sniffer(inside: Inside) -> subprocess.Popen[str]:
+    command = (sys.executable, "-m", "benchmarks.sniff", link(inside))
+    return inside.popen(command, environment={"PYTHONPATH": str(PROJECT)}, stdout=subprocess.PIPE, text=True)
+
+
+def _ended(inside: Inside, process: subprocess.Popen[str]) -> int:
+    """How many canaries it has seen: told to end by a frame, so that it reads what came before; again until it is."""
+    with planting(inside, link(inside)) as plant:
+
+        def look() -> str | None:
+            plant(sniff.END)
+            return "still reading" if process.poll() is None else None
+
+        wait.until(look, what="Scapy's sniffing at its end", seconds=END_SECONDS)
+    assert process.stdout is not None
+    return int(process.stdout.read())
+
+
+def link(inside: Inside) -> str:
+    """A host's interface."""
+    return f"{inside.name}-eth0"
+
+
+def load(places: Sequence[Inside], seconds: float) -> tuple[int, float]:
+    """wrk on the first place, numbered canaries on all; returns how many were sent in all, and requests a second."""
+    over = threading.Event()
+    with ThreadPoolExecutor(max_workers=len(places)) as pool:
+        sending = [pool.submit(send, each, over) for each in places]
+        try:
+            requests = rate(places[0], seconds, ASKED["static file"])
+        finally:
+            over.set()
+        return sum(each.result() for each in sending), requests
+
+
+def send(inside: Inside, over: threading.Event) -> int:
+    """Send numbered canaries out of a host's interface until it is over; returns how many."""
+    number = 0
+    with planting(inside, link(inside)) as plant:
+        while not over.wait(1 / CANARIES_PER_SECOND):
+            plant(sniff.canary(number))
+            number += 1
+    return number
+
+
+def speeds(content: bytes) -> dict[str, float]:
+    """Packets a second: searched for every form of some secrets, and dissected without looking for anything.
+
+    One secret is a canary of the capture. Raises FoobarError when that is not what the search finds, and all.
+    """
+    content = content[: place(content, FRAMES + 1)]
+    chance = random.Random(0)
+    (planted, *_) = CANARY.findall(content)
+    secrets = [("planted", planted.decode())]
+    secrets += [(f"{number}", f"secret & {chance.getrandbits(96):x}") for number in range(SECRETS - 1)]
+    frames = first_frame(content, math.inf) - 1
+    search = Search(secrets)
+    sniff.dissected(content[: place(content, 2)])  # so that importing Scapy is not timed
+    began = time.perf_counter()
+    found = {hit.secret for hit in search.capture(content).hits}
+    searched = time.perf_counter()
+    dissected = sniff.dissected(content)
+    ended = time.perf_counter()
+    if found != {"planted"} or dissected != frames:
+        raise FoobarError(f"of {frames} frames Scapy dissected {dissected}, and the search found {sorted(found)}")
+    return {OURS: frames / (searched - began), SCAPY: frames / (ended - searched)}

@@ -1,0 +1,60 @@
+"""The ``capture`` benchmark: how it is judged, and that what it times is done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pcaps
+import pytest
+
+from benchmarks import capture, sniff
+from experiments.capture import CANARY_TYPE
+from experiments.search import Search
+from topo.errors import FoobarError
+
+
+def pair(lost: float, searched: float) -> Mapping[str, Any]:
+    """What a pair of the capture benchmark found, beside a Scapy that loses much and dissects 3000 packets a second."""
+    ours, scapy = ({"sent": 1000, "lost": each, "requests": 9000.0} for each in (lost, 400))
+    return {
+        "seen": {capture.OURS: ours, capture.SCAPY: scapy},
+        "speed": {capture.OURS: searched, capture.SCAPY: 3000.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "ours", "met"),
+    [
+        ([pair(0, 60000)] * 5, [0, 60000], [True, True]),
+        ([*[pair(0, 59000)] * 5, pair(1, 90000)], [1, 59000], [False, False]),  # a median would hide what was lost
+    ],
+)
+def test_captures_are_judged_by_what_they_lose_and_how_quickly_they_are_searched(
+    found: list[Mapping[str, Any]], ours: list[float], met: list[bool]
+) -> None:
+    report = capture.report(found)
+    judged = [each.judged("capture") for each in report.series]
+    assert [each["ours"] for each in judged] == ours
+    assert [each["met"] for each in judged] == met
+    assert judged[0]["reference"] == 400 * len(found)
+    assert f"with dumpcap: {1000 * len(found)} canaries on 2 links, beside 9000 requests a second" in report.notes[0]
+
+
+def content(*canaries: int) -> bytes:
+    """A capture of a page and some canaries."""
+    planted = (pcaps.ethernet(sniff.canary(number), CANARY_TYPE) for number in canaries)
+    return pcaps.pcap([*pcaps.stream(b"GET / HTTP/1.1\r\n\r\n" * 200, range(0, 4000, 500)), *planted])
+
+
+def test_search_and_dissection_are_timed_on_the_same_frames() -> None:
+    assert all(rate > 0 for rate in capture.speeds(content(7, 8)).values())
+    assert sniff.dissected(content(7, 8)) == 11
+    assert sniff.CANARY.findall(content(7, 8)) == [sniff.canary(7), sniff.canary(8)]
+
+
+def test_a_search_that_finds_nothing_has_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "Search", lambda secrets: Search(secrets[1:]))
+    with pytest.raises(FoobarError, match=re.escape("of 10 frames Scapy dissected 10, and the search found []")):
+        capture.speeds(content(7))
