@@ -405,7 +405,17 @@ def test_the_catalog_lists_every_benchmark() -> None:
             importlib.import_module(f"benchmarks.{module.name}")
     there = {each for each in Benchmark.__subclasses__() if each.__module__.startswith("benchmarks.")}
     assert {type(each) for each in catalog.BENCHMARKS} == there
-    names = ["boot", "datapath", "https", "capture", "db_failover", "web_failover", "firewall_matrix", "deny_flood", "verify"]
+    names = [
+        "boot",
+        "datapath",
+        "https",
+        "capture",
+        "db_failover",
+        "web_failover",
+        "firewall_matrix",
+        "deny_flood",
+        "verify",
+    ]
     assert [each.name for each in catalog.BENCHMARKS] == names
 
 
