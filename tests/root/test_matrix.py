@@ -17,7 +17,7 @@ from beds import PROJECT, Bed, Commands, Experiments
 
 pytestmark = pytest.mark.root
 
-SECONDS = 120
+SECONDS = 400
 FEW = ("--ports", "1-1024,3306,8404")
 HOLE = "table=2,priority=35000,cookie=0x77,tcp,nw_src=10.0.1.66,nw_dst=10.0.3.11,tp_dst=22 actions=goto_table:3"
 
@@ -88,7 +88,7 @@ def test_without_firewalls_the_holes_are_named(tmp_path: Path) -> None:
 
 
 def test_a_hole_made_by_hand_is_seen_by_proof_and_packets(tmp_path: Path) -> None:
-    with running(tmp_path, "--pairs", "any:srv2,any:srv3,attacker:srv1") as (bed, process, said):
+    with running(tmp_path, "--pairs", "any:srv2,attacker:srv1") as (bed, process, said):
         bed.run("box", "ovs-ofctl", "-O", "OpenFlow13", "add-flow", "fw1", HOLE)
         done = ended(process, tmp_path, said)
     assert done.code == 1, done.said
@@ -127,7 +127,7 @@ def test_random_policies_are_what_the_packets_meet(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
