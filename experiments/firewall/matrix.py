@@ -47,10 +47,10 @@ def by_ends(evidence: Row) -> dict[tuple[str, str], Row]:
 
 def shown(evidence: Row) -> RenderableType:
     """The matrix, then what is wrong and what is doubtful."""
-    table = Table(padding=(0, 1), header_style="bold", show_lines=True)
-    table.add_column("from \\ to", no_wrap=True, style="bold")
+    table = Table(padding=0, header_style="bold", show_lines=True)
+    table.add_column("from", no_wrap=True, style="bold")
     for host in evidence["hosts"]:
-        table.add_column(host, no_wrap=True)
+        table.add_column(host, overflow="fold")
     pairs = by_ends(evidence)
     for src in evidence["hosts"]:
         table.add_row(src, *(_cell(pairs.get((src, dst))) for dst in evidence["hosts"]))

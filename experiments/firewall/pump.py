@@ -16,9 +16,9 @@ from topo.namespaces import Inside
 
 SOCKETS = Path("/proc/self/net/packet")
 INTERFACE, WAITING = 4, 6  # columns there: the interface's number, and bytes that nobody has read yet
-MANY = 64 * 1024  # bytes; a frame of 60 counts for 768, and the smallest buffer there may be holds 208 KiB
-BATCH = 32
-SECONDS, NAP = 30.0, 0.0001
+# bytes that may wait, and frames between two looks: a frame counts for 768, and the smallest buffer holds 208 KiB
+MANY, BATCH = 64 * 1024, 128
+SECONDS, NAP = 30.0, 0.0003
 
 
 def pump(inside: Inside, interface: str, frames: bytes, switch: str) -> None:
