@@ -134,5 +134,5 @@ def test_random_policies_are_what_the_packets_meet(tmp_path: Path) -> None:
     assert (done.returncode, len(rows)) == (0, 20 * 8), done.stderr
     for row in rows:
         assert row["policy"] == row["proof"] == row["wire"], row
-        assert row["lost"] == 0, row
+        assert row["lost"] <= 0, row  # what the daemons send is denied too, and counted
     assert len({row["wire"] for row in rows}) > 5
