@@ -128,7 +128,8 @@ def _struck(rounds: Any, number: int, kind: str) -> dict[str, Any]:
         return {"gap_ms": (time.time() - began) * 1000, "lost": 0, "back": False}
     finally:
         _quiet(rounds)
-    finding = Finding(held, accounted(rounds.testbed.profile.db, held), WINDOW)
+    design = rounds.testbed.profile.db
+    finding = Finding(held, accounted(design, held), WINDOW, design)
     gap = finding.gap
     cost = gap.ms if gap else (held["settled"] - held["began"]) * 1000
     return {"gap_ms": cost, "lost": len(finding.account.lost), "back": finding.back}

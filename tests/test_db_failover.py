@@ -248,9 +248,37 @@ def test_the_table_and_the_page_have_a_row_for_each_kind() -> None:
 def test_there_are_three_pictures() -> None:
     drawn = EXPERIMENT.plots(good())
     assert [plot.kind for plot in drawn] == ["steps", "ecdf", "bars"]
-    assert "around a crash" in drawn[0].title
+    assert drawn[0].note == "round 1 (crash of srv1)"
     assert {mark.label for mark in drawn[0].marks} >= {"crash", "detect", "promoted", "heal"}
     assert [series.label for series in drawn[1].series] == ["crash", "freeze", "planned"]
+
+
+def by_galera() -> Evidence:
+    evidence = copy.deepcopy(good())
+    evidence["db"] = "galera"
+    evidence["rounds"] = [each for each in evidence["rounds"] if each["trouble"] != "planned"]
+    evidence["wanted"] = len(evidence["rounds"])
+    for each in evidence["rounds"]:
+        each["events"] = []
+    return evidence
+
+
+def test_without_a_manager_nobody_says_what_a_gap_is_made_of() -> None:
+    evidence = by_galera()
+    numbers = EXPERIMENT.judge(evidence).numbers
+    assert "gap_ms_crash" in numbers
+    assert not [name for name in numbers if name.startswith("crash_")]
+    assert [plot.kind for plot in EXPERIMENT.plots(evidence)] == ["steps", "ecdf"]
+    assert "<th>promote</th>" not in EXPERIMENT.page(evidence)
+    assert "<th>promote</th>" in EXPERIMENT.page(good())
+
+
+def test_pictures_show_targets_and_marks_only_where_there_is_something_to_see() -> None:
+    evidence = by_galera()
+    evidence["rounds"][0]["events"] = [{"time": evidence["rounds"][0]["began"] + 1000, "event": "rejoined"}]
+    around, gaps = EXPERIMENT.plots(evidence)
+    assert "rejoined" not in {mark.label for mark in around.marks}
+    assert [mark.label for mark in gaps.marks] == ["target crash", "target silent"]
 
 
 # --- the benchmark -------------------------------------------------------------------------------------------------

@@ -57,8 +57,9 @@ class Profile:
     def __post_init__(self) -> None:
         for each in fields(self):
             _refuse_unknown(each.name, getattr(self, each.name), each.metadata["values"])
+        fewest = 3 if self.cluster else 2  # a cluster goes on only with a majority
         if self.db != "single" and self.servers == 1:
-            raise UsageError(f"--db {self.db} --servers 1: nobody could take over; use --servers 2 or more")
+            raise UsageError(f"--db {self.db} --servers 1: nobody could take over; use --servers {fewest} or more")
         if self.cluster and self.tls == "mutual":
             raise UsageError("--db galera --tls mutual: databases of a cluster are not encrypted; use --tls reencrypt")
 

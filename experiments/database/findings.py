@@ -11,7 +11,7 @@ from experiments.base import Evidence, Verdict
 from experiments.database.accounting import Account, Writes, account
 from experiments.database.gap import PARTS, Gap, gap, parts, unpacked
 from experiments.database.spans import numbers, spans
-from experiments.database.trouble import TROUBLES
+from experiments.database.trouble import MANAGED, TROUBLES
 from experiments.distribution import distribution, quantile
 
 #: how much of the time before a fault the answers show (s)
@@ -31,7 +31,7 @@ class Finding:
     round: Mapping[str, Any]
     account: Account
     window: float
-    lossless: bool = False
+    design: str
 
     @property
     def name(self) -> str:
@@ -64,10 +64,10 @@ class Finding:
 
     @property
     def parts(self) -> dict[str, float]:
-        """What the gap went into, in ms; nothing when there is no gap."""
-        if self.gap is None:
+        """What the gap went into, in ms; nothing when there is no gap, or no manager who could tell."""
+        if self.gap is None or self.design not in MANAGED:
             return {}
-        return parts(self.gap, self.round["began"], self.round["events"], lossless=self.lossless)
+        return parts(self.gap, self.round["began"], self.round["events"], lossless=self.design == "semisync")
 
     @property
     def back(self) -> bool:
@@ -95,7 +95,7 @@ class Finding:
 def findings(evidence: Evidence) -> list[Finding]:
     """Every round, with its account."""
     design, window = evidence["db"], evidence["window"]
-    return [Finding(each, accounted(design, each), window, design == "semisync") for each in evidence["rounds"]]
+    return [Finding(each, accounted(design, each), window, design) for each in evidence["rounds"]]
 
 
 def accounted(design: str, at: Mapping[str, Any]) -> Account:
@@ -215,7 +215,7 @@ def _numbers(found: Sequence[Finding], last: Account) -> dict[str, Any]:
     figures |= {
         f"site_gap_ms_{kind}": _gaps([each for each in found if each.kind == kind], "site_gap") for kind in kinds
     }
-    crashes = [each for each in found if GROUPS[each.kind] == "crash" and each.gap]
+    crashes = [each for each in found if GROUPS[each.kind] == "crash" and each.parts]
     figures |= {f"crash_{part}_ms": distribution([each.parts[part] for each in crashes]) for part in PARTS if crashes}
     figures["rejoin_s"] = distribution([each.round["settled"] - each.round["healing"] for each in found])
     figures["rejoin_gap_ms"] = _gaps(found, "rejoin_gap")

@@ -25,11 +25,7 @@ def table(evidence: Evidence, verdict: Verdict) -> str:
         )
         for row in rows
     ]
-    reasons = evidence["left_out"]
-    left = [
-        f"left out, because {reason}: {', '.join(name for name in reasons if reasons[name] == reason)}"
-        for reason in sorted(set(reasons.values()))
-    ]
+    left = [f"left out, because {reason}: {', '.join(names)}" for reason, names in left_out(evidence).items()]
     counts = ", ".join(
         f"{name} {verdict.numbers[name]}"
         for name in ("acknowledged", "lost", "duplicated", "unknown", "failed")
@@ -47,7 +43,7 @@ def rows_by_kind(found: Sequence[Finding]) -> list[tuple[str, ...]]:
 
 def _row(kind: str, group: Sequence[Finding]) -> tuple[str, ...]:
     gaps = [each.gap.ms for each in group if each.gap and each.back]
-    site = [each.site_gap.ms for each in group if each.site_gap]
+    site = [each.site_gap.ms for each in group if each.site_gap and each.back]
     rejoin = [each.round["settled"] - each.round["healing"] for each in group]
     lost = sum(len(each.account.lost) for each in group)
     away = sum(not each.back for each in group)
@@ -66,6 +62,12 @@ def _middle_and_most(values: Sequence[float]) -> tuple[str, str]:
     return (f"{median(values):.0f}", f"{max(values):.0f}") if values else ("-", "-")
 
 
+def left_out(evidence: Evidence) -> dict[str, list[str]]:
+    """Kinds that were left out, by the reason."""
+    reasons = evidence["left_out"]
+    return {each: [name for name in reasons if reasons[name] == each] for each in sorted(set(reasons.values()))}
+
+
 def html(evidence: Evidence) -> str:
     """Kinds, and what each round's gap went into."""
     from experiments.report import TEMPLATES
@@ -76,7 +78,8 @@ def html(evidence: Evidence) -> str:
         columns=COLUMNS,
         kinds=rows_by_kind(found),
         what=WHAT,
-        parts=PARTS,
+        parts=PARTS if any(each.parts for each in found) else (),
+        left_out=left_out(evidence),
         shown=_telling(found),
         rounds=len(found),
     )

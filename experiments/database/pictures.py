@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from experiments.base import Evidence
-from experiments.database.findings import TARGETS, Finding, findings
+from experiments.database.findings import GROUPS, TARGETS, Finding, findings
 from experiments.database.gap import PARTS
 from experiments.database.trouble import TROUBLES
 from experiments.plots import Mark, Plot, Series
@@ -33,15 +33,16 @@ def _around(found: Sequence[Finding]) -> Iterator[Plot]:
         for label, way in (("at the endpoint", "endpoint"), ("through the site", "site"))
         if (answers := each.answers(way))
     ]
-    marks = [Mark((event["time"] - origin) * 1000, event["event"]) for event in each.round["events"]]
-    marks = [Mark(0.0, each.kind), *marks, Mark((each.round["healing"] - origin) * 1000, "heal")]
+    last = (max(each.answers() + each.answers("site")) - origin) * 1000
+    events = [*((event["time"], event["event"]) for event in each.round["events"]), (each.round["healing"], "heal")]
+    marks = [Mark((when - origin) * 1000, what) for when, what in [(origin, each.kind), *events]]
     yield Plot(
-        f"Acknowledged writes around a {each.kind}",
+        "Acknowledged writes around a fault",
         "ms since the fault",
         "writes acknowledged",
         series,
         "steps",
-        marks,
+        [mark for mark in marks if mark.x <= last],
         note=each.name,
     )
 
@@ -53,7 +54,8 @@ def _gaps(found: Sequence[Finding]) -> Iterator[Plot]:
     }
     series = [Series(kind, gaps) for kind, gaps in by_kind.items() if gaps]
     if series:
-        marks = [Mark(bounds[-1][1], f"target {group}") for group, bounds in TARGETS.items()]
+        groups = {GROUPS[each.kind] for each in found}
+        marks = [Mark(bounds[-1][1], f"target {group}") for group, bounds in TARGETS.items() if group in groups]
         yield Plot(
             "Write gap by kind of fault",
             "ms without an acknowledged write",
@@ -67,12 +69,12 @@ def _gaps(found: Sequence[Finding]) -> Iterator[Plot]:
 
 def _parts(found: Sequence[Finding]) -> Iterator[Plot]:
     """The median of each part of the gap, for each kind."""
-    kinds = [trouble.name for trouble in TROUBLES if any(each.kind == trouble.name and each.gap for each in found)]
+    kinds = [trouble.name for trouble in TROUBLES if any(each.kind == trouble.name and each.parts for each in found)]
     series = [
         Series(
             part,
             kinds,
-            [median(each.parts[part] for each in found if each.kind == kind and each.gap) for kind in kinds],
+            [median(each.parts[part] for each in found if each.kind == kind and each.parts) for kind in kinds],
         )
         for part in PARTS
     ]
