@@ -382,11 +382,13 @@ def test_pings(bed: Bed) -> None:
     assert bed.counter("fw1", "deny-rest") > before
 
 
-def test_a_conversation_that_begins_in_fragments_passes_or_is_counted_as_denied(bed: Bed) -> None:
-    """The kernel's datapath puts them together before the rules look; the userspace one lets the rules see pieces."""
-    before = bed.counter("fw1", "deny-rest")
-    passed = bed.exec("mon", "ping", "-c1", "-W1", "-s", "4000", "srv1").returncode == 0
-    assert passed or bed.counter("fw1", "deny-rest") > before
+def test_pieces_of_a_packet_pass_nowhere_and_are_counted(bed: Bed) -> None:
+    """Though the policy lets the monitoring host ping a server."""
+    before = bed.packets("core", OWN_COOKIES["fragment"])
+    assert bed.exec("mon", "ping", "-c1", "-W1", "-s", "1400", "srv1").returncode == 0
+    assert bed.packets("core", OWN_COOKIES["fragment"]) == before
+    assert bed.exec("mon", "ping", "-c1", "-W1", "-s", "4000", "srv1").returncode == 1
+    assert bed.packets("core", OWN_COOKIES["fragment"]) > before
 
 
 SEND = """
