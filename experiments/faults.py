@@ -149,42 +149,31 @@ def _nobody(_: Plan, __: tuple[Service, ...]) -> Targets:
 @contextmanager
 def _killed(testbed: Testbed, fault: Fault) -> Iterator[None]:
     service = _running(testbed, fault)
-    try:
-        testbed.supervisor.kill(service)
+    with _undone(lambda: testbed.supervisor.kill(service), lambda: testbed.restart(service)):
         yield
-    finally:
-        testbed.restart(service)
 
 
 @contextmanager
 def _stopped(testbed: Testbed, fault: Fault) -> Iterator[None]:
     service = _running(testbed, fault)
-    try:
-        testbed.supervisor.stop(service)
+    with _undone(lambda: testbed.supervisor.stop(service), lambda: testbed.restart(service)):
         yield
-    finally:
-        testbed.restart(service)
 
 
 @contextmanager
 def _frozen(testbed: Testbed, fault: Fault) -> Iterator[None]:
     service = _running(testbed, fault)
-    try:
-        testbed.supervisor.pause(service)
+    with _undone(lambda: testbed.supervisor.pause(service), lambda: testbed.thaw(service)):
         yield
-    finally:
-        testbed.thaw(service)
 
 
 @contextmanager
 def _failing_answers(testbed: Testbed, fault: Fault) -> Iterator[None]:
     unit = testbed.supervisor.unit(_running(testbed, fault))
-    assert isinstance(unit.service, Fails)
-    try:
-        unit.service.fail(unit.place)
+    service = unit.service
+    assert isinstance(service, Fails)
+    with _undone(lambda: service.fail(unit.place), lambda: service.recover(unit.place)):
         yield
-    finally:
-        unit.service.recover(unit.place)
 
 
 @contextmanager

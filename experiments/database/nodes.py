@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.database.spans import spans
 from services import mariadb
-from topo import wait
 
 if TYPE_CHECKING:
     from topo.namespaces import Inside
@@ -76,11 +75,6 @@ def _bodies(bodies: list[str], tag: str, done: Accounted) -> dict[str, dict[str,
             for writer, numbers in counted.items()
         },
     }
-
-
-def wait_following(testbed: Testbed, seconds: float) -> None:
-    """One node takes writes and all others follow it. Raises DeadlineError."""
-    wait.until(lambda: following(testbed), what="every database in its place", seconds=seconds, every=0.01)
 
 
 def following(testbed: Testbed) -> str | None:

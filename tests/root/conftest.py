@@ -39,3 +39,11 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
 @pytest.fixture
 def machine(commands: Commands) -> Machine:
     return Machine(commands.state)
+
+
+@pytest.fixture
+def runs(commands: Commands, machine: Machine) -> Iterator[Path]:
+    """Where an experiment's results go; nothing of it may be left on the machine afterwards."""
+    yield commands.state / "runs"
+    commands("down", "--all")
+    machine.assert_clean()

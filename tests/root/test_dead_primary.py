@@ -6,25 +6,15 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import PROJECT, Commands, Machine
+from beds import PROJECT, Commands
 
 from topo import wait
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Path]:
-    commands = Commands(tmp_path)
-    machine = Machine(tmp_path)
-    yield tmp_path / "runs"
-    commands("down", "--all")
-    machine.assert_clean()
 
 
 def argv(runs: Path, *words: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -39,8 +40,9 @@ while True:
 
 
 @pytest.fixture(scope="module")
-def managed(shared_commands: Commands) -> Bed:
-    return shared_commands.up("managed", "--db", "semisync")
+def managed(shared_commands: Commands) -> Iterator[Bed]:
+    yield shared_commands.up("managed", "--db", "semisync")
+    shared_commands("down", "managed")
 
 
 def told(bed: Bed) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,9 @@ for name in sys.argv[2:]:
 
 
 @pytest.fixture(scope="module")
-def cluster(shared_commands: Commands) -> Bed:
-    return shared_commands.up("galera", "--db", "galera")
+def cluster(shared_commands: Commands) -> Iterator[Bed]:
+    yield shared_commands.up("galera", "--db", "galera")
+    shared_commands("down", "galera")
 
 
 def writers(bed: Bed, by: str, *names: str) -> list[str]:

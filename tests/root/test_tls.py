@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import Bed, Commands, Done, Machine
+from beds import Bed, Commands, Done, Experiments, Machine
 
 from services import gunicorn, haproxy, mariadb, nginx
 from topo import wait
@@ -27,13 +27,6 @@ URL = f"https://{SITE}/"
 KEYS = {"srv1": [nginx.CERTIFICATE, gunicorn.PROOF, mariadb.CERTIFICATE], "lb": [haproxy.CERTIFICATE, haproxy.PROOF]}
 # the same testbed as for the tests of all values
 MUTUAL = pytest.mark.parametrize("bed", ["mutual"], indirect=True)
-
-
-class Experiments(Commands):
-    """``python -m experiments``."""
-
-    def argv(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "experiments", *words]
 
 
 @pytest.fixture(scope="module", params=ENCRYPTED)

@@ -5,22 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, Commands, Machine
+from beds import PROJECT, Commands
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Path]:
-    commands = Commands(tmp_path)
-    machine = Machine(tmp_path)
-    yield tmp_path / "runs"
-    commands("down", "--all")
-    machine.assert_clean()
 
 
 @pytest.mark.parametrize("flags", [(), ("--db", "semisync")], ids=["seed", "semisync"])
