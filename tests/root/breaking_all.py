@@ -152,11 +152,15 @@ def no_controller(testbed: Testbed) -> str | None:
     return all_of(_led(testbed), answers(testbed, "lb", "srv1", 80))
 
 
+def led_by_a_controller(testbed: Testbed) -> list[str]:
+    return [switch.name for switch in testbed.plan.switches if network.connected(switch.name)]
+
+
 def _led(testbed: Testbed) -> str | None:
     """None once no switch has a controller; Open vSwitch writes that into its database every few seconds."""
 
     def look() -> str | None:
-        led = [switch.name for switch in testbed.plan.switches if network.connected(switch.name)]
+        led = led_by_a_controller(testbed)
         return f"connected: {led}" if led else None
 
     with suppress(DeadlineError):
@@ -288,6 +292,12 @@ class BreakAll(session.Body):
         self.target = target
 
     def __call__(self, testbed: Testbed) -> int:
+        everyone = [switch.name for switch in testbed.plan.switches]
+        wait.until(
+            lambda: None if led_by_a_controller(testbed) == everyone else "Open vSwitch has not written it yet",
+            what="every switch led",
+            seconds=20,
+        )
         told: dict[str, Any] = {
             "faults": {words: tried(testbed, Fault(*words.split())) for words in CHECKS},
             "pairs": {", ".join(pair): both(testbed, *pair) for pair in PAIRS},

@@ -266,6 +266,14 @@ def test_a_requests_id_runs_through_all_tiers(bed: Bed) -> None:
         assert json.loads(line)["request_id"] == request_id, "each line is one JSON object"
 
 
+def test_a_log_stays_json_whatever_bytes_come_as_a_request(bed: Bed) -> None:
+    since = len(bed.run("srv1", "cat", "/var/log/nginx/access.log").splitlines())
+    talk = "import socket; s = socket.create_connection(('srv1', 80)); s.sendall({!r}); s.recv(1)"
+    bed.run("lb", "python3", "-c", talk.format(b"\xb4\xff\x16 \xc3\r\n\r\n"))
+    lines = [json.loads(line) for line in bed.run("srv1", "cat", "/var/log/nginx/access.log").splitlines()[since:]]
+    assert "(not ASCII)" in [line["request"] for line in lines if line["status"] == 400]
+
+
 def test_a_visitor_cannot_choose_the_request_id_or_the_address(bed: Bed) -> None:
     forged = ("-H", "X-Request-ID: forged", "-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Forwarded-Proto: http")
     answer = headers(bed, URL, *forged)
