@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, Bed
+from beds import PROJECT, Bed, one_line
 
 from controllers.compile import OWN_COOKIES
 from services import haproxy
+from services.site.mariadb import NEWEST, SELECT_MESSAGES
 from topo import wait
 from topo.plan import SITE
 from topo.plan import plan as plan_of
@@ -314,6 +315,32 @@ def _probe(bed: Bed, host: str) -> str:
         host, "mariadb", "-S", "/run/mysqld/mysqld.sock", "-N", "-B", "-e", f"SELECT x FROM foobar.probe_{os.getpid()}"
     )
     return done.stdout.strip()
+
+
+def test_a_replica_whose_relay_log_was_lost_follows_again(bed: Bed) -> None:
+    """As after a loss of power between two writes: what it applies from is no longer there."""
+    done = bed.commands("fault", "--name", bed.name, "kill", "srv3", "mariadb")
+    number = one_line(done.stdout).split()[1].rstrip(":")
+    named = "cd /run/mysqld/data && sed -i 's/relay[.]0*[0-9]*/relay.000042/' relay-log.info && cat relay-log.info"
+    assert "relay.000042" in bed.run("srv3", "sh", "-c", named)
+    done = bed.commands("heal", "--name", bed.name, number)
+    assert done.returncode == 0, done.stderr
+    test_replicas_follow_by_gtid(bed)
+
+
+def test_a_page_costs_the_same_however_many_messages_there_are(bed: Bed) -> None:
+    """The newest are read along the primary key: nothing is sorted, and no more is read than is shown."""
+    bed.sql(
+        "srv1",
+        "USE foobar; INSERT INTO users (name, password_hash) VALUES ('many', 'x');"
+        " INSERT INTO messages (user_id, body, server)"
+        " SELECT id, seq, 'srv1' FROM users JOIN seq_1_to_1000 WHERE name = 'many'; ANALYZE TABLE messages",
+    )
+    page = SELECT_MESSAGES % (NEWEST, 5)
+    counted = bed.sql("srv1", f"USE foobar; FLUSH STATUS; {page}; SHOW STATUS LIKE 'Handler_read%'")
+    read = sum(int(line.split()[1]) for line in counted.splitlines() if line.startswith("Handler_read"))
+    bed.sql("srv1", "USE foobar; DELETE m, u FROM messages m JOIN users u ON u.id = m.user_id WHERE u.name = 'many'")
+    assert 5 <= read < 30, counted
 
 
 @pytest.mark.parametrize(("server", "writable"), [("srv1", True), ("srv2", False), ("srv3", False)])
