@@ -13,6 +13,7 @@ from benchmarks.db_failover import DbFailover
 from benchmarks.deny_flood import DenyFlood
 from benchmarks.firewall_matrix import FirewallMatrix
 from benchmarks.https import Https
+from benchmarks.policy_install import PolicyInstall
 from benchmarks.verify import Verify
 from benchmarks.web_failover import WebFailover
 from topo.errors import MissingError, UsageError, among
@@ -28,6 +29,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     FirewallMatrix(),
     DenyFlood(),
     Verify(),
+    PolicyInstall(),
 )
 
 

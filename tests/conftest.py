@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from controllers.compile import compile_flows
 from controllers.flow import Flow
@@ -24,8 +24,15 @@ SERVERS = ("srv1", "srv2", "srv3")
 GOLDEN = Path(__file__).parent / "golden"
 
 # No folder of found examples: one that root has written would stop an ordinary user's tests. No deadline for an
-# example: how busy the machine is says nothing about the code
-settings.register_profile("foobar", database=None, deadline=None)
+# example: how busy the machine is says nothing about the code. The same examples each time; in the gate more of them
+settings.register_profile(
+    "foobar",
+    database=None,
+    deadline=None,
+    max_examples=50 if "CI" in os.environ else 15,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
 settings.load_profile("foobar")
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from flowtable import Network, Packet
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_proof import PLAN, SHARED_PROOF, some_rules
 
@@ -107,7 +107,6 @@ def test_a_flow_too_much_or_too_little_is_seen_in_the_answer(plan: Plan, rules: 
 
 
 @given(rules=some_rules(), data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_random_policies_and_packets_on_three_oracles(rules: Rules, data: st.DataObject) -> None:
     """Policy, proof and the switches in Python agree about every value, the interesting ones and random ones."""
     flows = compile_flows(PLAN, rules)

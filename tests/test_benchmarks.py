@@ -33,6 +33,7 @@ from benchmarks import (
     loopback,
     memory,
     pingpong,
+    policy_install,
     ratio,
     table,
     verify,
@@ -229,6 +230,14 @@ def test_a_flood_that_is_not_what_it_is_called_ends_the_benchmark(
         deny_flood._check(variant, {"denied": denied, "sampled": sampled})
 
 
+@pytest.mark.parametrize(("ms", "met"), [(40.0, True), (140.0, False)])
+def test_a_policy_must_be_in_force_soon_on_each_switch(ms: float, met: bool) -> None:
+    row = {policy_install.CONTROLLER: ms, policy_install.BY_HAND: 20.0}
+    found = {"rows": {"core": [row] * 5, "fw1": [row] * 5}, "flows": {"core": 90, "fw1": 70}}
+    judged = [series.judged("policy_install") for series in policy_install.report(found).series]
+    assert [(each["measure"], each["met"]) for each in judged] == [("core, 90 flows", met), ("fw1, 70 flows", met)]
+
+
 def test_a_floods_packets_are_whole() -> None:
     """Otherwise they would be denied as invalid, by another rule and at another price."""
     frame = flood.syn(bytes(12), bytes([10, 0, 1, 66]), bytes([10, 0, 3, 11]), 20_000, 3306)
@@ -415,6 +424,7 @@ def test_the_catalog_lists_every_benchmark() -> None:
         "firewall_matrix",
         "deny_flood",
         "verify",
+        "policy_install",
     ]
     assert [each.name for each in catalog.BENCHMARKS] == names
 

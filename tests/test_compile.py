@@ -23,7 +23,7 @@ from flowtable import (
     error_about,
     first,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controllers.compile import (
@@ -408,7 +408,6 @@ packets = st.tuples(
 
 
 @given(rules=some_rules(), sent=st.lists(packets, min_size=1, max_size=25), eager=st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_any_policy_is_kept_by_its_flows(
     rules: Rules, sent: list[tuple[tuple[str, str], tuple[str, int]]], eager: bool
 ) -> None:

@@ -17,7 +17,7 @@ from topo.profile import Profile
 PLAN = plan_of(Profile())
 RULES = policy(Profile())
 FLOWS = compile_flows(PLAN, RULES)
-WANTED = 120
+WANTED = 48
 
 
 @pytest.fixture(scope="module")

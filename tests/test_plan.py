@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from topo.errors import PlanError
@@ -42,7 +42,6 @@ def test_names_that_rules_may_use(plan: Plan, name: str, members: str) -> None:
 
 
 @given(servers=st.integers(1, MAX_SERVERS))
-@settings(max_examples=30, deadline=None)
 def test_every_number_of_servers_makes_a_plan(servers: int) -> None:
     made = plan_of(Profile(servers=servers))
     assert made == plan_of(Profile(servers=servers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_proof import PLAN, some_rules
 
@@ -31,7 +31,6 @@ def test_the_shipped_policies_come_back_equal(rules: Rules) -> None:
 
 
 @given(rules=some_rules())
-@settings(max_examples=100, deadline=None, derandomize=True)
 def test_any_policy_comes_back_meaning_the_same(rules: Rules) -> None:
     back = parse(render(rules), "my.policy", PLAN)
     assert [(r.name, r.src, r.dst, r.proto, r.action, r.why) for r in back] == [
@@ -184,7 +183,6 @@ def test_what_is_closed_is_said_too() -> None:
 
 
 @given(before=some_rules(), after=some_rules(), number=st.sampled_from([22, 80, 8050, 65535]))
-@settings(max_examples=60, deadline=None, derandomize=True)
 def test_changes_are_exactly_what_is_decided_otherwise(before: Rules, after: Rules, number: int) -> None:
     """Against decide(): a pair stands in a change that says tcp if and only if some tcp port differs there."""
     found = changes(before, after, PLAN)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from flowtable import Network, answer, first
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controllers import explain
@@ -159,7 +159,6 @@ def arrives(reach: Reach, state: str, src: Host, dst: Host, proto: str, port: in
 
 
 @given(rules=some_rules(), sent=st.lists(packets, min_size=1, max_size=20))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_three_oracles_agree(rules: Rules, sent: list[tuple[tuple[Host, Host], tuple[str, int]]]) -> None:
     flows = compile_flows(PLAN, rules)
     checked = SHARED_PROOF.check(flows, rules)
@@ -177,7 +176,6 @@ def test_three_oracles_agree(rules: Rules, sent: list[tuple[tuple[Host, Host], t
 
 
 @given(rules=some_rules(), number=st.integers(0), data=st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_what_a_proof_remembers_changes_nothing(rules: Rules, number: int, data: st.DataObject) -> None:
     """A flow less: the proof that has seen much before says what a fresh one says."""
     flows = list(compile_flows(PLAN, rules))

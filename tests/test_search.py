@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 import pcaps
 import pytest
 from hpack import Encoder
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pcaps import CLIENT, SERVER
 from scapy.layers.inet import TCP
@@ -179,7 +179,6 @@ def sent(data: bytes, chance: random.Random) -> tuple[list[bytes], list[tuple[in
 
 
 @given(secrets, st.sampled_from(EXACT + WITHIN), seeds)
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_secret_is_found_whatever_its_form_and_however_it_was_cut(
     secret: str, form: Callable[[str, random.Random], Coded], chance: random.Random
 ) -> None:
@@ -200,7 +199,6 @@ def test_a_secret_is_found_whatever_its_form_and_however_it_was_cut(
 
 
 @given(printable, st.sampled_from(EXACT + WITHIN), seeds)
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_secret_that_is_not_there_is_never_found(
     secret: str, form: Callable[[str, random.Random], Coded], chance: random.Random
 ) -> None:
@@ -213,7 +211,6 @@ def test_a_secret_that_is_not_there_is_never_found(
 
 
 @given(st.binary(max_size=3000), seeds)
-@settings(max_examples=60, deadline=None)
 def test_noise_neither_breaks_the_search_nor_holds_a_secret(noise: bytes, chance: random.Random) -> None:
     frames, _ = sent(noise or b"x", chance)
     assert found(pcaps.pcap(frames)).hits == []
@@ -221,7 +218,6 @@ def test_noise_neither_breaks_the_search_nor_holds_a_secret(noise: bytes, chance
 
 
 @given(st.lists(st.binary(min_size=1, max_size=80), min_size=1, max_size=8), seeds)
-@settings(max_examples=60, deadline=None)
 def test_scapy_reads_the_same_bytes(payloads: list[bytes], chance: random.Random) -> None:
     """The oracle: what each TCP frame carries, by its own dissection."""
     frames = [pcaps.tcp(CLIENT, SERVER, 1000, data, options=bytes(chance.choice((0, 12)))) for data in payloads]
@@ -368,7 +364,6 @@ def test_a_secret_too_short_to_mean_something_is_refused() -> None:
 
 @given(st.lists(st.binary(min_size=4, max_size=9), min_size=1, max_size=6), st.data())
 @example([b"aaaa"], None)
-@settings(max_examples=150, deadline=None)
 def test_needles_are_found_wherever_they_stand(strings: list[bytes], data: st.DataObject | None) -> None:
     hay = (
         b"aaaaaa"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controllers.space import FIELDS, LEAF, NAMES, Node, Ranges, Space, ranges, united
@@ -29,7 +29,6 @@ def has(node: Node, point: Point) -> bool:
 
 
 @given(one=sets, other=sets, point=points)
-@settings(max_examples=150, deadline=None, derandomize=True)
 def test_sets_are_what_their_points_are(
     one: list[dict[str, Ranges]], other: list[dict[str, Ranges]], point: Point
 ) -> None:
@@ -47,7 +46,6 @@ def test_sets_are_what_their_points_are(
 
 
 @given(node=sets, point=points, number=st.sampled_from(EDGES))
-@settings(max_examples=50, deadline=None, derandomize=True)
 def test_a_field_forgotten_may_have_any_value(node: list[dict[str, Ranges]], point: Point, number: int) -> None:
     space = Space()
     made = space.all(space.box(box) for box in node)
@@ -61,7 +59,6 @@ def test_a_field_forgotten_may_have_any_value(node: list[dict[str, Ranges]], poi
 
 
 @given(value=st.integers(0, 255), mask=st.integers(0, 255), number=st.integers(0, 255))
-@settings(derandomize=True)
 def test_a_mask_means_its_numbers(value: int, mask: int, number: int) -> None:
     meant = any(low <= number <= high for low, high in ranges(value & mask, mask, 8))
     assert meant == (number & mask == value & mask)

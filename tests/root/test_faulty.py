@@ -13,6 +13,7 @@ from beds import PROJECT, Bed, Commands, Machine, one_line
 from breaking_all import CHECKS, PAIRS
 
 from experiments.faults import KINDS
+from topo import wait
 
 pytestmark = pytest.mark.root
 
@@ -75,6 +76,21 @@ def test_by_hand_it_stays_until_it_is_healed(second: Bed) -> None:
     assert (second.service("srv2/nginx")["state"], second.service("srv3/app")["state"]) == ("ready", "paused")
     assert one_line(second.commands("heal", *name).stdout) == "healed: freeze srv3 app"
     assert second.status()["faults"] == []
+
+
+def test_what_lost_power_does_not_keep_its_connections_to_the_database(second: Bed) -> None:
+    """It says no good-bye: the balancer asks whether it is there. (The database waits 10 s for who does not log in.)"""
+
+    def held() -> int:
+        return len(second.run("lb", "ss", "-Htn", "dst", "10.0.3.13", "sport", "=", ":3306").splitlines())
+
+    hold = "import socket, time; s = socket.create_connection(('10.0.2.10', 3306)); s.recv(1); time.sleep(60)"
+    with second.commands.popen("exec", "--name", second.name, "srv3", "--", "python3", "-c", hold):
+        wait.until(lambda: None if held() else "none", what="a connection", seconds=10)
+        number = second.commands("fault", "--name", second.name, "off", "srv3").stdout.split()[1].rstrip(":")
+        assert held()
+        wait.until(lambda: f"{held()} left" if held() else None, what="its connections to end", seconds=11)
+    assert second.commands("heal", "--name", second.name, number).returncode == 0
 
 
 @pytest.mark.parametrize(

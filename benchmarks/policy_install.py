@@ -1,0 +1,132 @@
+"""From a switch that knows nobody to the whole policy in force on it: packets say when."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import child
+from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from topo.errors import EXIT_HOLDS, FoobarError
+from topo.session import Body
+
+if TYPE_CHECKING:
+    from experiments.firewall.wires import Wires
+    from topo.testbed import Testbed
+
+CONTROLLER, BY_HAND = "controller", "ovs-ofctl with a file"
+SENDER, TARGET, PORT = "lb", "srv1", 80
+#: by this sequence number probes are known among the balancer's own packets
+SIGN, AT_SEQUENCE = bytes.fromhex("0f00ba20"), slice(14 + 20 + 4, 14 + 20 + 8)
+PORTS = range(2_000, 30_000)
+EVERY_S, LONGEST_S = 0.001, 10.0
+#: s without an arrival before a switch without flows is believed to be shut
+SHUT_S = 0.05
+
+
+class PolicyInstall(Benchmark):
+    """A switch loses its flows and gets them from the controller, or by hand, while somebody knocks."""
+
+    name = "policy_install"
+
+    def measure(self, size: Size, tell: Tell) -> Report:
+        return report(child.result(self.name, size, tell))
+
+    def body(self, size: Size) -> Body:
+        return Installed(size)
+
+
+def report(found: Mapping[str, Any]) -> Report:
+    """Series from the body's ``rows``: for each switch a row of ms for each pair; ``flows``: how many it holds."""
+    series = tuple(
+        Series(
+            f"{switch}, {found['flows'][switch]} flows",
+            "ms",
+            columns(rows, CONTROLLER),
+            columns(rows, BY_HAND),
+            BY_HAND,
+            Target("ours", "<=", 100),
+        )
+        for switch, rows in found["rows"].items()
+    )
+    return Report(series, ("policy_install: from the order to find the controller to the first allowed packet",))
+
+
+class Installed(Body):
+    """The switch in the middle and a firewall, one after the other. A switch's flows come all at once, in a bundle."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+
+    def __call__(self, testbed: Testbed) -> int:
+        from benchmarks import inside
+        from experiments.firewall.wires import Wires
+
+        plan = testbed.plan
+        guard = next(switch.name for switch in plan.switches if switch.guards == TARGET)
+        ends = {name: (testbed.inside(name), plan.host(name).interface) for name in (SENDER, TARGET)}
+        rows: dict[str, list[dict[str, float]]] = {"core": [], guard: []}
+        with Wires(ends) as wires:
+            knock = Knock(testbed, wires)
+            for pair in range(self.size.pairs):
+                inside.say("progress", f"pair {pair + 1} of {self.size.pairs}")
+                for switch, taken in rows.items():
+                    order = [CONTROLLER, BY_HAND] if pair % 2 else [BY_HAND, CONTROLLER]
+                    taken.append({way: _taken(testbed, knock, switch, way) for way in order})
+        flows = {switch: sum(flow.switch == switch for flow in testbed.flows) for switch in rows}
+        inside.say("result", {"rows": rows, "flows": flows})
+        return EXIT_HOLDS
+
+
+def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
+    """ms from an empty switch to the first packet that crosses it; raises FoobarError when one crosses it before."""
+    from topo import network, power
+
+    network.part_from_controller(switch)
+    network.delete_all_flows(switch)
+    if knock(SHUT_S):
+        raise FoobarError(f"policy_install: {switch} has no flows, and a packet crossed it")
+    flows = [flow for flow in testbed.flows if flow.switch == switch]
+    fill: dict[str, Callable[[], None]] = {
+        CONTROLLER: lambda: network.lead_to_controller(switch, power.CONTROLLER),
+        BY_HAND: lambda: network.exchange_flows(switch, (), flows),
+    }
+    with ThreadPoolExecutor(1) as other:
+        began = time.monotonic()
+        filling = other.submit(fill[way])
+        crossed = knock(LONGEST_S)
+        taken = (time.monotonic() - began) * 1000
+        filling.result()
+    if not crossed:
+        raise FoobarError(f"policy_install: {switch}: no packet has crossed it for {LONGEST_S:g} s: {way}")
+    network.lead_to_controller(switch, power.CONTROLLER)
+    testbed.wait_for_flows()
+    return taken
+
+
+class Knock:
+    """Knocks at an allowed port, each time as a new connection, for so many seconds; whether one got through."""
+
+    def __init__(self, testbed: Testbed, wires: Wires) -> None:
+        self._wires = wires
+        self._src, self._dst = testbed.plan.host(SENDER), testbed.plan.host(TARGET)
+        self._ports = itertools.cycle(PORTS)
+
+    def __call__(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._wires.send(SENDER, self._frame(next(self._ports)))
+            arrived = list(self._wires.arrivals(EVERY_S))
+            if any(host == TARGET and frame[AT_SEQUENCE] == SIGN for host, frame in arrived):
+                return True
+        return False
+
+    def _frame(self, port: int) -> bytes:
+        from scapy.layers.inet import IP, TCP
+        from scapy.layers.l2 import Ether
+
+        head = Ether(src=self._src.mac, dst=self._dst.mac) / IP(src=self._src.ip, dst=self._dst.ip)
+        return bytes(head / TCP(sport=port, dport=PORT, seq=int.from_bytes(SIGN, "big"), flags="S"))
