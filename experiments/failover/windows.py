@@ -13,7 +13,7 @@ from experiments.load import Outcome
 #: the phase of the timeline in which the faults are that count
 PHASE = "faults"
 BEFORE_SECONDS = 1.0
-#: requests that must have been answered by others while a fault was in force, or it is not known whether it was
+#: requests that others must have answered while a fault was in force that the balancer did not see, or who knows
 FEWEST = 3
 SHOWN = ("before", "during", "after")
 MOMENTS = {"fault": "began", "fault in force": "force", "heal": "heal", "healed": "healed", "rejoined": "rejoined"}
@@ -76,14 +76,18 @@ class Window:
 
     @property
     def in_force(self) -> bool | None:
-        """Whether the server was gone: it had answered, then others did and it did not. None: too little was seen."""
+        """Whether the server was gone: it had answered, and did not any more, as others did or the balancer's checks say.
+
+        None: too little was seen.
+        """
         if self.force is None or self.heal is None:
             return None
         answered = [each for each in self.inside if each.ok and ended(each) < self.heal]
         if any(each.server == self.server for each in answered):
             return False
         had_answered = any(each.ok and each.server == self.server for each in self.before)
-        return True if had_answered and len(answered) >= FEWEST else None
+        given_up = self.detected is not None and self.detected < self.heal
+        return True if had_answered and (given_up or len(answered) >= FEWEST) else None
 
     @property
     def shares(self) -> dict[str, float | None]:
