@@ -12,7 +12,8 @@ import pytest
 
 from experiments.base import judged
 from experiments.journey import Journey
-from experiments.steps import STEPS, Trail, is_tls_data, steps
+from experiments.steps import STEPS, steps
+from experiments.trail import Trail, is_tls_data
 
 DATA = Path(__file__).parent / "data"
 RECORDED = json.loads((DATA / "journey.json").read_text())

@@ -76,7 +76,7 @@ class Window:
 
     @property
     def in_force(self) -> bool | None:
-        """Whether the server was gone: it had answered, and did not any more, as others did or the balancer's checks say.
+        """Whether the server was gone: silent all of a sudden, while others answered or the balancer's checks gave it up.
 
         None: too little was seen.
         """
