@@ -6,10 +6,12 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from benchmarks.flood import syn
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.session import Body
 
@@ -19,9 +21,8 @@ if TYPE_CHECKING:
 
 CONTROLLER, BY_HAND = "controller", "ovs-ofctl with a file"
 SENDER, TARGET, PORT = "lb", "srv1", 80
-#: by this sequence number probes are known among the balancer's own packets
-SIGN, AT_SEQUENCE = bytes.fromhex("0f00ba20"), slice(14 + 20 + 4, 14 + 20 + 8)
-PORTS = range(2_000, 30_000)
+#: knocks come from these ports, the balancer's own connections never do
+PORTS, AT_PORT = range(2_000, 30_000), 14 + 20
 EVERY_S, LONGEST_S = 0.001, 10.0
 #: s without an arrival before a switch without flows is believed to be shut
 SHUT_S = 0.05
@@ -111,22 +112,21 @@ class Knock:
     """Knocks at an allowed port, each time as a new connection, for so many seconds; whether one got through."""
 
     def __init__(self, testbed: Testbed, wires: Wires) -> None:
+        src, dst = testbed.plan.host(SENDER), testbed.plan.host(TARGET)
+        macs = b"".join(bytes.fromhex(each.mac.replace(":", "")) for each in (dst, src))
+        addresses = IPv4Address(src.ip).packed, IPv4Address(dst.ip).packed
         self._wires = wires
-        self._src, self._dst = testbed.plan.host(SENDER), testbed.plan.host(TARGET)
-        self._ports = itertools.cycle(PORTS)
+        self._frames = (syn(macs, *addresses, port, PORT) for port in itertools.cycle(PORTS))
 
     def __call__(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._wires.send(SENDER, self._frame(next(self._ports)))
+            self._wires.send(SENDER, next(self._frames))
             arrived = list(self._wires.arrivals(EVERY_S))
-            if any(host == TARGET and frame[AT_SEQUENCE] == SIGN for host, frame in arrived):
+            if any(host == TARGET and _is_knock(frame) for host, frame in arrived):
                 return True
         return False
 
-    def _frame(self, port: int) -> bytes:
-        from scapy.layers.inet import IP, TCP
-        from scapy.layers.l2 import Ether
 
-        head = Ether(src=self._src.mac, dst=self._dst.mac) / IP(src=self._src.ip, dst=self._dst.ip)
-        return bytes(head / TCP(sport=port, dport=PORT, seq=int.from_bytes(SIGN, "big"), flags="S"))
+def _is_knock(frame: bytes) -> bool:
+    return int.from_bytes(frame[AT_PORT : AT_PORT + 2], "big") in PORTS

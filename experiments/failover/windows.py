@@ -76,7 +76,7 @@ class Window:
 
     @property
     def in_force(self) -> bool | None:
-        """Whether the server was gone: silent all of a sudden, while others answered or the balancer's checks gave it up.
+        """Whether the server was gone: suddenly silent, while others answered or the balancer's checks gave it up.
 
         None: too little was seen.
         """
