@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -131,9 +132,10 @@ def _look(number: int, series: Series) -> dict[str, Any]:
 
 
 def _fill(number: int, series: Series) -> dict[str, Any]:
-    """An area: full for the first run, hatched for the second."""
+    """An area: full for the first run, hatched for the second; dotted when all colours are taken."""
     colour = _colour(number, series)
-    return {"facecolor": "white", "edgecolor": colour, "hatch": "////"} if series.run else {"color": colour}
+    hatch = ("////" if series.run else "") + ("...." if _place(number, series) >= len(COLOURS) else "")
+    return {"facecolor": "white", "edgecolor": colour, "hatch": hatch} if hatch else {"color": colour}
 
 
 def _line(axes: Axes, plot: Plot) -> None:
@@ -188,10 +190,16 @@ def _ecdf(axes: Axes, plot: Plot) -> None:
 
 def _bars(axes: Axes, plot: Plot) -> None:
     names = list(dict.fromkeys(str(name) for series in plot.series for name in series.x))
-    width = 0.8 / max(1, len(plot.series))
+    stacked = plot.kind == "stacked"
+    beside = [series.run if stacked else number for number, series in enumerate(plot.series)]
+    width = 0.8 / (1 + max(beside, default=0))
+    below: dict[float, float] = defaultdict(float)
     for number, series in enumerate(plot.series):
-        places = [names.index(str(name)) - 0.4 + width * (number + 0.5) for name in series.x]
-        axes.bar(places, series.y, width * 0.92, label=series.label, **_fill(number, series))
+        places = [names.index(str(name)) - 0.4 + width * (beside[number] + 0.5) for name in series.x]
+        bottom = [below[place] for place in places]
+        axes.bar(places, series.y, width * 0.92, bottom, label=series.label, **_fill(number, series))
+        if stacked:
+            below.update({place: low + float(y) for place, low, y in zip(places, bottom, series.y, strict=True)})
     axes.set_xticks(range(len(names)), names)
     if sum(map(len, names)) > AXIS_LETTERS:
         for name in axes.get_xticklabels():
@@ -220,5 +228,6 @@ DRAWN: dict[str, Callable[[Any, Plot], None]] = {
     "histogram": _histogram,
     "ecdf": _ecdf,
     "bars": _bars,
+    "stacked": _bars,
     "spans": _spans,
 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["line", "steps", "scatter", "histogram", "ecdf", "bars", "spans"]
+Kind = Literal["line", "steps", "scatter", "histogram", "ecdf", "bars", "stacked", "spans"]
 #: kinds that are drawn from samples alone
 OF_SAMPLES = ("histogram", "ecdf")
 
@@ -16,7 +16,7 @@ class Series:
     """What has one colour and one line in the legend.
 
     ``x`` and ``y`` by kind of plot: line, steps, scatter: a point each; histogram, ecdf: ``x`` holds the samples and
-    ``y`` nothing; bars: ``x`` holds names; spans: from ``x`` to ``y``, on one row for each series.
+    ``y`` nothing; bars, stacked (parts of a whole): ``x`` holds names; spans: from ``x`` to ``y``, one row for each.
     """
 
     label: str

@@ -247,7 +247,7 @@ def test_the_table_and_the_page_have_a_row_for_each_kind() -> None:
 
 def test_there_are_three_pictures() -> None:
     drawn = EXPERIMENT.plots(good())
-    assert [plot.kind for plot in drawn] == ["steps", "ecdf", "bars"]
+    assert [plot.kind for plot in drawn] == ["steps", "ecdf", "stacked"]
     assert drawn[0].note == "round 1 (crash of srv1)"
     assert {mark.label for mark in drawn[0].marks} >= {"crash", "detect", "promoted", "heal"}
     assert [series.label for series in drawn[1].series] == ["crash", "freeze", "planned"]

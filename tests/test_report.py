@@ -98,13 +98,14 @@ SHAPES: dict[Kind, Series] = {
     "histogram": Series("a", [1, 2, 3, 3]),
     "ecdf": Series("a", [1, 2, 3, 3]),
     "bars": Series("a", ["srv1", "srv2"], [3, 4]),
+    "stacked": Series("a", ["srv1", "srv2"], [3, 4]),
     "spans": Series("a", [1, 5], [2, 7]),
 }
 
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_each_kind_is_drawn_empty_and_laid_over_another(kind: Kind) -> None:
-    log = "" if kind in ("bars", "spans") else "xy"
+    log = "" if kind in ("bars", "stacked", "spans") else "xy"
     full = Plot("title", "x (s)", "y (ms)", [SHAPES[kind]] * 2, kind, [Mark(2, "kill")] * 3, "a note", log)
     empty = Plot("title", "x (s)", "y (ms)", [Series("a", [])], kind)
     for plot in (empty, laid_over({"A": full, "B": full})):

@@ -84,5 +84,5 @@ def _parts(found: Sequence[Finding]) -> Iterator[Plot]:
             "kind of fault",
             "median ms",
             [each for each in series if any(each.y)],
-            "bars",
+            "stacked",
         )
