@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from beds import Bed
+from beds import Bed, Commands
 
 from controllers.compile import POLICY
 from services.controller import INSTALLED
@@ -173,18 +173,19 @@ def test_every_switch_confirmed_its_flows(second: Bed) -> None:
     assert counted == {str(number): _compiled(name) for number, name in enumerate(SWITCHES, start=1)}
 
 
-def test_killing_nginx_on_one_server_leaves_the_others(second: Bed) -> None:
-    before = {name: second.service(f"{name}/nginx")["pid"] for name in ("srv2", "srv3")}
-    assert second.status()["steady"]
-    second.run("srv1", "pkill", "nginx")
+def test_killing_nginx_on_one_server_leaves_the_others(commands: Commands) -> None:
+    bed = commands.up("c")
+    before = {name: bed.service(f"{name}/nginx")["pid"] for name in ("srv2", "srv3")}
+    assert bed.status()["steady"]
+    bed.run("srv1", "pkill", "nginx")
     wait.until(
-        lambda: None if second.service("srv1/nginx")["state"] == "died" else "runs", what="srv1's nginx dead", seconds=5
+        lambda: None if bed.service("srv1/nginx")["state"] == "died" else "runs", what="srv1's nginx dead", seconds=5
     )
-    assert not second.status()["steady"]
-    assert {name: second.service(f"{name}/nginx")["pid"] for name in before} == before
+    assert not bed.status()["steady"]
+    assert {name: bed.service(f"{name}/nginx")["pid"] for name in before} == before
     for name in before:
-        assert second.exec("lb", "curl", "-sS", "--fail", "-o", "/dev/null", f"http://{name}/healthz").returncode == 0
-    wait.until(lambda: _served_without(second, "srv1"), what="the balancer without srv1", seconds=20)
+        assert bed.exec("lb", "curl", "-sS", "--fail", "-o", "/dev/null", f"http://{name}/healthz").returncode == 0
+    wait.until(lambda: _served_without(bed, "srv1"), what="the balancer without srv1", seconds=20)
 
 
 def _served_without(bed: Bed, server: str) -> str | None:
