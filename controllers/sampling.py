@@ -28,11 +28,11 @@ def sampled(plan: Plan, switch: Switch, flows: Iterable[Flow]) -> Iterator[Flow]
     A flow that drops whatever port a packet came by stays as it is, for ports that the plan does not know, and gets a
     copy above it for each port that it does know.
     """
-    meters: dict[tuple[int, int], Sample] = {}
+    known: dict[tuple[int, int], Sample] = {}
     ports = {host.ip: end.port for end, _ in plan.links_of(switch.name) for host in plan.behind(end)}
 
     def meter(flow: Flow, port: int) -> Sample:
-        return meters.setdefault((flow.cookie, port), Sample(len(meters) + 1))
+        return known.setdefault((flow.cookie, port), Sample(len(known) + 1))
 
     for flow in flows:
         source = dict(flow.match).get("ipv4_src")
@@ -52,12 +52,17 @@ def unsampled(flows: Iterable[Flow], switches: Collection[str]) -> tuple[Flow, .
     return tuple(replace(flow, actions=()) if flow.drops and flow.switch in switches else flow for flow in flows)
 
 
-def most(flows: Iterable[Flow], seconds: float) -> float:
-    """How many samples the switches can have sent in that time, whatever was sent to them."""
-    meters: dict[str, set[int]] = {}
+def meters(flows: Iterable[Flow]) -> dict[str, set[int]]:
+    """The meters of a rule by a port that flows name, by switch."""
+    named: dict[str, set[int]] = {}
     for flow in flows:
         for action in flow.actions:
             if isinstance(action, Sample):
-                meters.setdefault(flow.switch, set()).add(action.meter)
+                named.setdefault(flow.switch, set()).add(action.meter)
+    return named
+
+
+def most(flows: Iterable[Flow], seconds: float) -> float:
+    """How many samples the switches can have sent in that time, whatever was sent to them."""
     whole = SWITCH_RATE * seconds + SWITCH_BURST
-    return sum(min(whole, len(each) * (RATE * seconds + BURST)) for each in meters.values())
+    return sum(min(whole, len(each) * (RATE * seconds + BURST)) for each in meters(flows).values())

@@ -213,6 +213,12 @@ def delete_flow(flow: Flow) -> None:
     _ovs("ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", flow.switch, _place(flow))
 
 
+def add_meter(switch: str, number: int, rate: int, burst: int) -> None:
+    """Let a switch have a meter: so many packets a second, and so many at once, pass it."""
+    bands = f"type=drop,rate={rate},burst_size={burst}"
+    _ovs("ovs-ofctl", "-O", "OpenFlow13", "add-meter", switch, f"meter={number},pktps,burst,stats,bands={bands}")
+
+
 def exchange_flows(switch: str, gone: Iterable[Flow], new: Iterable[Flow]) -> None:
     """Take flows off a switch and put others on it, past the controller: all at once, in a bundle."""
     lines = [f"delete_strict {_place(flow)}" for flow in gone] + [f"add {flow.text()}" for flow in new]

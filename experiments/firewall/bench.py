@@ -5,12 +5,12 @@ The controller takes no part: it installs when a switch connects and when it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from controllers import connections, dump
+from controllers import connections, dump, sampling
 from controllers.flow import Flow
 from topo import network, switchd
 from topo.box import undisturbed
@@ -29,6 +29,7 @@ class Bench:
         self.testbed = testbed
         self.right = testbed.flows
         self._names = [switch.name for switch in testbed.plan.switches]
+        self._meters = sampling.meters(self.right)
 
     @contextmanager
     def holding(self, flows: Iterable[Flow]) -> Iterator[None]:
@@ -58,8 +59,17 @@ class Bench:
             with suppress(FoobarError):  # it has ended by itself meanwhile
                 switchd.tell("dpctl/flush-conntrack", *each.words())
 
-    def _exchange(self, old: Iterable[Flow], new: Iterable[Flow]) -> None:
+    def _have_meters(self, flows: Iterable[Flow]) -> None:
+        """Flows that name a meter are refused where it is not; a rule that denies something more has one more."""
+        for switch, named in sampling.meters(flows).items():
+            known = self._meters.setdefault(switch, set())
+            for number in sorted(named - known):
+                network.add_meter(switch, number, sampling.RATE, sampling.BURST)
+                known.add(number)
+
+    def _exchange(self, old: Sequence[Flow], new: Sequence[Flow]) -> None:
         changes = difference(old, new)
+        self._have_meters(new)
         _side_by_side(lambda switch: network.exchange_flows(switch, *changes[switch]), list(changes))
         switchd.forget_decisions()
 
