@@ -131,7 +131,7 @@ def test_a_server_that_is_cut_off_says_so(cluster: Bed) -> None:
         done = cluster.exec(first, "mariadb", "-S", "/run/mysqld/mysqld.sock", "-e", "SELECT 1 FROM foobar.users")
         return None if "WSREP has not yet prepared node" in done.stderr else done.stdout + done.stderr
 
-    wait.until(refuses, what="its refusal", seconds=10)
+    wait.until(refuses, what="its refusal", seconds=30)
     heal(cluster)
     assert has(cluster, first, "during-cut")
 

@@ -72,6 +72,8 @@ def by_hand(bed: Bed, switch: str, match: str, actions: str) -> Iterator[None]:
         yield
     finally:
         bed.run("box", *ovs, "--strict", "del-flows", switch, match)
+        for host in bed.commands.entry(bed.name)["hosts"]:  # what got through the hole may be believed for long
+            bed.exec(host, "ip", "neigh", "flush", "all")
 
 
 QUESTIONS = [
