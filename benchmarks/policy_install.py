@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
 from benchmarks.flood import syn
+from controllers.flow import of_switch
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.session import Body
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from experiments.firewall.wires import Wires
     from topo.testbed import Testbed
 
-CONTROLLER, BY_HAND = "controller", "ovs-ofctl with a file"
+CONTROLLER, BY_HAND = "controller", "ovs-ofctl by hand"
 SENDER, TARGET, PORT = "lb", "srv1", 80
-#: knocks come from these ports, the balancer's own connections never do
-PORTS, AT_PORT = range(2_000, 30_000), 14 + 20
+# the balancer's own connections never come from these
+PORTS = range(2_000, 30_000)
 EVERY_S, LONGEST_S = 0.001, 10.0
 #: s without an arrival before a switch without flows is believed to be shut
 SHUT_S = 0.05
@@ -77,7 +78,7 @@ class Installed(Body):
                 for switch, taken in rows.items():
                     order = [CONTROLLER, BY_HAND] if pair % 2 else [BY_HAND, CONTROLLER]
                     taken.append({way: _taken(testbed, knock, switch, way) for way in order})
-        flows = {switch: sum(flow.switch == switch for flow in testbed.flows) for switch in rows}
+        flows = {switch: len(of_switch(testbed.flows, switch)) for switch in rows}
         inside.say("result", {"rows": rows, "flows": flows})
         return EXIT_HOLDS
 
@@ -91,10 +92,10 @@ def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
     network.delete_all_flows(switch)
     if knock(SHUT_S):
         raise FoobarError(f"policy_install: {switch} has no flows, and a packet crossed it")
-    flows = [flow for flow in testbed.flows if flow.switch == switch]
+    flows = of_switch(testbed.flows, switch)
     if way == BY_HAND:  # they went with the controller, and one program for each is not what is measured
         for number in sampling.meters(flows).get(switch, ()):
-            network.add_meter(switch, number, sampling.RATE, sampling.BURST)
+            network.add_meter(switch, number)
     fill: dict[str, Callable[[], None]] = {
         CONTROLLER: lambda: network.lead_to_controller(switch, power.CONTROLLER),
         BY_HAND: lambda: network.exchange_flows(switch, (), flows),
@@ -107,7 +108,8 @@ def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
         filling.result()
     if not crossed:
         raise FoobarError(f"policy_install: {switch}: no packet has crossed it for {LONGEST_S:g} s: {way}")
-    network.lead_to_controller(switch, power.CONTROLLER)
+    if way == BY_HAND:
+        network.lead_to_controller(switch, power.CONTROLLER)
     testbed.wait_for_flows()
     return taken
 
@@ -123,16 +125,13 @@ class Knock:
         self._frames = (syn(macs, *addresses, port, PORT) for port in itertools.cycle(PORTS))
 
     def __call__(self, seconds: float) -> bool:
-        while list(self._wires.arrivals(EVERY_S)):  # what is left of the last time
-            pass
+        knocks: set[bytes] = set()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._wires.send(SENDER, next(self._frames))
+            frame = next(self._frames)
+            knocks.add(frame)
+            self._wires.send(SENDER, frame)
             arrived = list(self._wires.arrivals(EVERY_S))
-            if any(host == TARGET and _is_knock(frame) for host, frame in arrived):
+            if any(host == TARGET and each in knocks for host, each in arrived):
                 return True
         return False
-
-
-def _is_knock(frame: bytes) -> bool:
-    return int.from_bytes(frame[AT_PORT : AT_PORT + 2], "big") in PORTS

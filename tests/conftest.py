@@ -29,7 +29,7 @@ settings.register_profile(
     "foobar",
     database=None,
     deadline=None,
-    max_examples=50 if "CI" in os.environ else 15,
+    max_examples=150 if "CI" in os.environ else 15,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )

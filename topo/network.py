@@ -23,6 +23,7 @@ from mininet.net import Mininet
 from mininet.node import Host as MininetHost
 from mininet.node import OVSSwitch, RemoteController
 
+from controllers import sampling
 from controllers.flow import Flow
 from topo import wait
 from topo.errors import FoobarError, MissingError
@@ -213,10 +214,10 @@ def delete_flow(flow: Flow) -> None:
     _ovs("ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", flow.switch, _place(flow))
 
 
-def add_meter(switch: str, number: int, rate: int, burst: int) -> None:
-    """Let a switch have a meter: so many packets a second, and so many at once, pass it."""
-    bands = f"type=drop,rate={rate},burst_size={burst}"
-    _ovs("ovs-ofctl", "-O", "OpenFlow13", "add-meter", switch, f"meter={number},pktps,burst,stats,bands={bands}")
+def add_meter(switch: str, number: int) -> None:
+    """Let a switch have a meter of a rule by a port, as the controller makes them."""
+    bands = f"type=drop,rate={sampling.RATE},burst_size={sampling.BURST}"
+    _ovs("ovs-ofctl", "-O", "OpenFlow13", "add-meter", switch, f"meter={number},pktps,burst,bands={bands}")
 
 
 def exchange_flows(switch: str, gone: Iterable[Flow], new: Iterable[Flow]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 3.0
 #: a fault stays until the balancer has seen it, but not longer (s); silent ones long enough to wear visitors out
-LONGEST = {SILENT: PATIENCE_S + 0.2, ERROR: 1.0}
+LONGEST = {SILENT: PATIENCE_S + 1.0, ERROR: 1.0}
 LONG = 1.0
 #: s, drawn anew for each fault: how much longer it stays once it was seen; how long all is well before the next
 STAYS, PAUSE = (0.3, 0.5), (0.3, 0.6)

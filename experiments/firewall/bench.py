@@ -64,7 +64,7 @@ class Bench:
         for switch, named in sampling.meters(flows).items():
             known = self._meters.setdefault(switch, set())
             for number in sorted(named - known):
-                network.add_meter(switch, number, sampling.RATE, sampling.BURST)
+                network.add_meter(switch, number)
                 known.add(number)
 
     def _exchange(self, old: Sequence[Flow], new: Sequence[Flow]) -> None:

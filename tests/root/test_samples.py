@@ -80,9 +80,9 @@ def watched(bed: Bed) -> Iterator[Watch]:
 
 @contextmanager
 def flood(bed: Bed) -> Iterator[None]:
-    """SYNs to srv1's database, 5,000 a second: much more than may be told, not all that the switch can take."""
+    """As many SYNs to srv1's database as the attacker can make."""
     before = bed.counter("fw1", "deny-rest")
-    command = ("timeout", "60", "hping3", "-q", "-S", "-p", "3306", "-i", "u200", SRV1)
+    command = ("timeout", "60", "hping3", "--flood", "-q", "-S", "-p", "3306", SRV1)
     with bed.commands.popen("exec", "--name", bed.name, "attacker", "--", *command):
         try:
             wait.until(

@@ -411,8 +411,7 @@ def test_what_no_rule_allows_is_blocked_and_counted(
 
 def test_pings(bed: Bed) -> None:
     assert bed.exec("client", "ping", "-c1", "-W1", SITE).returncode == 0
-    done = bed.exec("mon", "ping", "-c5", "-i0.3", "-W1", "srv3")
-    assert done.returncode == 0, done.stdout + bed.run("mon", "ip", "neigh") + bed.run("srv3", "ip", "neigh")
+    assert bed.exec("mon", "ping", "-c1", "-W1", "srv3").returncode == 0, bed.run("mon", "ip", "neigh")
     before = bed.counter("fw1", "deny-rest")
     assert bed.exec("client", "ping", "-c1", "-W1", "srv1.foobar.com").returncode == 1
     assert bed.counter("fw1", "deny-rest") > before
