@@ -29,7 +29,7 @@ class Intent:
         self.space = space
         self._pairs = [(src, dst) for src in plan.hosts for dst in plan.hosts if src != dst]
         self._allowed: dict[object, Node] = {}
-        self._deciders = {(a.name, b.name): plan.policed_by(a.name, b.name) for a, b in self._pairs}
+        self._deciders = {(a.name, b.name): frozenset(plan.policed_by(a.name, b.name)) for a, b in self._pairs}
         self._frames = {(a.name, b.name): space.box(frame(a, b)) for a, b in self._pairs}
         self._arps = {(a.name, b.name): space.box(arp(a, b)) for a, b in self._pairs}
         self._errors = space.box({"nw_proto": ((1, 1),), "tp_src": ICMP_ERRORS})
@@ -103,15 +103,16 @@ class Intent:
         return found
 
     def _related(self, begin: Mapping[Pair, Node]) -> dict[Pair, Node]:
-        """ICMP errors reach a host wherever each deciding switch knows some conversation of that host."""
+        """ICMP errors reach a host wherever each deciding switch knows one and the same conversation of that host."""
         nothing = self.space.nothing
-        has: set[tuple[str, str]] = set()
-        for (src, dst), allowed in begin.items():
+        known: dict[str, set[frozenset[str]]] = {host.name: {frozenset()} for host in self.plan.hosts}
+        for pair, allowed in begin.items():
             if allowed is not nothing:
-                has |= {(switch, host) for switch in self._deciders[src, dst] for host in (src, dst)}
+                for host in pair:
+                    known[host].add(self._deciders[pair])
         return {
             pair: self.space.within(self._errors, self._frames[pair])
-            if all((switch, pair[1]) in has for switch in self._deciders[pair])
+            if any(self._deciders[pair] <= each for each in known[pair[1]])
             else nothing
             for pair in begin
         }

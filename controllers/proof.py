@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from controllers.flow import Flow
 from controllers.intent import Intent, Pair
 from controllers.policy import Rule
 from controllers.space import Node
 from controllers.tracker import STATES
-from controllers.walk import Pipeline, Walk
+from controllers.walk import Memory, Pipeline, Walk
 from topo.plan import Plan
 
 
@@ -24,7 +25,7 @@ class Reach:
     """Everything that arrives: state -> (from, to) -> packets. ``oddities``: what OpenFlow leaves open."""
 
     arrived: Mapping[str, Mapping[Pair, Node]]
-    memory: Mapping[int, Node]
+    memory: Memory
     oddities: tuple[tuple[str, str, str, Node], ...]
 
 
@@ -90,15 +91,17 @@ class Proof:
         arrived: dict[str, dict[Pair, Node]] = {state: {} for state in STATES}
         oddities: dict[tuple[str, str, str, Node], None] = {}
         for state in STATES:
-            for host in self.plan.hosts:
-                journey = self.walk.journey(pipelines, host.name, state, memory)
+            supposed = self.walk.apart(pipelines, state, memory) if state == "related" else (memory,)
+            for host, known in product(self.plan.hosts, supposed):
+                journey = self.walk.journey(pipelines, host.name, state, known)
                 for dst, packets in journey.arrived.items():
                     if dst != host.name:
-                        arrived[state][host.name, dst] = packets
+                        pair = host.name, dst
+                        arrived[state][pair] = self.space.join(arrived[state].get(pair, self.space.nothing), packets)
                 oddities |= {(host.name, *oddity): None for oddity in journey.oddities}
         return Reach(arrived, memory, tuple(oddities))
 
-    def _memory(self, pipelines: Mapping[str, Pipeline]) -> dict[int, Node]:
+    def _memory(self, pipelines: Mapping[str, Pipeline]) -> Memory:
         """Every conversation that any zone may come to know: first packets', then all that follows from those."""
         memory: dict[int, Node] = {}
         state = "first"

@@ -5,7 +5,7 @@ What it says depends on what happened before; a *state* is one supposition about
     first     nobody knows the conversation
     onward    every tracker that is asked knows it, and the packet goes the way of the first one
     answer    every tracker knows it, and the packet goes the other way
-    related   an ICMP error about a conversation that every tracker knows, for one of its two hosts
+    related   an ICMP error for one of the two hosts of the conversation that it quotes, which each tracker may know
     invalid   every tracker refuses to make sense of it
     any       each tracker may say any of first, onward, answer: whatever was lost or has expired somewhere
 """

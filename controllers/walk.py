@@ -6,8 +6,9 @@ says about them is supposed (tracker.py), and what was walked once and has not c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from controllers.flow import CT_TRK, Action, Conntrack, Flow, Goto, Output, Sample
@@ -87,6 +88,22 @@ class Walk:
             zones = {zone for _, table in tables for leaf in self.space.leaves(table) for zone in _zones(leaf)}
             found = memo[tables] = Pipeline(tables, tuple(sorted(zones)))
         return found
+
+    def apart(self, pipelines: Mapping[str, Pipeline], state: str, memory: Memory) -> tuple[Memory, ...]:
+        """A memory for each kind of conversation, when a packet is about one: known to whom, and how treated there.
+
+        Who knows another conversation lets no error about this one pass.
+        """
+        known = []
+        for zone, conversations in memory.items():
+            tables = tuple(table for each in pipelines.values() if zone in each.zones for _, table in each.tables)
+            treated = partial(_treated, zone, tables, state)
+            known.append(self.space.relabel(conversations, treated, ("treated", zone, tables, state)))
+        kinds = self.space.parted(self.space.all(known), _itself, "itself")
+        return tuple(
+            {zone: self.space.within(kind, conversations) for zone, conversations in memory.items()}
+            for kind in kinds.values()
+        ) or ({},)
 
     def journey(self, pipelines: Mapping[str, Pipeline], host: str, state: str, memory: Memory) -> Journey:
         """Everything that ``host`` can put on its link, followed to where it arrives."""
@@ -262,12 +279,23 @@ class Stretching:
         sets[number] = self.space.join(sets.get(number, self.space.nothing), part)
 
 
-def restricted(table: Node, context: Context) -> Node:
+def restricted(table: Node, context: Sequence[int]) -> Node:
     """A table for packets of which these are known."""
     for level, value in enumerate(context):
         if table.level == level:
             table = table.at(value)
     return table
+
+
+def _treated(zone: int, tables: Sequence[Node], state: str, marks: frozenset[int]) -> frozenset[object]:
+    """What tells apart conversations of one zone: what the tables do with their marks."""
+    said = [CT_TRK | bits for bits, _ in SAID_OF_KNOWN[state]]
+    ways = (tuple(restricted(table, (bits, mark)) for bits in said for table in tables) for mark in marks)
+    return frozenset({(zone, frozenset(ways))})
+
+
+def _itself(value: frozenset[object]) -> frozenset[object]:
+    return value
 
 
 def _zones(value: Any) -> set[int]:

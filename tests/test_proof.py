@@ -53,6 +53,13 @@ def test_cookies_are_not_trusted(plan: Plan, rules: Rules, flows: Flows) -> None
     assert Proof(plan).check([replace(flow, cookie=7) for flow in flows], rules).holds
 
 
+def test_an_error_passes_only_who_knows_the_conversation_that_it_quotes(plan: Plan, rules: Rules, flows: Flows) -> None:
+    fw3, fw2 = (_to_srv2(flows, switch) for switch in ("fw3", "fw2"))
+    assert wrong(plan, rules, (*flows, fw3)) == []  # fw2 refuses it, and knows no conversation of srv3's with srv2
+    both = Proof(plan).check((*flows, fw3, fw2), rules).differences
+    assert ("srv3", "srv2") in {(each.src, each.dst) for each in both if each.state == "related" and each.excess}
+
+
 # --- negative controls ---------------------------------------------------------------------------------------------
 
 
@@ -68,6 +75,13 @@ def test_a_wall_is_named(plan: Plan, rules: Rules, flows: Flows) -> None:
     found = wrong(plan, rules, tuple(flow for flow in flows if flow.match != _beginning(plan, rules, flows).match))
     rest = "stopped by fw1 table 2: priority=1,in_port=1,actions=meter:7,CONTROLLER:128"
     assert found == [f"lb -> srv1 tcp/3306: does not arrive, though db-primary allows it; {rest}"]
+
+
+def _to_srv2(flows: Flows, switch: str) -> Flow:
+    """The flow with which a firewall begins its server's replication, for srv3's connections to srv2's database."""
+    flow = next(each for each in of_switch(flows, switch) if ("tcp_dst", 3306) in each.match and each.table == POLICY)
+    sides = {"ipv4_src": "10.0.3.13", "ipv4_dst": "10.0.3.12"}
+    return replace(flow, match=tuple((name, sides.get(name, value)) for name, value in flow.match))
 
 
 def _beginning(plan: Plan, rules: Rules, flows: Flows) -> Flow:
