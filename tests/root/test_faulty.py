@@ -93,6 +93,27 @@ def test_what_lost_power_does_not_keep_its_connections_to_the_database(second: B
     assert second.commands("heal", "--name", second.name, number).returncode == 0
 
 
+def test_a_replica_follows_again_though_a_firewall_forgot_its_connection(second: Bed) -> None:
+    """What the primary has begun to send it cannot end, and nobody tells it so: it must give up by itself."""
+
+    def primary(statement: str) -> None:
+        second.run("srv1", "mariadb", "-e", statement)
+
+    def rows() -> str | None:
+        seen = second.run("srv3", "mariadb", "-N", "-e", "SELECT COUNT(*) FROM lab.big").strip()
+        return None if seen == "61" else f"{seen} rows of 61"
+
+    primary("CREATE DATABASE lab; CREATE TABLE lab.big (what LONGTEXT)")
+    try:
+        for words, count in (("off fw3", 60), ("off srv3", 1)):
+            number = second.commands("fault", "--name", second.name, *words.split()).stdout.split()[1].rstrip(":")
+            primary("INSERT INTO lab.big VALUES (REPEAT('x', 200000));" * count)
+            assert second.commands("heal", "--name", second.name, number).returncode == 0
+        wait.until(rows, what="replication", seconds=15)
+    finally:
+        primary("DROP DATABASE lab")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
