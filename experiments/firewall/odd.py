@@ -26,6 +26,7 @@ from topo.errors import DeadlineError
 
 if TYPE_CHECKING:
     from experiments.run import Run
+    from topo.namespaces import Inside
     from topo.testbed import Testbed
 
 Row = Mapping[str, Any]
@@ -64,8 +65,9 @@ def send(testbed: Testbed, run: Run, rules: tuple[Rule, ...]) -> list[dict[str, 
         where = Range(testbed.plan, rules, run.random, tuple(pairs), known)
         tries = [Try(each, aim, each.craft(aim)) for each in (*ODDITIES, *HONEST) for aim in where.aims(each)]
         with run.phase(f"{len(tries)} odd packets", total=len(tries)) as progress, capturing(hosts, folder) as captures:
+            links = {inside.name: stack.enter_context(_link(inside, interface)) for inside, interface in hosts}
             for each in tries:
-                _put_out(testbed, each)
+                _put_out(links[each.aim.src.name], each)
                 progress.advance(1)
             _wait_for_honest(tries, captures)
         seen = {each.inside.name: _sightings(testbed, each) for each in captures}
@@ -73,17 +75,21 @@ def send(testbed: Testbed, run: Run, rules: tuple[Rule, ...]) -> list[dict[str, 
     return [_row(each, seen, blind) for each in tries]
 
 
-def _put_out(testbed: Testbed, attempt: Try) -> None:
+def _link(inside: Inside, interface: str) -> socket.socket:
+    """A host's link, to send on. One for all packets: it takes the kernel 10 ms to close such a socket."""
+    link = inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET)
+    link.bind((interface, 0))
+    return link
+
+
+def _put_out(link: socket.socket, attempt: Try) -> None:
     """Its frames on the sender's link, as they are: the kernel adds nothing."""
-    src = attempt.aim.src
-    with testbed.inside(src.name).open_socket(socket.SOCK_RAW, socket.AF_PACKET) as link:
-        link.bind((src.interface, 0))
-        for piece in attempt.pieces:
-            try:
-                link.send(piece.frame)
-                attempt.sent.append(piece)
-            except OSError as error:
-                attempt.refused = error.strerror
+    for piece in attempt.pieces:
+        try:
+            link.send(piece.frame)
+            attempt.sent.append(piece)
+        except OSError as error:
+            attempt.refused = error.strerror
 
 
 def _wait_for_honest(tries: Iterable[Try], captures: Sequence[Capture]) -> None:
