@@ -248,11 +248,6 @@ def lead_to_controller(switch: str, controller: tuple[str, int]) -> None:
     _ovs("ovs-vsctl", "set-controller", switch, target, "--", "set", "controller", switch, "max_backoff=1000")
 
 
-def connected(switch: str) -> bool:
-    """Whether the switch talks to its controller."""
-    return _ovs("ovs-vsctl", "get", "controller", switch, "is_connected").strip() == "true"
-
-
 def wait_for_interfaces(plan: Plan, seconds: float = 5) -> None:
     """Open vSwitch has opened every port of the plan. Raises DeadlineError with what it said."""
     wanted = {end.interface for link in plan.links for end in link.ends if plan.is_switch(end.node)}

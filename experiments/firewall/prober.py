@@ -81,12 +81,12 @@ def everything(src: Host, dst: Host) -> Sweep:
     return Sweep(src, dst, EVERYTHING)
 
 
-def sweep(testbed: Testbed, run: Run, sweeps: Sequence[Sweep]) -> list[Swept]:
+def sweep(testbed: Testbed, run: Run, sweeps: Sequence[Sweep], attempts: int = ATTEMPTS) -> list[Swept]:
     """Send them all; those that are not exact again. The last attempt of each counts."""
     done: dict[int, Swept] = {}
     left = list(range(len(sweeps)))
     first = run.random.randrange(1, 60_000)
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         if not left:
             break
         now = [sweeps[each] for each in left]
