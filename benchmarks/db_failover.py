@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
-from topo.errors import EXIT_HOLDS, DeadlineError
+from topo.errors import EXIT_HOLDS, FoobarError
 from topo.session import Body
 
 if TYPE_CHECKING:
@@ -114,22 +113,26 @@ def _quiet(rounds: Any) -> None:
     rounds.writers.pause()
 
 
+def believe(what: str, blind: str | None, problem: str | None) -> None:
+    """Raises FoobarError for a round that proves nothing: nobody saw the trouble act, or it was not healed."""
+    if blind or problem:
+        raise FoobarError(f"db_failover: {what}: {blind or problem}")
+
+
 def _struck(rounds: Any, number: int, kind: str) -> dict[str, Any]:
-    """What one round cost; a database that nobody can write to any more has not come back."""
+    """What one round cost. Raises FoobarError for one that proves nothing."""
     from experiments.database.findings import Finding, accounted
     from experiments.database.trouble import TROUBLES
 
     trouble = next(each for each in TROUBLES if each.name == kind)
     rounds.writers.resume()
-    began = time.time()
     try:
         held = rounds.hold(number, trouble)
-    except DeadlineError:
-        return {"gap_ms": (time.time() - began) * 1000, "lost": 0, "back": False}
     finally:
         _quiet(rounds)
     design = rounds.testbed.profile.db
     finding = Finding(held, accounted(design, held), WINDOW, design)
+    believe(f"{design}, {kind}", finding.blind, held["problem"])
     gap = finding.gap
     cost = gap.ms if gap else (held["settled"] - held["began"]) * 1000
     return {"gap_ms": cost, "lost": len(finding.account.lost), "back": finding.back}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
-from topo.errors import EXIT_HOLDS
+from topo.errors import EXIT_HOLDS, FoobarError
 from topo.session import Body
 
 if TYPE_CHECKING:
@@ -111,6 +111,12 @@ class Struck(Body):
         return EXIT_HOLDS
 
 
+def believe(kind: str, stopped: str | None, in_force: bool | None) -> None:
+    """Raises FoobarError for a fault that proves nothing: it was not healed, or nobody saw it act."""
+    if stopped or not in_force:
+        raise FoobarError(f"web_failover: {kind}: {stopped or 'the fault was not seen to be in force'}")
+
+
 def _struck(testbed: Testbed, watch: Any, settings: Settings, kind: str) -> dict[str, Any]:
     """What one fault of a kind cost, on a server other than the primary's."""
     from dataclasses import replace
@@ -133,9 +139,10 @@ def _struck(testbed: Testbed, watch: Any, settings: Settings, kind: str) -> dict
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "requests.jsonl"
         with load.loading(testbed.inside("client"), this, file):
-            Hurting(testbed, watch, drawn, mark).hurt([each], "", noted)
+            stopped = Hurting(testbed, watch, drawn, mark).hurt([each], "", noted)
         done = load.outcomes(file)
     (window,) = windows(noted, timeline, done, watch.changes, this.patience_s)
+    believe(kind, stopped, window.in_force)
     times = Counter(stored(testbed, primary, this.tag)["number"])
     return {
         "added_ms": window.added_ms,

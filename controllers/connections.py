@@ -12,44 +12,57 @@ from topo.plan import Plan
 LINE = re.compile(r"^(?P<proto>\w+),orig=\((?P<orig>[^)]*)\),reply=\([^)]*\)(?:,zone=(?P<zone>\d+))?")
 MARK = re.compile(r",mark=(\d+)")
 NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
+# protocols that rules name only as "any"; Open vSwitch prints the numbers of all others
+OTHERS = {"igmp": 2, "dccp": 33, "sctp": 132, "udplite": 136}
 
 
 @dataclass(frozen=True)
 class Connection:
-    """One entry: who began it with whom; ``ports`` are as dumped: sport and dport, or id, type and code."""
+    """One entry: who began it with whom; ``ports`` are as dumped: sport and dport, or id, type and code.
+
+    ``proto``: tcp, udp or icmp; else "ip", with the protocol's ``number``.
+    """
 
     zone: int
     mark: int
     proto: str
+    number: int
     src: str
     dst: str
     ports: tuple[tuple[str, int], ...]
 
     @property
     def asked(self) -> int:
-        """The destination's port, or the type of ICMP."""
+        """The destination's port, the type of ICMP, or the number of any other protocol."""
+        if self.proto == "ip":
+            return self.number
         ports = dict(self.ports)
         return ports.get("type" if self.proto == "icmp" else "dport", 0)
 
     def words(self) -> tuple[str, str]:
         """The entry as ``dpctl/flush-conntrack`` is told it."""
         names = {"sport": "ct_tp_src", "dport": "ct_tp_dst", "id": "icmp_id", "type": "icmp_type", "code": "icmp_code"}
-        fields = [f"ct_nw_src={self.src}", f"ct_nw_dst={self.dst}", f"ct_nw_proto={NUMBERS[self.proto]}"]
-        return f"zone={self.zone}", ",".join([*fields, *(f"{names[name]}={value}" for name, value in self.ports)])
+        fields = [f"ct_nw_src={self.src}", f"ct_nw_dst={self.dst}", f"ct_nw_proto={self.number}"]
+        told = () if self.proto == "ip" else self.ports
+        return f"zone={self.zone}", ",".join([*fields, *(f"{names[name]}={value}" for name, value in told)])
 
 
 def parse(text: str) -> list[Connection]:
-    """The entries of ``dpctl/dump-conntrack`` for the protocols that rules name."""
+    """The entries of ``dpctl/dump-conntrack``."""
     made = []
     for line in text.splitlines():
         found = LINE.match(line)
-        if not found or found["proto"] not in NUMBERS:
+        if not found:
             continue
+        named = found["proto"]
+        number = NUMBERS.get(named) or OTHERS.get(named) or int(named)
         fields = dict(part.split("=") for part in found["orig"].split(","))
         mark = MARK.search(line)
         ports = tuple((name, int(value)) for name, value in fields.items() if name not in ("src", "dst"))
         zone = int(found["zone"] or 0)
-        made.append(Connection(zone, int(mark[1]) if mark else 0, found["proto"], fields["src"], fields["dst"], ports))
+        proto = named if named in NUMBERS else "ip"
+        ends = fields["src"], fields["dst"]
+        made.append(Connection(zone, int(mark[1]) if mark else 0, proto, number, *ends, ports))
     return made
 
 

@@ -56,6 +56,7 @@ class FirewallMutants(Experiment):
         for name, value in (("mutants", rows), ("calm", calm), ("wrong_before", wrong)):
             run.keep(name, value)
         run.keep("probes", len(examination.quick))
+        run.keep("wanted", run.options["mutants"])
         places = {host.name: (testbed.inside(host.name), host.interface) for host in plan.hosts}
         with ExitStack() as stack:
             stack.callback(bench.forget_strange_connections)
@@ -72,6 +73,7 @@ class FirewallMutants(Experiment):
             calm.append(_calm(len(made), examination, prober))
         (run.folder / LIST).write_text(json.dumps(rows, indent=1))
         return {
+            "wanted": run.options["mutants"],
             "mutants": rows,
             "calm": calm,
             "wrong_before": wrong,

@@ -26,6 +26,7 @@ from benchmarks import (
     catalog,
     child,
     datapath,
+    db_failover,
     deny_flood,
     firewall_matrix,
     flood,
@@ -37,6 +38,7 @@ from benchmarks import (
     ratio,
     table,
     verify,
+    web_failover,
 )
 from benchmarks.__main__ import main
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
@@ -674,3 +676,23 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     assert err == "foobar: interrupted; nothing is left behind\n"
     assert [pid for pid in below if Path(f"/proc/{pid}").exists()] == []
     assert list(tmp_path.glob("*.json")) == []
+
+
+@pytest.mark.parametrize(("stopped", "in_force"), [(None, False), (None, None), ("cut srv2: not back", True)])
+def test_a_web_fault_that_proves_nothing_is_no_measure(stopped: str | None, in_force: bool | None) -> None:
+    with pytest.raises(FoobarError, match="web_failover: cut: "):
+        web_failover.believe("cut", stopped, in_force)
+
+
+def test_a_web_fault_that_was_seen_is_one() -> None:
+    web_failover.believe("cut", None, True)
+
+
+@pytest.mark.parametrize(("blind", "problem"), [("the fault was not seen to be in force", None), (None, "not healed")])
+def test_a_dead_primary_that_proves_nothing_is_no_measure(blind: str | None, problem: str | None) -> None:
+    with pytest.raises(FoobarError, match="db_failover: crash: "):
+        db_failover.believe("crash", blind, problem)
+
+
+def test_a_dead_primary_that_was_seen_is_one() -> None:
+    db_failover.believe("crash", None, None)

@@ -235,7 +235,7 @@ def test_an_interruption_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "foobar: interrupted; nothing is left behind\n"
 
 
-def test_output_into_a_closed_pipe_is_no_error() -> None:
+def test_output_that_nobody_reads_is_141_and_no_complaint() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "topo.foobar", "--help"], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -243,7 +243,7 @@ def test_output_into_a_closed_pipe_is_no_error() -> None:
         assert process.stderr is not None
         process.stdout.close()
         said = process.stderr.read()
-    assert (process.returncode, said) == (0, b"")
+    assert (process.returncode, said) == (141, b"")
 
 
 def test_a_missing_program_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

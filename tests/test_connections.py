@@ -19,15 +19,17 @@ zone=2,mark={WEB.mark},protoinfo=(state=ESTABLISHED)
 icmp,orig=(src=10.0.1.10,dst=10.0.2.10,id=7,type=8,code=0),reply=(src=10.0.2.10,dst=10.0.1.10,id=7,type=0,code=0),\
 zone=1,mark={PING.mark}
 igmp,orig=(src=10.0.1.10,dst=10.0.2.10),reply=(src=10.0.2.10,dst=10.0.1.10),zone=1
+47,orig=(src=10.0.1.10,dst=10.0.2.10,sport=0,dport=0),reply=(src=10.0.2.10,dst=10.0.1.10,sport=0,dport=0),zone=1,mark=9
 udp,orig=(src=10.9.9.9,dst=10.0.2.10,sport=1,dport=2),reply=(src=10.0.2.10,dst=10.9.9.9,sport=2,dport=1)
 """
-TCP, ECHO, STRANGE = parse(DUMP)
+TCP, ECHO, IGMP, GRE, STRANGE = parse(DUMP)
 
 
 def test_what_open_vswitch_prints() -> None:
     ports = (("sport", 40001), ("dport", 80))
-    assert Connection(2, WEB.mark, "tcp", "10.0.2.10", "10.0.3.11", ports) == TCP
+    assert Connection(2, WEB.mark, "tcp", 6, "10.0.2.10", "10.0.3.11", ports) == TCP
     assert (TCP.asked, ECHO.asked, ECHO.zone) == (80, 8, 1)
+    assert (IGMP.proto, IGMP.asked, GRE.proto, GRE.asked) == ("ip", 2, "ip", 47)
     assert (STRANGE.zone, STRANGE.mark) == (0, 0)
 
 
@@ -36,6 +38,7 @@ def test_what_it_is_told_to_forget() -> None:
         "zone=2",
         "ct_nw_src=10.0.2.10,ct_nw_dst=10.0.3.11,ct_nw_proto=6,ct_tp_src=40001,ct_tp_dst=80",
     )
+    assert GRE.words() == ("zone=1", "ct_nw_src=10.0.1.10,ct_nw_dst=10.0.2.10,ct_nw_proto=47")
     assert ECHO.words()[1].endswith("ct_nw_proto=1,icmp_id=7,icmp_type=8,icmp_code=0")
 
 

@@ -141,7 +141,14 @@ SAME = {"proof": "equivalent", "quick": 0, "witness": 0, "witnesses": 0, "seen":
 
 
 def evidence(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"mutants": list(rows), "calm": [CALM, CALM], "wrong_before": [], "probes": 3600, "sent": 10_000}
+    return {
+        "wanted": len(rows),
+        "mutants": list(rows),
+        "calm": [CALM, CALM],
+        "wrong_before": [],
+        "probes": 3600,
+        "sent": 10_000,
+    }
 
 
 @pytest.fixture
@@ -179,6 +186,7 @@ def test_it_fails_when_one_survives(good: dict[str, Any], at: int, change: dict[
     ("path", "value", "because"),
     [
         (("mutants",), [], "there was nothing wrong to be caught"),
+        (("wanted",), 4, "only 3 of 4 wrong rules and flows were examined"),
         (("calm",), [CALM], "it was not looked whether probes go right"),
         (("calm", 1, "seen"), ["client -> lb tcp/80: does not arrive"], "probes go astray though no flow is wrong"),
         (("calm", 0, "lost"), {"lb": 3}, "probes go astray though no flow is wrong"),

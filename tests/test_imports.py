@@ -17,13 +17,12 @@ PACKAGES = ("topo", "controllers", "services", "experiments", "benchmarks")
 
 # library -> the only files (patterns) that import it
 ALLOWED = {
-    "mininet": ("topo/network.py", "topo/cli.py", "benchmarks/*.py"),
+    "mininet": ("topo/network.py", "topo/cli.py"),
     "ryu": ("controllers/firewall.py",),
     "eventlet": ("controllers/firewall.py",),
     "scapy": (
         "benchmarks/sniff.py",
         "experiments/*capture*.py",
-        "experiments/packets.py",
         "experiments/firewall/*.py",
     ),
     "rich": (

@@ -60,17 +60,22 @@ class Adoption:
             }
 
     def apply(self, text: str, name: str) -> dict[str, Any]:
-        """Put a policy file's rules in force; the old ones are back if it cannot be done, or proved."""
+        """Put a policy file's rules in force; the old ones are back if it cannot be done, or proved.
+
+        Raises RefusedError, and touches nothing, when the switches do not do what the present policy says.
+        """
         with self._lock:
             testbed = self.testbed
             rules = parse(text, name, testbed.plan)
             old, began = testbed.rules, time.monotonic()
+            if found := self._wrong(self.dumped()):
+                raise RefusedError(f"the switches do not do what the present policy says: {found[0]}")
             try:
                 self._install(rules)
                 if found := self._wrong(self.dumped()):
                     raise FoobarError(f"what the switches do is not what {name} says: {found[0]}")
             except FoobarError as error:
-                self._install(old)
+                self._roll_back(old, error)
                 raise FoobarError(f"the old policy is in force again: {error}") from None
             judged = self._judge_connections()
             return {
@@ -79,6 +84,12 @@ class Adoption:
                 "switches": len(testbed.plan.switches),
                 "ms": round((time.monotonic() - began) * 1000, 3),
             }
+
+    def _roll_back(self, old: tuple[Rule, ...], error: FoobarError) -> None:
+        try:
+            self._install(old)
+        except FoobarError as another:
+            raise FoobarError(f"{error}; and the old policy is not back: {another}") from None
 
     def _judge_connections(self) -> connections.Judged:
         """Forget all connections that may not go on as they are: their next packet is judged like a first one."""

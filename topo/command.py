@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from topo.early import INTERRUPTED
-from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, FoobarError, UsageError
+from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_PIPE, FoobarError, UsageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,8 +46,8 @@ def _code(work: Callable[[], int]) -> int:
             return EXIT_INTERRUPTED if leaving.code else EXIT_HOLDS
         print(f"foobar: a library gave up with exit status {leaving.code}", file=sys.stderr)
         return EXIT_BROKEN
-    except BrokenPipeError:
-        return EXIT_HOLDS
+    except BrokenPipeError:  # in the middle of it: what it would have ended with is not known
+        return EXIT_PIPE
     except Exception as error:  # never Python's own 1, which means "the claim fails"
         traceback.print_exc()
         print(f"foobar: unexpected {type(error).__name__}: {error}", file=sys.stderr)

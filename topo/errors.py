@@ -17,7 +17,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-EXIT_HOLDS, EXIT_FAILS, EXIT_UNKNOWN, EXIT_BROKEN, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 3, 64, 130
+EXIT_HOLDS, EXIT_FAILS, EXIT_UNKNOWN, EXIT_BROKEN, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_PIPE = 0, 1, 2, 3, 64, 130, 141
 
 
 class FoobarError(Exception):

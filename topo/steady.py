@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +18,18 @@ import dns.exception
 import dns.message
 import dns.query
 
-from controllers.policy import Rule, pairs
+from controllers.policy import Rule, decide, pairs
 from services import failover, mariadb
 from topo import databases
 from topo.errors import FoobarError
 from topo.namespaces import Inside
-from topo.plan import SITE, Host
+from topo.plan import SITE, Host, Plan
 
 if TYPE_CHECKING:
     from topo.testbed import Testbed
 
 SECONDS = 2.0
+DNS, ANSWERED = "dns", (("udp", 53), ("icmp", 8))
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,9 @@ def look(testbed: Testbed) -> Steady:
     with ThreadPoolExecutor(max_workers=16) as pool:
         looks = [pool.submit(_service, testbed, unit.service.id) for unit in testbed.supervisor.units]
         looks += [
-            pool.submit(_rule, rule, testbed.inside(src.name), src, dst)
+            pool.submit(passes, rule, testbed.inside(src.name), src, dst)
             for rule in testbed.rules
-            if _can_be_tried(rule)
-            for src, dst in pairs(rule, testbed.plan)
+            for src, dst in tried(rule, testbed.rules, testbed.plan)
         ]
         replication = pool.submit(_replication, testbed)
         looks.append(pool.submit(_site, testbed))
@@ -86,17 +87,31 @@ def _fences(testbed: Testbed) -> Check:
     return Check("no database fenced", ", ".join(testbed.fences) or None)
 
 
-def _can_be_tried(rule: Rule) -> bool:
-    """An allow-rule for one port can be tried; a range, or "anything goes" (the baseline), names nothing to try."""
-    return rule.action == "allow" and isinstance(rule.port, int)
+def tried(rule: Rule, rules: tuple[Rule, ...], plan: Plan) -> list[tuple[Host, Host]]:
+    """The pairs of hosts between which an allow-rule can be tried: those about which it decides.
+
+    A range, or "anything goes" (the baseline), names nothing to try. Of UDP only a question to the DNS host, of ICMP
+    only a ping is sure of an answer.
+    """
+    port = rule.port
+    if rule.action != "allow" or not isinstance(port, int) or (rule.proto, port) not in (*ANSWERED, ("tcp", port)):
+        return []
+    return [
+        (src, dst)
+        for src, dst in pairs(rule, plan)
+        if decide(rules, plan, src.name, dst.name, rule.proto, port) == rule
+        and (rule.proto != "udp" or dst.name == DNS)
+    ]
 
 
-def _rule(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
+def passes(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
+    """Whether a packet that the rule allows gets there, and an answer back."""
     name = f"rule {rule.name}: {src.name} -> {dst.name}"
     assert isinstance(rule.port, int)
     try:
         if rule.proto == "tcp":
-            inside.connect(rule.port, dst.ip, SECONDS).close()
+            with suppress(ConnectionRefusedError):  # somebody has answered; whether services run is looked at besides
+                inside.connect(rule.port, dst.ip, SECONDS).close()
         elif rule.proto == "udp":
             _ask_dns(inside, dst.ip, rule.port)
         else:

@@ -69,6 +69,8 @@ def _blind(evidence: Evidence) -> str | None:
     """Why nothing can be said at all, if so."""
     if not evidence["mutants"]:
         return "there was nothing wrong to be caught"
+    if len(evidence["mutants"]) < evidence["wanted"]:
+        return f"only {len(evidence['mutants'])} of {evidence['wanted']} wrong rules and flows were examined"
     if evidence["wrong_before"]:
         return f"the flows were wrong before anything was changed: {evidence['wrong_before'][0]}"
     calm = evidence["calm"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any
 
 import pytest
 from beds import PROJECT, Commands
-
-from topo import wait
 
 pytestmark = pytest.mark.root
 
@@ -59,35 +56,3 @@ def test_galera_is_measured_the_same_way(runs: Path) -> None:
     assert result["verdict"]["numbers"]["faults"] == 2
     assert result["verdict"]["numbers"]["acknowledged"] > 100
     assert result["steady"] == {"before": True, "after": True}
-
-
-def test_ctrl_c_while_a_fault_is_in_force_heals_it(runs: Path) -> None:
-    environment = Commands(runs.parent).environment
-    with subprocess.Popen(
-        argv(runs, "--faults", "freeze", "--window", "60"),
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        try:
-            wait.until(lambda: unbroken(environment), what="a fault in force", seconds=60)
-            process.send_signal(signal.SIGINT)
-            code = process.wait(60)
-        finally:
-            process.kill()
-    assert code == 130
-    (folder,) = (runs / "db_failover").iterdir()
-    result, evidence = (json.loads((folder / each).read_text()) for each in ("result.json", "evidence.json"))
-    assert (result["status"], result["verdict"]["holds"]) == ("aborted", None)
-    happened = [(row["what"], row.get("fault")) for row in evidence["timeline"]]
-    assert ("fault in force", "freeze srv1 mariadb") in happened
-    assert ("healed", "freeze srv1 mariadb") in happened
-
-
-def unbroken(environment: dict[str, str]) -> str | None:
-    """None once the testbed says that something is broken on purpose."""
-    asked = [sys.executable, "-m", "topo.foobar", "fault", "list"]
-    said = subprocess.run(asked, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=30).stdout
-    return None if "freeze" in said else said or "no testbed yet"

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import Experiments, Machine
+from beds import Commands, Experiments, Machine
 
 from experiments.catalog import EXPERIMENTS
+from topo import wait
 
 pytestmark = pytest.mark.root
 
@@ -40,6 +41,34 @@ def test_an_interrupted_run_heals_and_keeps_what_it_has(name: str, number: signa
     assert (folder / "report.html").stat().st_size > 1000
     assert (folder / "logs" / "lb-haproxy-haproxy.log").exists()
     machine.assert_clean()
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("db_failover --faults freeze --window 60", "freeze srv1 mariadb"),
+        ("web_failover --faults cut --rate 40", "cut srv"),
+    ],
+)
+def test_ctrl_c_while_a_fault_is_in_force_heals_it(words: str, fault: str, tmp_path: Path) -> None:
+    commands = Experiments(tmp_path)
+    name, *flags = words.split()
+    with commands.popen("run", name, "--runs", str(tmp_path / "runs"), *flags) as process:
+        wait.until(lambda: in_force(tmp_path, fault), what="a fault in force", seconds=60)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130, said
+    (folder,) = (tmp_path / "runs" / name).iterdir()
+    assert read(folder / "result.json")["status"] == "aborted"
+    timeline = read(folder / "evidence.json")["timeline"]
+    assert any(each["what"] == "fault in force" and each["fault"].startswith(fault) for each in timeline)
+    assert unhealed(timeline) == Counter()
+
+
+def in_force(home: Path, fault: str) -> str | None:
+    """None once the testbed says that it is broken on purpose."""
+    said = Commands(home)("fault", "list").stdout
+    return None if fault in said else said or "no testbed yet"
 
 
 def wait_for_first_phase(process: subprocess.Popen[str], name: str) -> None:

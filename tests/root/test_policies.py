@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import RULES, Bed
+from beds import RULES, Bed, one_line
 
 from controllers.policy import Rule
 from controllers.policyfile import render
+from services.controller import FLOWS
 from topo import wait
 
 pytestmark = pytest.mark.root
@@ -158,6 +159,43 @@ def test_a_denial_above_cuts_though_its_rule_remains(second: Bed, tmp_path: Path
             assert says(talk) == "cut"
 
 
+def test_other_protocols_conversations_are_judged_too(second: Bed, tmp_path: Path) -> None:
+    """GRE, which no rule can name but "any"."""
+    file = tmp_path / "my.policy"
+    wide = Rule("tunnel", "client", "lb", "any", None, "allow", "whatever there is")
+    send = "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 47).sendto(bytes(8), ('10.0.2.10', 0))"
+
+    def known() -> list[str]:
+        entries = second.run("box", "ovs-appctl", "dpctl/dump-conntrack").splitlines()
+        return [entry for entry in entries if entry.startswith(("47,", "gre,"))]
+
+    with restored(second, file):
+        apply(second, file, wide, *RULES)
+        second.run("client", "python3", "-c", send)
+        wait.until(lambda: None if known() else "none", what="a GRE conversation", seconds=5)
+        apply(second, file, wide, *RULES)
+        assert known(), "the same policy again keeps it"
+        apply(second, file, Rule("shut", "client", "lb", "any", None, "deny", "all of it"), wide, *RULES)
+        assert known() == []
+
+
+def test_nothing_is_changed_on_switches_that_are_wrong_already(second: Bed, tmp_path: Path) -> None:
+    """A flow by hand opens what every policy denies."""
+    file = tmp_path / "my.policy"
+    hole = "table=2,priority=35000,tcp,tp_dst=22"
+    second.run("box", "ovs-ofctl", "-O", "OpenFlow13", "add-flow", "fw1", f"{hole},actions=goto_table:3")
+    try:
+        file.write_text(render((SECOND_SITE, *RULES)))
+        done = second.commands("policy", "apply", str(file), "--name", second.name)
+    finally:
+        second.run("box", "ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", "fw1", hole)
+    assert done.returncode == 2
+    assert one_line(done.stderr).startswith("foobar: the switches do not do what the present policy says: ")
+    assert "by fw1 table 2: priority=35000" in done.stderr
+    assert verify(second)[0] == 0
+    assert "second-site" not in second.commands("policy", "show", "--name", second.name).stdout
+
+
 def test_a_bad_policy_changes_nothing(second: Bed, tmp_path: Path) -> None:
     file = tmp_path / "my.policy"
     file.write_text("allow tcp client -> srv22\nalow tcp client -> lb\n")
@@ -171,7 +209,8 @@ def test_a_policy_goes_on_the_switches_whole_when_the_controller_dies(commands: 
     """Kill the controller at many moments of `policy apply`: every switch has the old flows or the new ones."""
     bed = commands.up("k")
     file = tmp_path / "my.policy"
-    policies = {"on": (SECOND_SITE, *RULES), "off": tuple(RULES)}
+    third_site = Rule("third-site", "client", "servers", "tcp", 9000, "allow", "each switch has something to do")
+    policies = {"on": (SECOND_SITE, third_site, *RULES), "off": tuple(RULES)}
     switches = ("core", "fw1", "fw2", "fw3")
 
     def held() -> dict[str, str]:
@@ -184,17 +223,27 @@ def test_a_policy_goes_on_the_switches_whole_when_the_controller_dies(commands: 
     for name, rules in policies.items():
         apply(bed, file, *rules)
         known[name] = held()
-    for turn, delay in enumerate((0.0, 0.02, 0.05, 0.08, 0.12, 0.2)):
-        name = "on" if turn % 2 == 0 else "off"
+    early = 0
+    for turn, delay in enumerate((0.0, 0.001, 0.002, 0.004, 0.008, 0.016)):
+        name, other = ("on", "off") if turn % 2 == 0 else ("off", "on")
         file.write_text(render(policies[name]))
+        pid = bed.processes().running("controllers.firewall")
+        given = Path(f"/proc/{pid}/root{FLOWS}")
+        before = given.stat().st_ino
         with commands.popen("policy", "apply", str(file), "--name", "k") as applying:
-            pid = bed.processes().running("controllers.firewall")
-            time.sleep(0.15 + delay)
+            until = time.monotonic() + 10
+            while given.stat().st_ino == before:  # until what it is told to do is there: it is about to do it
+                assert time.monotonic() < until
+            time.sleep(delay)
             os.kill(pid, signal.SIGKILL)
             seen = held()
             for switch in switches:
                 assert seen[switch] in (known["on"][switch], known["off"][switch]), f"{switch} has a mixture"
+            early += any(seen[switch] == known[other][switch] != known[name][switch] for switch in switches)
+            assert bed.connects("client", "lb", 443), "both policies allow it"
+            assert not bed.connects("attacker", "srv1", 80, seconds=0.3), "neither does"
             assert applying.wait(30) == 0, applying.communicate()[1]
         assert held() == known[name]
         assert verify(bed)[0] == 0
         wait.until(lambda: bed.service("box/controller")["state"] != "ready" or None, what="controller", seconds=10)
+    assert early, "it never died before all switches had the new flows"
