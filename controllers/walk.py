@@ -214,9 +214,10 @@ class Passing:
 
     def _of_known(self, known: Node, state: int, which: Which) -> Iterator[tuple[int, int, Node]]:
         """The marks that the tables treat alike, together."""
+        asking = asking_for_marks((table for _, table in self.pipeline.tables), state)
         alike: dict[Any, list[int]] = {}
         for mark in sorted(frozenset().union(*self.space.leaves(known))):
-            rest = tuple(restricted(table, (state, mark, self.port)) for _, table in self.pipeline.tables)
+            rest = tuple(restricted(table, (state, mark, self.port)) for table in asking)
             alike.setdefault(rest, []).append(mark)
         for marks in alike.values():
             yield state, marks[0], which(self.space, marked(self.space, known, frozenset(marks)))
@@ -287,10 +288,15 @@ def restricted(table: Node, context: Sequence[int]) -> Node:
     return table
 
 
+def asking_for_marks(tables: Iterable[Node], state: int) -> list[Node]:
+    """Those of some tables, for packets in a state, that treat marks differently at all."""
+    return [table for table in (restricted(each, (state,)) for each in tables) if table.level == LEVEL["ct_mark"]]
+
+
 def _treated(zone: int, tables: Sequence[Node], state: str, marks: frozenset[int]) -> frozenset[object]:
     """What tells apart conversations of one zone: what the tables do with their marks."""
-    said = [CT_TRK | bits for bits, _ in SAID_OF_KNOWN[state]]
-    ways = (tuple(restricted(table, (bits, mark)) for bits in said for table in tables) for mark in marks)
+    asking = [table for bits, _ in SAID_OF_KNOWN[state] for table in asking_for_marks(tables, CT_TRK | bits)]
+    ways = (tuple(table.at(mark) for table in asking) for mark in marks)
     return frozenset({(zone, frozenset(ways))})
 
 
