@@ -30,7 +30,7 @@ from topo.session import Body
 if TYPE_CHECKING:
     from topo.testbed import Testbed
 
-OURS, SCAPY = "dumpcap", "Scapy"
+OURS, SCAPY, STREAMS = "dumpcap", "Scapy", "Scapy, streams"
 #: the links under load: the visitor's, and the balancer's, which carries everything twice
 HOSTS = ("client", "lb")
 CANARIES_PER_SECOND = 500
@@ -64,7 +64,15 @@ def report(rows: Sequence[Mapping[str, Any]]) -> Report:
     return Report(
         (
             Series("lost packets", "", lost[OURS], lost[SCAPY], "Scapy's sniffing", none),
-            Series("search", "1/s", columns(speed, OURS), columns(speed, SCAPY), "Scapy's dissection", much),
+            Series("search / packets", "1/s", columns(speed, OURS), columns(speed, SCAPY), "Scapy's dissection", much),
+            Series(
+                "search / streams",
+                "1/s",
+                columns(speed, OURS),
+                columns(speed, STREAMS),
+                "Scapy's dissection of HTTP",
+                much,
+            ),
         ),
         notes=tuple(f"capture: with {way}: {_amount(found)}" for way, found in seen.items()),
     )
@@ -186,7 +194,8 @@ def send(inside: Inside, over: threading.Event) -> int:
 
 
 def speeds(content: bytes) -> dict[str, float]:
-    """Packets a second: searched for every form of some secrets, and dissected without looking for anything.
+    """Packets a second: searched for every form of some secrets; dissected, without looking for anything, each packet
+    by itself and in streams.
 
     One secret is a canary of the capture. Raises FoobarError when that is not what the search finds, and all.
     """
@@ -197,12 +206,16 @@ def speeds(content: bytes) -> dict[str, float]:
     secrets += [(f"{number}", f"secret & {chance.getrandbits(96):x}") for number in range(SECRETS - 1)]
     frames = first_frame(content, math.inf) - 1
     search = Search(secrets)
-    sniff.dissected(content[: place(content, 2)])  # so that importing Scapy is not timed
+    for way in (sniff.dissected, sniff.reassembled):
+        way(content[: place(content, 2)])  # so that importing Scapy is not timed
     began = time.perf_counter()
     found = {hit.secret for hit in search.capture(content).hits}
     searched = time.perf_counter()
     dissected = sniff.dissected(content)
     ended = time.perf_counter()
-    if found != {"planted"} or dissected != frames:
-        raise FoobarError(f"of {frames} frames Scapy dissected {dissected}, and the search found {sorted(found)}")
-    return {OURS: frames / (searched - began), SCAPY: frames / (ended - searched)}
+    answers = sniff.reassembled(content)
+    last = time.perf_counter()
+    if found != {"planted"} or dissected != frames or not answers:
+        said = f"of {frames} frames Scapy dissected {dissected}, with {answers} answers in them"
+        raise FoobarError(f"{said}, and the search found {sorted(found)}")
+    return {OURS: frames / (searched - began), SCAPY: frames / (ended - searched), STREAMS: frames / (last - ended)}

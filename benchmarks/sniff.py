@@ -8,8 +8,10 @@ from __future__ import annotations
 import io
 import re
 import sys
+from typing import Any
 
 CANARY = re.compile(rb"numbered canary \d{8}")
+IPV4 = 0x0800
 END = b"the end of the numbered canaries"
 
 
@@ -34,12 +36,29 @@ def main(interface: str) -> None:
 
 
 def dissected(content: bytes) -> int:
-    """Take a pcap file's content apart as Scapy does; returns how many packets it made of it."""
+    """Take a pcap file's content apart as Scapy does, each packet by itself; returns how many it understood."""
+    from scapy.layers.inet import IP
     from scapy.layers.l2 import Ether
     from scapy.utils import RawPcapReader
 
     with RawPcapReader(io.BytesIO(content)) as packets:  # type: ignore[arg-type]
-        return sum(len(Ether(data)) > 0 for data, _ in packets)
+        return sum(IP in packet or packet.type != IPV4 for packet in (Ether(data) for data, _ in packets))
+
+
+def reassembled(content: bytes) -> int:
+    """The same, with TCP's streams put together and HTTP read in them; returns how many answers it has seen."""
+    from scapy.layers.http import HTTPResponse
+    from scapy.sendrecv import sniff
+    from scapy.sessions import TCPSession
+
+    answers = 0
+
+    def count(packet: Any) -> None:
+        nonlocal answers
+        answers += HTTPResponse in packet
+
+    sniff(offline=io.BytesIO(content), session=TCPSession, store=False, prn=count)
+    return answers
 
 
 if __name__ == "__main__":
