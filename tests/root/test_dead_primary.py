@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from beds import PROJECT, Commands
 
+from experiments.database.trouble import TROUBLES
+
 pytestmark = pytest.mark.root
 
 
@@ -36,10 +38,12 @@ def test_a_single_primary_is_not_replaced(runs: Path) -> None:
 
 
 def test_semisync_loses_nothing_and_comes_back(runs: Path) -> None:
-    code, result = run(runs, "--db", "semisync", "--faults", "crash,planned", "--repeat", "4")
+    """Whatever happens to it: each kind of trouble once."""
+    code, result = run(runs, "--db", "semisync")
     numbers = result["verdict"]["numbers"]
     assert code == 0, result["verdict"]
-    assert (numbers["faults"], numbers["lost"], numbers["duplicated"], numbers["not_back"]) == (4, 0, 0, 0)
+    assert (numbers["lost"], numbers["duplicated"], numbers["not_back"]) == (0, 0, 0)
+    assert numbers["faults"] == len(TROUBLES)
     assert numbers["acknowledged"] > 100
 
 
