@@ -104,6 +104,7 @@ def _sweep(
     # millions of equal frames, which nobody keeps: what arrived is in the evidence
     with TemporaryDirectory(dir=folder) as captured:
         with listening(testbed, Path(captured), marker, marker) as captures:
+            switchd.settle_counters()  # or the first sweep is said to have sent what came before it
             for each in sweeps:
                 sent.append(_sent(testbed, each, marker))
                 progress.advance(1)
