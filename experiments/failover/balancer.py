@@ -93,7 +93,9 @@ def without(testbed: Testbed, server: str) -> Iterator[None]:
         _ask(path, f"set server {BACKEND}/{server} state maint\n".encode())
         yield
     finally:
-        _ask(path, f"set server {BACKEND}/{server} state ready\n".encode())
+        # and told that it is well: else the first check that fails would do to give it up
+        back = f"set server {BACKEND}/{server}"
+        _ask(path, f"{back} state ready; {back} health up\n".encode())
 
 
 def keep_troubles(testbed: Testbed, file: Path) -> None:

@@ -13,7 +13,7 @@ from beds import Bed, Commands, Machine
 def shared_commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     commands = Commands(tmp_path_factory.mktemp("shared"))
     yield commands
-    commands("down", "--all")
+    commands("down", "--all", seconds=240)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
     """The command line for testbeds of one test."""
     commands = Commands(tmp_path)
     yield commands
-    commands("down", "--all")
+    commands("down", "--all", seconds=240)
 
 
 @pytest.fixture
@@ -45,5 +45,5 @@ def machine(commands: Commands) -> Machine:
 def runs(commands: Commands, machine: Machine) -> Iterator[Path]:
     """Where an experiment's results go; nothing of it may be left on the machine afterwards."""
     yield commands.state / "runs"
-    commands("down", "--all")
+    commands("down", "--all", seconds=240)
     machine.assert_clean()
