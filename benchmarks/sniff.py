@@ -11,7 +11,6 @@ import sys
 from typing import Any
 
 CANARY = re.compile(rb"numbered canary \d{8}")
-IPV4 = 0x0800
 END = b"the end of the numbered canaries"
 
 
@@ -37,12 +36,13 @@ def main(interface: str) -> None:
 
 def dissected(content: bytes) -> int:
     """Take a pcap file's content apart as Scapy does, each packet by itself; returns how many it understood."""
+    from scapy.data import ETH_P_IP
     from scapy.layers.inet import IP
     from scapy.layers.l2 import Ether
     from scapy.utils import RawPcapReader
 
     with RawPcapReader(io.BytesIO(content)) as packets:  # type: ignore[arg-type]
-        return sum(IP in packet or packet.type != IPV4 for packet in (Ether(data) for data, _ in packets))
+        return sum(IP in packet or packet.type != ETH_P_IP for packet in (Ether(data) for data, _ in packets))
 
 
 def reassembled(content: bytes) -> int:

@@ -42,6 +42,7 @@ TABLE_NAMES = ("bind", "track", "policy", "forward", "arp")
 
 IPV4, ARP_TYPE, UNTAGGED = 0x0800, 0x0806, 0
 PROTO_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
+PROTO_NAMES = {number: name for name, number in PROTO_NUMBERS.items()}
 PORT_FIELDS = {"icmp": "icmpv4_type", "tcp": "tcp_dst", "udp": "udp_dst"}
 
 # Cookies are rule numbers, counted from 1, but for a thousand that name the flows which no rule stands for.

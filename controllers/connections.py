@@ -6,30 +6,33 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from controllers.compile import PROTO_NAMES, PROTO_NUMBERS
 from controllers.policy import Rule, decide
 from topo.plan import Plan
 
 LINE = re.compile(r"^(?P<proto>\w+),orig=\((?P<orig>[^)]*)\),reply=\([^)]*\)(?:,zone=(?P<zone>\d+))?")
 MARK = re.compile(r",mark=(\d+)")
-NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
-# protocols that rules name only as "any"; Open vSwitch prints the numbers of all others
-OTHERS = {"igmp": 2, "dccp": 33, "sctp": 132, "udplite": 136}
+# what Open vSwitch prints a name for; of all other protocols it prints the number
+NUMBERS = {**PROTO_NUMBERS, "igmp": 2, "dccp": 33, "icmpv6": 58, "sctp": 132, "udplite": 136}
 
 
 @dataclass(frozen=True)
 class Connection:
-    """One entry: who began it with whom; ``ports`` are as dumped: sport and dport, or id, type and code.
-
-    ``proto``: tcp, udp or icmp; else "ip", with the protocol's ``number``.
+    """One entry: who began it with whom. ``number``: the protocol's; ``ports``, of those that rules name alone, are as
+    dumped: sport and dport, or id, type and code.
     """
 
     zone: int
     mark: int
-    proto: str
     number: int
     src: str
     dst: str
     ports: tuple[tuple[str, int], ...]
+
+    @property
+    def proto(self) -> str:
+        """icmp, tcp, udp, or "ip" for any other."""
+        return PROTO_NAMES.get(self.number, "ip")
 
     @property
     def asked(self) -> int:
@@ -43,8 +46,7 @@ class Connection:
         """The entry as ``dpctl/flush-conntrack`` is told it."""
         names = {"sport": "ct_tp_src", "dport": "ct_tp_dst", "id": "icmp_id", "type": "icmp_type", "code": "icmp_code"}
         fields = [f"ct_nw_src={self.src}", f"ct_nw_dst={self.dst}", f"ct_nw_proto={self.number}"]
-        told = () if self.proto == "ip" else self.ports
-        return f"zone={self.zone}", ",".join([*fields, *(f"{names[name]}={value}" for name, value in told)])
+        return f"zone={self.zone}", ",".join([*fields, *(f"{names[name]}={value}" for name, value in self.ports)])
 
 
 def parse(text: str) -> list[Connection]:
@@ -55,14 +57,12 @@ def parse(text: str) -> list[Connection]:
         if not found:
             continue
         named = found["proto"]
-        number = NUMBERS.get(named) or OTHERS.get(named) or int(named)
+        number = NUMBERS.get(named) or int(named)
         fields = dict(part.split("=") for part in found["orig"].split(","))
+        src, dst = fields.pop("src"), fields.pop("dst")
+        ports = tuple((name, int(value)) for name, value in fields.items()) if named in PROTO_NUMBERS else ()
         mark = MARK.search(line)
-        ports = tuple((name, int(value)) for name, value in fields.items() if name not in ("src", "dst"))
-        zone = int(found["zone"] or 0)
-        proto = named if named in NUMBERS else "ip"
-        ends = fields["src"], fields["dst"]
-        made.append(Connection(zone, int(mark[1]) if mark else 0, proto, number, *ends, ports))
+        made.append(Connection(int(found["zone"] or 0), int(mark[1]) if mark else 0, number, src, dst, ports))
     return made
 
 

@@ -20,15 +20,17 @@ icmp,orig=(src=10.0.1.10,dst=10.0.2.10,id=7,type=8,code=0),reply=(src=10.0.2.10,
 zone=1,mark={PING.mark}
 igmp,orig=(src=10.0.1.10,dst=10.0.2.10),reply=(src=10.0.2.10,dst=10.0.1.10),zone=1
 47,orig=(src=10.0.1.10,dst=10.0.2.10,sport=0,dport=0),reply=(src=10.0.2.10,dst=10.0.1.10,sport=0,dport=0),zone=1,mark=9
+icmpv6,orig=(src=fe80::1,dst=ff02::2,id=0,type=133,code=0),reply=(src=ff02::2,dst=fe80::1,id=0,type=134,code=0),zone=1
 udp,orig=(src=10.9.9.9,dst=10.0.2.10,sport=1,dport=2),reply=(src=10.0.2.10,dst=10.9.9.9,sport=2,dport=1)
 """
-TCP, ECHO, IGMP, GRE, STRANGE = parse(DUMP)
+TCP, ECHO, IGMP, GRE, NEIGHBOUR, STRANGE = parse(DUMP)
 
 
 def test_what_open_vswitch_prints() -> None:
     ports = (("sport", 40001), ("dport", 80))
-    assert Connection(2, WEB.mark, "tcp", 6, "10.0.2.10", "10.0.3.11", ports) == TCP
-    assert (TCP.asked, ECHO.asked, ECHO.zone) == (80, 8, 1)
+    assert Connection(2, WEB.mark, 6, "10.0.2.10", "10.0.3.11", ports) == TCP
+    assert (TCP.proto, TCP.asked, ECHO.proto, ECHO.asked, ECHO.zone) == ("tcp", 80, "icmp", 8, 1)
+    assert (NEIGHBOUR.proto, NEIGHBOUR.asked, NEIGHBOUR.ports) == ("ip", 58, ())
     assert (IGMP.proto, IGMP.asked, GRE.proto, GRE.asked) == ("ip", 2, "ip", 47)
     assert (STRANGE.zone, STRANGE.mark) == (0, 0)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 
-from controllers.compile import ARP_TYPE, IPV4, PROTO_NUMBERS
+from controllers.compile import ARP_TYPE, IPV4, PROTO_NAMES
 from controllers.dump import mac_number
 from controllers.explain import boxes_of, packet, turned
 from controllers.intent import address
@@ -33,7 +33,6 @@ PREFERRED = {
     "vlan_tci": (0, VLAN_PRESENT | 5),
     "nw_frag": (0,),
 }
-NAMES = {number: name for name, number in PROTO_NUMBERS.items()}
 
 
 def witnesses(plan: Plan, rules: Sequence[Rule], differences: Sequence[Difference]) -> tuple[Probe, ...]:
@@ -142,9 +141,9 @@ def _value(box: Box, name: str, preferred: Sequence[int]) -> int:
 
 def conversation(src: Host, dst: Host, point: Point, state: str) -> Talk | None:
     """The conversation that a packet would belong to; None for what is no IPv4 of a protocol that rules name."""
-    if point["eth_type"] != IPV4 or point["nw_proto"] not in NAMES:
+    if point["eth_type"] != IPV4 or point["nw_proto"] not in PROTO_NAMES:
         return None
-    proto = NAMES[point["nw_proto"]]
+    proto = PROTO_NAMES[point["nw_proto"]]
     if state == "answer":
         src, dst, point = dst, src, turned(dict(point))
     return Talk(src, dst, proto, point["tp_src" if proto == "icmp" else "tp_dst"])

@@ -114,6 +114,12 @@ class Bed:
     def counter(self, switch: str, rule: str) -> int:
         return self.packets(switch, rule_number(RULES, rule))
 
+    def fault(self, words: str) -> str:
+        """Break something by hand; returns the fault's number."""
+        done = self.commands("fault", "--name", self.name, *words.split())
+        assert done.returncode == 0, done.stderr
+        return one_line(done.stdout).split()[1].rstrip(":")
+
     def connects(self, src: str, dst: str, port: int, seconds: float = 1) -> bool:
         """Whether a TCP connection can be made from one host to another, by name or address."""
         code = (

@@ -66,9 +66,8 @@ class Probed(session.Body):
             reach = proof.reach(testbed.adoption.dumped())
             hosts = testbed.plan.hosts
             pairs = run.random.sample([(a, b) for a in hosts for b in hosts if a != b], PAIRS)
-            for pair, seen in zip(
-                pairs, sweep(testbed, run, [Sweep(*pair, EDGES) for pair in pairs], attempts=1), strict=True
-            ):
+            swept = sweep(testbed, run, [Sweep(*pair, EDGES) for pair in pairs], attempts=1)
+            for pair, seen in zip(pairs, swept, strict=True):
                 row = {
                     "rules": [f"{rule.action} {rule.src} {rule.dst} {rule.what}" for rule in rules],
                     "pair": f"{pair[0].name} -> {pair[1].name}",

@@ -87,7 +87,7 @@ def test_what_lost_power_does_not_keep_its_connections_to_the_database(second: B
     hold = "import socket, time; s = socket.create_connection(('10.0.2.10', 3306)); s.recv(1); time.sleep(60)"
     with second.commands.popen("exec", "--name", second.name, "srv3", "--", "python3", "-c", hold):
         wait.until(lambda: None if held() else "none", what="a connection", seconds=10)
-        number = second.commands("fault", "--name", second.name, "off", "srv3").stdout.split()[1].rstrip(":")
+        number = second.fault("off srv3")
         assert held()
         wait.until(lambda: f"{held()} left" if held() else None, what="its connections to end", seconds=11)
     assert second.commands("heal", "--name", second.name, number).returncode == 0
@@ -106,7 +106,7 @@ def test_a_replica_follows_again_though_a_firewall_forgot_its_connection(second:
     primary("CREATE DATABASE lab; CREATE TABLE lab.big (what LONGTEXT)")
     try:
         for words, count in (("off fw3", 60), ("off srv3", 1)):
-            number = second.commands("fault", "--name", second.name, *words.split()).stdout.split()[1].rstrip(":")
+            number = second.fault(words)
             primary("INSERT INTO lab.big VALUES (REPEAT('x', 200000));" * count)
             assert second.commands("heal", "--name", second.name, number).returncode == 0
         wait.until(rows, what="replication", seconds=15)

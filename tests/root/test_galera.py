@@ -77,11 +77,6 @@ def until_whole(bed: Bed) -> None:
     wait.until(look, what="the cluster whole", seconds=60)
 
 
-def fault(bed: Bed, *words: str) -> None:
-    done = bed.commands("fault", *words, "--name", bed.name)
-    assert done.returncode == 0, done.stderr
-
-
 def heal(bed: Bed) -> None:
     done = bed.commands("heal", "--name", bed.name, seconds=120)
     assert done.returncode == 0, done.stderr
@@ -112,7 +107,7 @@ def test_servers_reach_nothing_else_of_each_other(cluster: Bed) -> None:
 @pytest.mark.parametrize("kind", ["kill", "freeze", "stop"])
 def test_when_the_writer_fails_another_takes_over_and_keeps_the_writes(cluster: Bed, kind: str) -> None:
     (first,) = writers(cluster, "srv1", f"before-{kind}")
-    fault(cluster, kind, first, "mariadb")
+    cluster.fault(f"{kind} {first} mariadb")
     (second,) = writers(cluster, next(each for each in SERVERS if each != first), f"during-{kind}")
     assert second != first
     heal(cluster)
@@ -123,7 +118,7 @@ def test_when_the_writer_fails_another_takes_over_and_keeps_the_writes(cluster: 
 def test_a_server_that_is_cut_off_says_so(cluster: Bed) -> None:
     """Without a majority it takes nothing; the others go on."""
     (first,) = writers(cluster, "srv1", "before-cut")
-    fault(cluster, "cut", first)
+    cluster.fault(f"cut {first}")
     (second,) = writers(cluster, next(each for each in SERVERS if each != first), "during-cut")
     assert second != first
 
@@ -140,7 +135,7 @@ def test_a_server_that_is_cut_off_says_so(cluster: Bed) -> None:
 def test_after_all_have_ended_they_find_each_other_again(cluster: Bed, kind: str) -> None:
     writers(cluster, "srv1", f"before-all-{kind}")
     for server in SERVERS:
-        fault(cluster, kind, server, "mariadb")
+        cluster.fault(f"{kind} {server} mariadb")
     heal(cluster)
     writers(cluster, "srv1", f"after-all-{kind}")
     assert all(has(cluster, server, f"{when}-all-{kind}") for server in SERVERS for when in ("before", "after"))
@@ -149,7 +144,7 @@ def test_after_all_have_ended_they_find_each_other_again(cluster: Bed, kind: str
 
 def test_a_server_that_lost_everything_is_sent_it_whole(cluster: Bed) -> None:
     writers(cluster, "srv1", "before-loss")
-    fault(cluster, "kill", "srv3", "mariadb")
+    cluster.fault("kill srv3 mariadb")
     cluster.run("srv3", "find", DATA, "-mindepth", "1", "-delete")
     heal(cluster)
     assert has(cluster, "srv3", "before-loss")

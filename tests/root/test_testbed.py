@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, Bed, one_line
+from beds import PROJECT, Bed
 
 from controllers.compile import OWN_COOKIES
 from services import haproxy
@@ -319,8 +319,7 @@ def _probe(bed: Bed, host: str) -> str:
 
 def test_a_replica_whose_relay_log_was_lost_follows_again(bed: Bed) -> None:
     """As after a loss of power between two writes: what it applies from is no longer there."""
-    done = bed.commands("fault", "--name", bed.name, "kill", "srv3", "mariadb")
-    number = one_line(done.stdout).split()[1].rstrip(":")
+    number = bed.fault("kill srv3 mariadb")
     named = "cd /run/mysqld/data && sed -i 's/relay[.]0*[0-9]*/relay.000042/' relay-log.info && cat relay-log.info"
     assert "relay.000042" in bed.run("srv3", "sh", "-c", named)
     done = bed.commands("heal", "--name", bed.name, number)
