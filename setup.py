@@ -46,12 +46,12 @@ setup(
     packages=find_packages(
         include=[
             f"{name}{part}"
-            for name in ("topo", "controllers", "services", "experiments", "benchmarks")
+            for name in ("topo", "controllers", "services", "testbed", "experiments", "benchmarks")
             for part in ("", ".*")
         ]
     ),
     package_data={
-        "": ["py.typed", "*.j2", "*.sql", "*.html", "*.css", "*.js", "*.svg", "*.json", "*.c"],
+        "": ["py.typed", "*.j2", "*.sql", "*.html", "*.css", "*.js", "*.svg", "*.json", "*.c", "*.sh"],
         "services": ["templates/*"],
         "services.site": ["templates/*", "templates/**/*", "static/*", "static/**/*"],
     },

@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmarks import catalog, table
 from benchmarks.base import Benchmark, Report, Size
-from topo import needs
-from topo.command import Parser, guarded
+from testbed import preflight
+from testbed.commandline import Parser, guarded
 from topo.errors import EXIT_HOLDS, UsageError
 
 FEWEST_PAIRS, MOST_PAIRS = 5, 100
@@ -33,7 +33,7 @@ def _run(words: list[str]) -> int:
     options = _parser().parse_args(words)
     benchmarks, size = catalog.wanted(options.names), _size(options)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    needs.check()
+    preflight.check()
     catalog.check_programs(benchmarks)
     reports = {each.name: _measure(each, size) for each in benchmarks}
     rows = [series.judged(name) for name, report in reports.items() for series in report.series]

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import ratio
-from topo.session import Body
+from testbed.session import Body
 
 Tell = Callable[[str], None]
 COMPARE = {">=": operator.ge, "<=": operator.le}

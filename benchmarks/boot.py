@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
 from benchmarks.memory import Footprint, footprint
-from topo.session import Body
+from testbed.session import Body
 
 if TYPE_CHECKING:
-    from topo.testbed import Testbed
+    from testbed.testbed import Testbed
 
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 ALL_CLEAN_PAGES = "3"

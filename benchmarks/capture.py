@@ -19,16 +19,17 @@ from benchmarks import child, sniff
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
 from benchmarks.https import ASKED, rate
 from benchmarks.sniff import CANARY
-from experiments.capture import capturing, planting
-from experiments.pcap import first_frame, place
-from experiments.search import Search
+from experiments.instruments.capture import capturing, planting
+from experiments.instruments.pcap import first_frame, place
+from experiments.instruments.search import Search
+from testbed.namespaces import Inside
+from testbed.session import Body
 from topo import wait
 from topo.errors import EXIT_HOLDS, FoobarError
-from topo.namespaces import Inside
-from topo.session import Body
+from topo.paths import PROJECT
 
 if TYPE_CHECKING:
-    from topo.testbed import Testbed
+    from testbed.testbed import Testbed
 
 OURS, SCAPY, STREAMS = "dumpcap", "Scapy", "Scapy, streams"
 #: the links under load: the visitor's, and the balancer's, which carries everything twice
@@ -38,7 +39,6 @@ CANARIES_PER_SECOND = 500
 FRAMES = 10_000
 SECRETS = 10
 END_SECONDS = 20.0
-PROJECT = Path(__file__).parent.parent
 
 
 class Capture(Benchmark):

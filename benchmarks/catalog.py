@@ -16,8 +16,8 @@ from benchmarks.https import Https
 from benchmarks.policy_install import PolicyInstall
 from benchmarks.verify import Verify
 from benchmarks.web_failover import WebFailover
+from testbed.preflight import SYSTEM_PATH
 from topo.errors import MissingError, UsageError, among
-from topo.needs import SYSTEM_PATH
 
 BENCHMARKS: tuple[Benchmark, ...] = (
     Boot(),

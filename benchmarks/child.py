@@ -9,13 +9,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.base import Size, Tell
 from topo.errors import FoobarError
+from topo.paths import PROJECT
 
-PROJECT = Path(__file__).parent.parent
 END_SECONDS = 20.0
 LONGEST_NAME = 31
 

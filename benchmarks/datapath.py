@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from testbed.namespaces import Inside
+from testbed.session import Body
 from topo import wait
 from topo.errors import EXIT_HOLDS, FoobarError
-from topo.namespaces import BOX, Inside
-from topo.session import Body
+from topo.paths import BOX
 
 if TYPE_CHECKING:
-    from topo.testbed import Testbed
+    from testbed.testbed import Testbed
 
 TESTBED, BRIDGE, MININET = "testbed", "linux bridge", "mininet datapath=user, tx off"
 PINGPONG = str(Path(__file__).parent / "pingpong.py")

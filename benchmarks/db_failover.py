@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
+from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
-from topo.session import Body
 
 if TYPE_CHECKING:
-    from topo.testbed import Testbed
+    from testbed.testbed import Testbed
 
 OURS, REFERENCES = "semisync", ("async", "galera")
 DESIGNS = (OURS, *REFERENCES)
-#: the kinds of trouble (experiments/database/trouble.py), and what their gap may be with ours (ms)
+#: the kinds of trouble (experiments/db_failover/trouble.py), and what their gap may be with ours (ms)
 BOUNDS = {"crash": 50.0, "freeze": 500.0}
 WINDOW = 10.0
 
@@ -96,8 +96,8 @@ class Struck(Body):
 
     def __call__(self, testbed: Testbed) -> int:
         from benchmarks import inside
-        from experiments.database.rounds import Rounds
-        from experiments.database.writers import writing
+        from experiments.db_failover.rounds import Rounds
+        from experiments.db_failover.writers import writing
 
         with writing(testbed, f"b{random.randrange(16**6):06x}") as writers:
             rounds = Rounds(testbed, writers, random.Random(), lambda *_, **__: None, WINDOW)
@@ -121,8 +121,8 @@ def believe(what: str, blind: str | None) -> None:
 
 def _struck(rounds: Any, number: int, kind: str) -> dict[str, Any]:
     """What one round cost. Raises FoobarError for one that proves nothing."""
-    from experiments.database.findings import Finding, accounted
-    from experiments.database.trouble import TROUBLES
+    from experiments.db_failover.checks import Finding, accounted
+    from experiments.db_failover.trouble import TROUBLES
 
     trouble = next(each for each in TROUBLES if each.name == kind)
     rounds.writers.resume()

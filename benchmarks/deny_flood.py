@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from controllers.ovs import ofctl
+from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.plan import SITE
-from topo.session import Body
 
 if TYPE_CHECKING:
-    from topo.testbed import Testbed
+    from testbed.testbed import Testbed
 
 FLOOD = str(Path(__file__).parent / "flood.py")
 SENDER, TARGET, PORT, RATE = "attacker", "srv1", 3306, 10_000
@@ -136,23 +137,22 @@ def _flood(testbed: Testbed, interface: str) -> Iterator[None]:
 def _unsampled(testbed: Testbed) -> Iterator[None]:
     """The flows that the flood meets only drop it, past the controller."""
     from controllers.sampling import unsampled
-    from topo import network
 
     guard = next(switch.name for switch in testbed.plan.switches if switch.guards == TARGET)
     sampling = [flow for flow in testbed.flows if flow.switch == guard and flow.drops and flow.actions]
     for flow in unsampled(sampling, [guard]):
-        network.add_flow(flow)
+        ofctl.add_flow(flow)
     try:
         yield
     finally:
         for flow in sampling:
-            network.add_flow(flow)
+            ofctl.add_flow(flow)
 
 
 def _told(testbed: Testbed) -> dict[str, float]:
     from controllers import northbound
     from services.controller import NORTHBOUND
-    from topo.namespaces import BOX
+    from topo.paths import BOX
 
     controller = northbound.ask("samples", socket=testbed.inside(BOX).path(NORTHBOUND))
     counters = testbed.rule_counters().values()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
-from topo.session import Body
 
 if TYPE_CHECKING:
-    from topo.testbed import Testbed
+    from testbed.testbed import Testbed
 
 OURS, NMAP = "sweep", "nmap -sS -p- -T5"
 # nmap at its boldest; by itself it takes minutes where nothing answers
@@ -89,8 +89,8 @@ def _timed(scans: Mapping[str, Scan]) -> dict[str, float]:
 
 def _swept(testbed: Testbed) -> set[int]:
     """Everything included: crafting, the captures, sending, counting, and finding the probes again."""
-    from experiments.firewall.prober import Sweep, sweep
-    from experiments.run import Run
+    from experiments.engine.run import Run
+    from experiments.firewall_matrix.prober import Sweep, sweep
 
     ends = testbed.plan.host(SRC), testbed.plan.host(DST)
     with TemporaryDirectory() as folder:

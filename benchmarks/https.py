@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from testbed.namespaces import Inside
+from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
-from topo.namespaces import Inside
 from topo.plan import SITE
-from topo.session import Body
 
 if TYPE_CHECKING:
-    from topo.testbed import Testbed
+    from testbed.testbed import Testbed
 
 TESTBED, LOOPBACK = "testbed", "same daemons on loopback"
 CONNECTIONS = 16

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.base import Size
-from topo import profile, session
-from topo.command import Parser, guarded
+from testbed import session
+from testbed.commandline import Parser, guarded
+from topo import profile
 
 
 def say(kind: str, content: Any) -> None:

@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.room import room, within
-from services import catalog, secrets
-from services.base import Command, File, Joins, Look, Prepares, Service
+from services import deployment, secrets
 from services.gunicorn import PORT as APP_PORT
+from services.service import Command, File, Joins, Look, Prepares, Service
 from services.supervisor import Supervisor
+from testbed.namespaces import Inside
 from topo import wait
 from topo.errors import FoobarError
-from topo.namespaces import Inside
 from topo.plan import Host, Plan
 from topo.profile import Profile
 
@@ -112,7 +112,7 @@ def pinned(files: tuple[File, ...], pins: Pins, addresses: Mapping[str, str]) ->
 def site(plan: Plan, profile: Profile, home: Path) -> Iterator[Inside]:
     """The whole site on loopback, serving; its client."""
     known = secrets.fresh(plan, profile)
-    services = catalog.host_services(plan, profile, known)
+    services = deployment.host_services(plan, profile, known)
     with ExitStack() as undo:
         client = undo.enter_context(room(plan, "client", home / "client", authority=known.authority))
         for host in plan.hosts:

@@ -13,12 +13,13 @@ from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
 from benchmarks.flood import syn
 from controllers.flow import of_switch
+from controllers.ovs import ofctl, vsctl
+from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
-from topo.session import Body
 
 if TYPE_CHECKING:
-    from experiments.firewall.wires import Wires
-    from topo.testbed import Testbed
+    from experiments.instruments.packetsockets import Wires
+    from testbed.testbed import Testbed
 
 CONTROLLER, BY_HAND = "controller", "ovs-ofctl by hand"
 SENDER, TARGET, PORT = "lb", "srv1", 80
@@ -65,7 +66,7 @@ class Installed(Body):
 
     def __call__(self, testbed: Testbed) -> int:
         from benchmarks import inside
-        from experiments.firewall.wires import Wires
+        from experiments.instruments.packetsockets import Wires
 
         plan = testbed.plan
         guard = next(switch.name for switch in plan.switches if switch.guards == TARGET)
@@ -86,19 +87,19 @@ class Installed(Body):
 def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
     """ms from an empty switch to the first packet that crosses it; raises FoobarError when one crosses it before."""
     from controllers import sampling
-    from topo import network, power
+    from testbed import power
 
-    network.part_from_controller(switch)
-    network.delete_all_flows(switch)
+    vsctl.part_from_controller(switch)
+    ofctl.delete_all_flows(switch)
     if knock(SHUT_S):
         raise FoobarError(f"policy_install: {switch} has no flows, and a packet crossed it")
     flows = of_switch(testbed.flows, switch)
     if way == BY_HAND:  # they went with the controller, and one program for each is not what is measured
         for number in sampling.meters(flows).get(switch, ()):
-            network.add_meter(switch, number)
+            ofctl.add_meter(switch, number)
     fill: dict[str, Callable[[], None]] = {
-        CONTROLLER: lambda: network.lead_to_controller(switch, power.CONTROLLER),
-        BY_HAND: lambda: network.exchange_flows(switch, (), flows),
+        CONTROLLER: lambda: vsctl.lead_to_controller(switch, power.CONTROLLER),
+        BY_HAND: lambda: ofctl.exchange_flows(switch, (), flows),
     }
     with ThreadPoolExecutor(1) as other:
         began = time.monotonic()
@@ -109,7 +110,7 @@ def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
     if not crossed:
         raise FoobarError(f"policy_install: {switch}: no packet has crossed it for {LONGEST_S:g} s: {way}")
     if way == BY_HAND:
-        network.lead_to_controller(switch, power.CONTROLLER)
+        vsctl.lead_to_controller(switch, power.CONTROLLER)
     testbed.wait_for_flows()
     return taken
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from testbed.namespaces import Inside
+from testbed.network import HOST_SETUP, KEEP, write_host_files
 from topo import wait
 from topo.errors import FoobarError
-from topo.namespaces import Inside
-from topo.network import HOST_SETUP, KEEP, write_host_files
 from topo.plan import Host, Plan
 
 IDLE = "sleep"

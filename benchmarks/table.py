@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.base import Report, Tell
-from topo.screen import Waterfall
+from testbed.render import Waterfall
 
 aside_console = Console(stderr=True, highlight=False)
 console = Console(highlight=False)

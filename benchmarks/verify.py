@@ -10,7 +10,7 @@ from random import Random
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
 from controllers.compile import compile_flows
 from controllers.policy import DENY_REST, Rule, policy
-from controllers.proof import Proof
+from controllers.verify.proof import Proof
 from topo.errors import FoobarError
 from topo.plan import Plan, plan
 from topo.profile import SEED

@@ -16,8 +16,8 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
+from testbed.namespaces import Inside
 from topo.errors import FoobarError
-from topo.namespaces import Inside
 from topo.plan import SITE
 
 TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
+from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
-from topo.session import Body
 
 if TYPE_CHECKING:
-    from experiments.load import Settings
-    from topo.testbed import Testbed
+    from experiments.instruments.load import Settings
+    from testbed.testbed import Testbed
 
 OURS, REFERENCE = "fast", "default"
-#: the kinds of fault (experiments/failover/choice.py), and what ours may add to a request (ms)
+#: the kinds of fault (experiments/web_failover/choice.py), and what ours may add to a request (ms)
 BOUNDS = {"kill-app": 100.0, "freeze-app": 300.0, "cut": 300.0}
 RATE = 60.0
 
@@ -97,9 +97,9 @@ class Struck(Body):
 
     def __call__(self, testbed: Testbed) -> int:
         from benchmarks import inside
-        from experiments import load
-        from experiments.failover import balancer
-        from experiments.failover.hurting import PATIENCE_S
+        from experiments.instruments import load
+        from experiments.web_failover import balancer
+        from experiments.web_failover.hurting import PATIENCE_S
 
         settings = load.Settings(
             rate=RATE, seed=0, tag="", sessions=load.log_in(testbed.inside("client"), 1), patience_s=PATIENCE_S
@@ -121,11 +121,11 @@ def _struck(testbed: Testbed, watch: Any, settings: Settings, kind: str) -> dict
     """What one fault of a kind cost, on a server other than the primary's."""
     from dataclasses import replace
 
-    from experiments import load
-    from experiments.failover.choice import Chosen, chosen, spared
-    from experiments.failover.hurting import Hurting
-    from experiments.failover.stored import stored
-    from experiments.failover.windows import PHASE, windows
+    from experiments.instruments import load
+    from experiments.web_failover.choice import Chosen, chosen, spared
+    from experiments.web_failover.hurting import Hurting
+    from experiments.web_failover.stored import stored
+    from experiments.web_failover.windows import PHASE, windows
 
     primary, drawn = testbed.plan.primary.name, random.Random()
     each: Chosen = chosen(kind, drawn.choice(spared(testbed.plan, primary)), testbed.plan)

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.room import cable, rooms, settle, within
 from services.openvswitch import Database, Switchd
 from services.supervisor import Supervisor
-from topo.namespaces import Inside
+from testbed.namespaces import Inside
 from topo.plan import NETWORK, Plan
 
 ASKS, ANSWERS, MIDDLE = "lb", "srv1", "mon"

@@ -48,11 +48,15 @@ from ryu.controller.handler import (  # noqa: E402
 from ryu.lib import hub  # noqa: E402
 from ryu.ofproto import ofproto_v1_3  # noqa: E402
 
-from controllers import denied, sampling  # noqa: E402
+from controllers import (  # noqa: E402
+    denied,
+    jsonsocket,
+    sampling,
+)
 from controllers.compile import OWN_COOKIES  # noqa: E402
+from controllers.desired import FlowDict, Wanted, replace  # noqa: E402
 from controllers.flow import SAMPLE_BYTES  # noqa: E402
-from controllers.wanted import FlowDict, Wanted, replace  # noqa: E402
-from topo import control, switchd  # noqa: E402
+from controllers.ovs import vswitchd  # noqa: E402
 from topo.errors import DeadlineError, FoobarError, RefusedError  # noqa: E402
 
 LISTEN = ("127.0.0.1", 6653)
@@ -198,7 +202,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
         }
         while True:
             connection, _ = listening.accept()
-            hub.spawn(control.answer, connection, handlers)
+            hub.spawn(jsonsocket.answer, connection, handlers)
 
     def fence(self, host: str) -> dict[str, Any]:
         return self._change({dpid: partial(_each, _flow_mod, flows) for dpid, flows in self.wanted.fence(host).items()})
@@ -236,7 +240,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
                 raise DeadlineError(f"{self.wanted.switches[dpid]} does not confirm within {BARRIER_SECONDS:g} s")
         if refused := [self.wanted.switches[dpid] for dpid in changes if dpid in self.refusals]:
             raise FoobarError(f"{', '.join(refused)} refused: {self.refusals[str(min(self.refusals))]}")
-        switchd.forget_decisions()
+        vswitchd.forget_decisions()
         return {
             "switches": [self.wanted.switches[dpid] for dpid in changes],
             "ms": round((time.monotonic() - began) * 1000, 3),

@@ -6,7 +6,7 @@
     samples {}                 how many packets the switches have sent it, and the processor time it has used
     reload {}                  the controller's file of flows has been replaced: the switches get what has changed
 
-One JSON object asked, one answered (topo/control.py). ``fence`` and ``unfence`` are answered when every switch has
+One JSON object asked, one answered (jsonsocket.py). ``fence`` and ``unfence`` are answered when every switch has
 confirmed with a barrier reply: {"switches": ["fw1"], "ms": 1.2, "fences": ["srv1"]}. Both may be asked twice.
 
 A Unix socket is reached by its path, whatever network namespace one is in: so the network's faults cannot keep the
@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from topo import control
+from controllers import jsonsocket
 
 #: where the monitoring host sees the socket
 SOCKET = Path("/run/controller/northbound.sock")
@@ -26,4 +26,4 @@ SOCKET = Path("/run/controller/northbound.sock")
 
 def ask(request: str, *, socket: Path = SOCKET, **arguments: Any) -> Any:
     """The controller's answer. Raises RefusedError when nobody answers, FoobarError when it cannot be done."""
-    return control.exchange(socket, "the controller", request, **arguments)
+    return jsonsocket.exchange(socket, "the controller", request, **arguments)

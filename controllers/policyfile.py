@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from controllers.policy import ACTIONS, DENY_REST, PROTOCOLS, Ports, Rule, shown_range
-from controllers.space import united
+from controllers.verify.packetset import united
 from topo.errors import PolicyError
 from topo.plan import ANY, Plan
 

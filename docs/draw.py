@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from services import catalog
+from services import deployment
 from services.secrets import Secrets
-from topo.command import guarded
+from testbed.commandline import guarded
 from topo.errors import UsageError
 from topo.plan import Host, Plan, plan
 from topo.profile import SEED, Profile
@@ -139,7 +139,7 @@ def _zone(zone: str, x: int, y: int, width: int, *, below: bool = False) -> str:
 
 
 def _card(host: Host, x: int, y: int, profile: Profile) -> Iterator[str]:
-    runs = [each.name for each in catalog.host_services(plan(profile), profile, Secrets()) if each.host == host.name]
+    runs = [each.name for each in deployment.host_services(plan(profile), profile, Secrets()) if each.host == host.name]
     yield f'<rect class="card" x="{x}" y="{y}" width="{CARD}" height="{HEIGHT}" rx="10"/>'
     yield f'<rect x="{x}" y="{y + 14}" width="4" height="{HEIGHT - 28}" rx="2" style="fill: var(--{host.zone})"/>'
     yield f'<text class="name" x="{x + 16}" y="{y + 28}">{host.name}</text>'

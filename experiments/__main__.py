@@ -13,14 +13,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import catalog, folder
-from experiments.base import Experiment, judged
-from experiments.options import Option
-from experiments.run import Asked
-from topo import profile, session, state
-from topo.command import Parser, guarded
+from experiments import catalog
+from experiments.engine import folder
+from experiments.engine.base import Experiment, judged
+from experiments.engine.options import Option
+from experiments.engine.run import Asked
+from testbed import session, state
+from testbed.commandline import Parser, guarded
+from testbed.testbed import Testbed
+from topo import profile
 from topo.errors import EXIT_HOLDS, UsageError, among
-from topo.testbed import Testbed
 
 SEED = Option("seed", 0, "what decides every random choice, a whole number (a new one)", most=2**63 - 1)
 REPEAT = Option("repeat", 1, "how many rounds to measure (a few: the short form)", least=1, most=10**6)
@@ -150,15 +152,15 @@ class Run(session.Body):
         self.junit = junit
 
     def __call__(self, testbed: Testbed) -> int:
-        from experiments import engine
+        from experiments.engine import runner
 
-        return engine.run_all(
+        return runner.run_all(
             self.experiments, testbed, self.runs, self.asked, as_json=self.as_json, junit_file=self.junit
         )
 
 
 def _judge(words: list[str]) -> int:
-    from experiments import engine, report
+    from experiments.engine import report, runner
 
     parser = Parser(prog="experiments judge", description="The verdict of a run's folder, from its evidence alone.")
     parser.add_argument("folder", type=Path)
@@ -170,11 +172,11 @@ def _judge(words: list[str]) -> int:
         print(json.dumps(verdict.as_dict(), indent=1))
     else:
         report.say(experiment, verdict)
-    return engine.exit_code(verdict.holds)
+    return runner.exit_code(verdict.holds)
 
 
 def _report(words: list[str]) -> int:
-    from experiments import report
+    from experiments.engine import report
 
     parser = Parser(prog="experiments report", description="Write a run's report.html again.")
     parser.add_argument("folder", type=Path)
@@ -185,7 +187,7 @@ def _report(words: list[str]) -> int:
 
 
 def _compare(words: list[str]) -> int:
-    from experiments import compare, report
+    from experiments.engine import compare, report
 
     parser = Parser(prog="experiments compare", description="Two runs of one experiment side by side.")
     parser.add_argument("a", type=Path, metavar="DIR")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from experiments.base import Experiment
-from experiments.db_failover import DbFailover
-from experiments.firewall_matrix import FirewallMatrix
-from experiments.firewall_mutants import FirewallMutants
-from experiments.journey import Journey
-from experiments.tls_exposure import TlsExposure
-from experiments.tls_tampering import TlsTampering
-from experiments.web_failover import WebFailover
+from experiments.db_failover.experiment import DbFailover
+from experiments.engine.base import Experiment
+from experiments.firewall_matrix.experiment import FirewallMatrix
+from experiments.firewall_mutants.experiment import FirewallMutants
+from experiments.journey.experiment import Journey
+from experiments.tls_exposure.experiment import TlsExposure
+from experiments.tls_tampering.experiment import TlsTampering
+from experiments.web_failover.experiment import WebFailover
 from topo.errors import UsageError, among
 
 EXPERIMENTS: tuple[Experiment, ...] = (

@@ -10,10 +10,11 @@ from typing import Any
 
 from controllers import denied, northbound
 from controllers.compile import controller_file
+from controllers.desired import fences
 from controllers.flow import Flow
 from controllers.policy import Rule
-from controllers.wanted import fences
-from services.base import Command, File, Look, Service, listens
+from services.service import Command, File, Look, Service, listens
+from topo.paths import PROJECT
 from topo.plan import Plan
 
 DIRECTORY = "/run/foobar/controller"
@@ -21,7 +22,6 @@ FLOWS, INSTALLED, FENCES = f"{DIRECTORY}/flows.json", f"{DIRECTORY}/installed.js
 # files of the monitoring host, as the box sees them
 NORTHBOUND, DENIED = (f"/run/foobar/hosts/mon{path}" for path in (northbound.SOCKET, denied.EVENTS))
 PORT = 6653
-PROJECT = Path(__file__).parent.parent
 
 
 class Controller(Service):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from services.base import Command, File, Look, Service, listens, render
 from services.secrets import Secrets
+from services.service import Command, File, Look, Service, listens, render
+from topo.paths import PROJECT
 from topo.plan import Plan
 from topo.profile import Profile
 from topo.tls import means
@@ -22,7 +22,6 @@ AUTHORITY, PROOF = "/run/app/ca.pem", "/run/app/application.pem"
 ACCESS = "/var/log/app/access.log"
 # while this file is there, the site answers 500 to everything
 BROKEN = "/run/app/broken"
-PROJECT = Path(__file__).parent.parent
 
 
 class Gunicorn(Service):

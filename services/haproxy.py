@@ -7,10 +7,10 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from services.base import Command, File, Look, Service, listens, render
 from services.gunicorn import THREADS
 from services.pki import CIPHERS
 from services.secrets import Secrets
+from services.service import Command, File, Look, Service, listens, render
 from topo.plan import SITE, Plan
 from topo.profile import Profile
 from topo.tls import means

@@ -6,10 +6,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.base import Command, File, Look, Service, listens, render
 from services.gunicorn import PORT as APP_PORT
 from services.pki import CIPHERS
 from services.secrets import Secrets
+from services.service import Command, File, Look, Service, listens, render
 from topo.plan import Plan
 from topo.profile import Profile
 from topo.tls import means

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.base import Command, File, Look, Service, listens, render
+from services.service import Command, File, Look, Service, listens, render
 from topo.plan import DOMAIN, REVERSE_DOMAIN, Plan
 
 CONFIG = "/run/nsd/nsd.conf"

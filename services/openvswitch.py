@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.base import Command, Look, Service
-from topo.switchd import DIRECTORY
+from controllers.ovs.vswitchd import DIRECTORY
+from services.service import Command, Look, Service
 
 DATABASE, DATABASE_SOCKET = f"{DIRECTORY}/conf.db", f"{DIRECTORY}/db.sock"
 # The userspace datapath allocates for every packet it is woken for; keeping freed memory at hand saves a tenth of that

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from services.base import Command, Look, Prepares, Service
+from services.service import Command, Look, Prepares, Service
 from topo import wait
 from topo.errors import DeadlineError, RefusedError, ServiceError, UsageError
 
@@ -24,7 +24,7 @@ WAITING = "waiting"
 
 
 class Place(Look, Protocol):
-    """Where a service runs (topo.namespaces.Inside, or a fake in tests)."""
+    """Where a service runs (testbed.namespaces.Inside, or a fake in tests)."""
 
     def popen(
         self,

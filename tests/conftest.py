@@ -71,8 +71,8 @@ def flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An experiment's testbed is looked at once."""
-    monkeypatch.setattr("experiments.engine.BEFORE_SECONDS", 0.0)
-    monkeypatch.setattr("experiments.engine.AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("experiments.engine.runner.BEFORE_SECONDS", 0.0)
+    monkeypatch.setattr("experiments.engine.runner.AFTER_SECONDS", 0.0)
 
 
 def _pair(name: str) -> KeyPair:
@@ -98,12 +98,12 @@ def secrets() -> Secrets:
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
     """``golden(name, text)``: the text is what tests/golden/name holds; with --regenerate it is written there."""
 
-    def compare(name: str, text: str) -> None:
+    def compare(name: str, text: str, folder: Path = GOLDEN) -> None:
         text = text.replace(str(PROJECT), "<project>")
-        path = GOLDEN / name
+        path = folder / name
         if request.config.getoption("--regenerate"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from services.base import Command, File, Look, Service
+from services.service import Command, File, Look, Service
 from topo.profile import SEED
 
 

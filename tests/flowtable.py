@@ -13,7 +13,6 @@ from functools import cached_property
 from ipaddress import IPv4Address
 
 from controllers.compile import ARP_TYPE, IPV4, UNTAGGED
-from controllers.dump import mac_number
 from controllers.flow import (
     CT_EST,
     CT_INV,
@@ -28,6 +27,7 @@ from controllers.flow import (
     Output,
     Sample,
 )
+from controllers.ovs.dump import mac_number
 from topo.plan import End, Host, Plan
 
 IPV6 = 0x86DD

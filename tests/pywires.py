@@ -18,7 +18,7 @@ SYN, RST, ACK = 2, 4, 16
 
 
 class PyWires:
-    """As experiments.firewall.wires.Wires. ``deaf``: hosts that nothing is heard of."""
+    """As experiments.instruments.packetsockets.Wires. ``deaf``: hosts that nothing is heard of."""
 
     def __init__(self, plan: Plan, flows: Iterable[Flow], *, deaf: Iterable[str] = ()) -> None:
         # two flows that do the same may contradict each other in what they count for

@@ -10,7 +10,7 @@ import pytest
 from controllers.flow import Flow
 from controllers.policy import Rule
 from controllers.policyfile import render
-from topo.adoption import Adoption
+from testbed.rollout import Adoption
 from topo.errors import FoobarError, RefusedError
 from topo.plan import Plan
 

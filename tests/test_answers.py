@@ -12,12 +12,22 @@ from test_proof import PLAN, SHARED_PROOF, some_rules
 
 from controllers.compile import compile_flows
 from controllers.policy import DENY_REST, Rule, policy
-from controllers.proof import Proof
-from experiments.firewall import answers, counters
-from experiments.firewall.answers import BEGINS, COUNTS, EVERYTHING, KINDS, Intervals, size, stretches, within, without
-from experiments.firewall.policy import decided, rulings, stops
-from experiments.firewall.prober import Swept
-from experiments.firewall.proof import proved
+from controllers.verify.proof import Proof
+from experiments.firewall_matrix import answers, counters
+from experiments.firewall_matrix.answers import (
+    BEGINS,
+    COUNTS,
+    EVERYTHING,
+    KINDS,
+    Intervals,
+    size,
+    stretches,
+    within,
+    without,
+)
+from experiments.firewall_matrix.policyoracle import decided, rulings, stops
+from experiments.firewall_matrix.prober import Swept
+from experiments.firewall_matrix.prooforacle import proved
 from topo.plan import Plan
 from topo.plan import plan as plan_of
 from topo.profile import HARDENED, Profile

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from controllers.compile import compile_flows, controller_file
+from controllers.desired import Wanted
 from controllers.flow import Flow
 from controllers.policy import Rule
-from controllers.wanted import Wanted
 from topo.plan import Plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that nobody maintains any more

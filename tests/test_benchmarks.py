@@ -46,14 +46,15 @@ from benchmarks.boot import FirstWrite
 from benchmarks.memory import Footprint
 from benchmarks.visit import TOKEN
 from controllers.denied import Headers, parse
-from services.base import File
-from services.catalog import host_services
+from services.deployment import host_services
 from services.secrets import Secrets
-from topo import needs, state, wait
+from services.service import File
+from testbed import preflight, state
+from testbed.session import Body
+from topo import wait
 from topo.errors import FoobarError, MissingError, UsageError
 from topo.plan import Plan
 from topo.profile import Profile
-from topo.session import Body
 
 PROJECT = Path(__file__).resolve().parent.parent
 KEYS = [
@@ -505,7 +506,7 @@ class Fake(Benchmark):
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake(series((9.0,) * 5, (10.0,) * 5))
     monkeypatch.setattr(catalog, "BENCHMARKS", (made,))
-    monkeypatch.setattr(needs, "check", lambda: None)
+    monkeypatch.setattr(preflight, "check", lambda: None)
     return made
 
 

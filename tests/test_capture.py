@@ -10,8 +10,8 @@ import pcaps
 import pytest
 
 from benchmarks import capture, sniff
-from experiments.capture import CANARY_TYPE
-from experiments.search import Search
+from experiments.instruments.capture import CANARY_TYPE
+from experiments.instruments.search import Search
 from topo.errors import FoobarError
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from topo import box, command, control, foobar, needs, state
+from testbed import box, cli, commandline, control, preflight, state
+from testbed.state import Claim, Entry
 from topo.early import BOX_VARIABLE
 from topo.errors import (
     DeadlineError,
@@ -26,7 +27,6 @@ from topo.errors import (
     ServiceError,
     UsageError,
 )
-from topo.state import Claim, Entry
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENTRY = Entry("a", "up", 2**22 + 1, 4242, "2025-01-01T00:00:00+00:00", {}, {"client": 7, "srv1": 9})
@@ -39,7 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """``run("status", "--json") -> (exit code, output, error output)``, on a machine of its own that boots nothing."""
     for module in (state, control):
         monkeypatch.setattr(module, "folder", lambda: tmp_path)
-    monkeypatch.setattr(needs, "check", lambda: None)
+    monkeypatch.setattr(preflight, "check", lambda: None)
     monkeypatch.delenv(BOX_VARIABLE, raising=False)
 
     def no_box(*_: object, **__: object) -> int:
@@ -47,9 +47,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     monkeypatch.setattr(box, "_Launcher", no_box)
 
+    def no_visit(*_: object) -> int:
+        raise AssertionError("a visit was about to be made")
+
     def call(*words: str) -> tuple[int, str, str]:
         try:
-            code: object = foobar.main(words)
+            code: object = cli.main(no_visit, words)
         except SystemExit as leaving:
             code = leaving.code
         out, err = capsys.readouterr()
@@ -130,7 +133,7 @@ def test_help_is_no_error(run: Run) -> None:
         code, out, err = run(*words)
         assert (code, err) == (0, "")
         assert out.startswith("usage: foobar")
-    assert all(command in run("--help")[1] for command in ("up", "status", "exec", "down", "journey"))
+    assert all(commandline in run("--help")[1] for commandline in ("up", "status", "exec", "down", "journey"))
 
 
 def test_nothing_running_is_fine_for_status_and_down_all(run: Run) -> None:
@@ -167,7 +170,7 @@ def test_exec_while_it_boots_is_refused(run: Run, running: Callable[..., Claim])
 def test_status_of_one_that_does_not_answer(
     run: Run, running: Callable[..., Claim], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "SECONDS", 0.05)
+    monkeypatch.setattr("controllers.jsonsocket.SECONDS", 0.05)
     claim = running("a")
     code, out, err = run("status")
     assert (code, out) == (2, "")
@@ -202,7 +205,7 @@ def test_every_error_has_its_exit_code(error: FoobarError, code: int, capsys: py
     def work() -> int:
         raise error
 
-    assert command.guarded(work) == code
+    assert commandline.guarded(work) == code
     assert capsys.readouterr().err == "foobar: x\n"
 
 
@@ -210,12 +213,12 @@ def test_a_logs_tail_stands_under_the_line(capsys: pytest.CaptureFixture[str]) -
     def work() -> int:
         raise ServiceError("srv1/nginx died", detail="--- srv1:/var/log/nginx.log\nno such user")
 
-    assert command.guarded(work) == 3
+    assert commandline.guarded(work) == 3
     assert capsys.readouterr().err == "foobar: srv1/nginx died\n--- srv1:/var/log/nginx.log\nno such user\n"
 
 
 def test_an_unexpected_error_is_3_never_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.guarded(lambda: 1 // 0) == 3
+    assert commandline.guarded(lambda: 1 // 0) == 3
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[-1] == "foobar: unexpected ZeroDivisionError: integer division or modulo by zero"
@@ -223,7 +226,7 @@ def test_an_unexpected_error_is_3_never_1(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize(("status", "code"), [(None, 0), (0, 0), (130, 130), (1, 3), (2, 3), ("words", 3)])
 def test_a_library_that_exits_is_3_never_1(status: object, code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.guarded(lambda: sys.exit(status)) == code  # type: ignore[arg-type]
+    assert commandline.guarded(lambda: sys.exit(status)) == code  # type: ignore[arg-type]
     assert ("gave up" in capsys.readouterr().err) == (code == 3)
 
 
@@ -231,7 +234,7 @@ def test_an_interruption_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         raise KeyboardInterrupt
 
-    assert command.guarded(work) == 130
+    assert commandline.guarded(work) == 130
     assert capsys.readouterr().err == "foobar: interrupted; nothing is left behind\n"
 
 
@@ -239,7 +242,7 @@ def test_output_that_nobody_reads_is_141() -> None:
     def work() -> int:
         raise BrokenPipeError
 
-    assert command.guarded(work) == 141
+    assert commandline.guarded(work) == 141
 
 
 @pytest.mark.parametrize(
@@ -248,7 +251,7 @@ def test_output_that_nobody_reads_is_141() -> None:
 def test_output_that_nobody_reads_is_no_complaint(unbuffered: str, code: int) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    words = "from topo.command import guarded; raise SystemExit(guarded(lambda: print('short') or 0))"
+    words = "from testbed.commandline import guarded; raise SystemExit(guarded(lambda: print('short') or 0))"
     argv, environment = [sys.executable, "-c", words], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with os.fdopen(writer, "wb") as closed:
         done = subprocess.run(argv, cwd=PROJECT, env=environment, stdout=closed, stderr=subprocess.PIPE)
@@ -259,7 +262,7 @@ def test_a_missing_program_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     def missing(**_: object) -> None:
         raise MissingError("missing: nginx (packages: nginx); run: sudo ./foobar, which installs them")
 
-    monkeypatch.setattr(needs, "check", missing)
+    monkeypatch.setattr(preflight, "check", missing)
     for words in ([], ["up"], ["up", "--detach"]):
         code, out, err = run(*words)
         assert (code, out) == (3, "")
@@ -393,7 +396,7 @@ EVENTS = [
 
 def test_denied_packets_are_shown(run: Run, running: Callable[..., Claim], monkeypatch: pytest.MonkeyPatch) -> None:
     claim = running("a")
-    monkeypatch.setattr("topo.control.ask", lambda *_, after: [each for each in EVENTS if each["time"] > after])
+    monkeypatch.setattr("testbed.control.ask", lambda *_, after: [each for each in EVENTS if each["time"] > after])
     code, out, _ = run("denied")
     assert code == 0
     assert [line.split("  ", 1)[1] for line in out.splitlines()] == [
@@ -415,8 +418,8 @@ def test_denied_packets_are_followed(run: Run, running: Callable[..., Claim], mo
             raise KeyboardInterrupt
         return EVENTS[len(asked) - 1 :][:1]
 
-    monkeypatch.setattr("topo.control.ask", ask)
-    monkeypatch.setattr("topo.foobar.FOLLOW_SECONDS", 0)
+    monkeypatch.setattr("testbed.control.ask", ask)
+    monkeypatch.setattr("testbed.cli.FOLLOW_SECONDS", 0)
     code, out, _ = run("denied", "--follow", "--json")
     assert (code, asked) == (130, [0.0, 100.25, 101.5])
     assert [json.loads(line) for line in out.splitlines()] == EVENTS

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from controllers.connections import Connection, judged, parse
+from controllers.ovs.conntrack import Connection, judged, parse
 from controllers.policy import Rule, policy
 from topo.plan import Plan
 from topo.profile import Profile

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from topo import control, state
+from controllers import jsonsocket
+from testbed import control, state
+from testbed.state import Claim, Entry
 from topo.errors import FoobarError, RefusedError, UsageError
-from topo.state import Claim, Entry
 
 ENTRY = Entry("a", "up", os.getpid(), 1, "", {}, {})
 
@@ -28,7 +29,7 @@ def claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claim]:
 
 
 def serve(claim: Claim, **handlers: Any) -> None:
-    control.serve(os.dup(claim.control.fileno()), handlers)
+    jsonsocket.serve(os.dup(claim.control.fileno()), handlers)
 
 
 def test_a_question_is_answered(claim: Claim) -> None:
@@ -113,7 +114,7 @@ def test_nobody_there(claim: Claim) -> None:
 
 
 def test_nobody_answers_in_time(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "SECONDS", 0.05)
+    monkeypatch.setattr(jsonsocket, "SECONDS", 0.05)
     with pytest.raises(RefusedError, match="does not answer"):
         control.ask(ENTRY, "status")
 

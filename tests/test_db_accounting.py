@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from experiments.database.accounting import Account, account
-from experiments.database.spans import numbers, spans
+from experiments.db_failover.accounting import Account, account
+from experiments.db_failover.spans import numbers, spans
 
 WRITES = {
     "site": {"ok": "1-3", "failed": "", "unknown": ""},

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from benchmarks import db_failover as benchmark
-from experiments.base import Verdict, judged
-from experiments.database.findings import findings
-from experiments.database.gap import PARTS, packed
-from experiments.database.trouble import TROUBLES, left_out, possible
-from experiments.db_failover import DbFailover, chosen
+from experiments.db_failover.checks import findings
+from experiments.db_failover.experiment import DbFailover, chosen
+from experiments.db_failover.gap import PARTS, packed
+from experiments.db_failover.trouble import TROUBLES, left_out, possible
+from experiments.engine.base import Verdict, judged
 from topo.errors import UsageError
 from topo.profile import Profile
 

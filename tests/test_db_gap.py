@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from experiments.database.gap import ENDS, PARTS, Gap, gap, packed, parts, unpacked
+from experiments.db_failover.gap import ENDS, PARTS, Gap, gap, packed, parts, unpacked
 
 STEADY = [10 + n / 100 for n in range(100)]
 

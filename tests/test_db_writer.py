@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from experiments.database.way import NobodyKnowsError, NotDoneError
-from experiments.database.writer import LONGEST_PAUSE, Order, Writer, written
+from experiments.db_failover.way import NobodyKnowsError, NotDoneError
+from experiments.db_failover.writer import LONGEST_PAUSE, Order, Writer, written
 
 
 class Scripted:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,16 +16,15 @@ import pytest
 
 from benchmarks import catalog
 from docs import draw
-from topo import foobar, policies
+from testbed import cli, policies
 from topo.plan import Plan
 from topo.profile import MAX_SERVERS, Profile, add_flags
 
 PROJECT = Path(__file__).resolve().parent.parent
-PACKAGES = ("topo", "controllers", "services", "experiments", "benchmarks")
+PACKAGES = ("topo", "controllers", "services", "testbed", "experiments", "benchmarks")
 README, ARCHITECTURE = PROJECT / "README.md", PROJECT / "docs" / "architecture.md"
 PAGES = sorted([README, PROJECT / "CHANGELOG.md", *(PROJECT / "docs").rglob("*.md")])
 
-LISTED = re.compile(r"^\* `([\w./]+\.(?:py|sh))` - ", re.M)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.M)
 FENCE = re.compile(r"^ *```.*?^ *```", re.M | re.S)
@@ -35,35 +35,53 @@ TYPED = re.compile(r"^(?:\$ |mininet> )?(?:sudo )?(?:\.venv/bin/)?((?:\./foobar|
 
 # --- the list of files ---------------------------------------------------------------------------------------------
 
+BESIDE = """\
+## Beside the packages
 
-def modules(project: Path) -> list[str]:
-    found = [path for package in PACKAGES for path in (project / package).rglob("*") if path.suffix in (".py", ".sh")]
-    return sorted(str(path.relative_to(project)) for path in found)
-
-
-def wrong_in_list(text: str, there: Iterable[str]) -> list[str]:
-    """What is missing in, superfluous in, or more than once in architecture.md's list of files."""
-    listed = Counter(name for name in LISTED.findall(text) if name.split("/")[0] in PACKAGES)
-    existing = set(there)
-    return sorted(
-        [f"{name} is not listed" for name in existing - set(listed)]
-        + [f"{name} does not exist" for name in set(listed) - existing]
-        + [f"{name} is listed {times} times" for name, times in listed.items() if times > 1]
-    )
+* `foobar` - the launcher: sets up what is missing, then runs the testbed or the tests.
+* `vagrant/provision.sh` - installs what is missing; `vagrant/constraints.txt` pins the versions; `vagrant/Vagrantfile`
+  makes a machine.
+* `docs/draw.py` - draws the README's pictures.
+"""
 
 
-def test_every_file_is_listed_once() -> None:
-    assert len(modules(PROJECT)) > 80
-    assert wrong_in_list(ARCHITECTURE.read_text(), modules(PROJECT)) == []
+def sentence(path: Path) -> str:
+    """A file's first sentence about itself: of a docstring, or of the comment at the top of a script."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        about = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0]
+    else:
+        lines = [line.removeprefix("#").strip() for line in text.splitlines()[1:]]
+        about = " ".join(list(takewhile(bool, lines)))
+    return re.split(r"(?<=\.)\s|:\s*$", " ".join(about.split()))[0]
 
 
-def test_a_wrong_list_is_seen() -> None:
-    text = "* `topo/a.py` - one.\n* `topo/b.py` - two.\n* `topo/b.py` - again.\nBut `topo/c.py` in a sentence.\n"
-    assert wrong_in_list(text, ["topo/b.py", "topo/c.py"]) == [
-        "topo/a.py does not exist",
-        "topo/b.py is listed 2 times",
-        "topo/c.py is not listed",
+def whats_here(project: Path, packages: Iterable[str]) -> str:
+    """The page that tells of every file, folder by folder."""
+    parts = [
+        "# What's here\n\nMade from the files' own docstrings: `python -m pytest tests/test_docs.py --regenerate`.\n"
     ]
+    for package in packages:
+        files = [path for path in sorted((project / package).rglob("*")) if path.suffix in (".py", ".sh")]
+        for folder in sorted({path.parent for path in files}):
+            own = [path for path in files if path.parent == folder]
+            about = next((sentence(path) for path in own if path.name == "__init__.py"), "")
+            rows = [f"* `{path.name}` - {sentence(path)}" for path in own if path.name != "__init__.py"]
+            parts.append("\n".join([f"## {folder.relative_to(project)}/", "", about, "", *rows, ""]))
+    return "\n".join([*parts, BESIDE])
+
+
+def test_every_file_is_told_of(golden: Callable[..., None]) -> None:
+    golden("whats-here.md", whats_here(PROJECT, PACKAGES), folder=PROJECT / "docs")
+
+
+def test_the_sentence_is_the_files_own(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "__init__.py").write_text('"""A package. More."""\n')
+    (tmp_path / "p" / "a.py").write_text('"""What it\nis: this. Then why.\n\nMore.\n"""\n')
+    (tmp_path / "p" / "b.sh").write_text("#!/bin/sh\n# Does it.\n# And more.\n\nset -e\n")
+    page = whats_here(tmp_path, ["p"])
+    assert "## p/\n\nA package.\n\n* `a.py` - What it is: this.\n* `b.sh` - Does it.\n" in page
 
 
 # --- links ---------------------------------------------------------------------------------------------------------
@@ -137,7 +155,7 @@ def wrong_in_command(words: list[str]) -> str | None:
 
 
 def _wrong_in_foobar(words: list[str]) -> str | None:
-    if words and words[0] != "test" and not words[0].startswith("-") and words[0] not in _commands("topo/foobar.py"):
+    if words and words[0] != "test" and not words[0].startswith("-") and words[0] not in _commands("testbed/cli.py"):
         return f"no command {words[0]} of foobar"
     own = words[: words.index("--")] if "--" in words else words
     flags = [word for word in own if word.startswith("--") and word != "--"]
@@ -155,7 +173,7 @@ def _flags() -> set[str]:
     parser = argparse.ArgumentParser()
     add_flags(parser)
     axes = {option for action in parser._actions for option in action.option_strings}
-    sources = "".join(Path(str(each.__file__)).read_text() for each in (foobar, policies))
+    sources = "".join(Path(str(each.__file__)).read_text() for each in (cli, policies))
     return axes | set(re.findall(r'add_argument\(\s*"(--\w+)"', sources))
 
 
@@ -174,7 +192,7 @@ def test_the_readme_names_all_commands() -> None:
     commands = list(typed(README.read_text()))
     assert len(commands) > 20
     named = {words[1] for words in commands if words[0] == "./foobar" and len(words) > 1}
-    assert named >= _commands("topo/foobar.py") | {"test"}
+    assert named >= _commands("testbed/cli.py") | {"test"}
     assert {words[3] for words in commands if words[2:3] == ["experiments"]} >= {
         "list",
         "run",

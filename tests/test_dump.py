@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controllers.dump import parse, parse_flow
 from controllers.flow import CT_EST, CT_NEW, CT_TRK, Conntrack, Flow, Goto, Output, Sample
+from controllers.ovs.dump import parse, parse_flow
 from topo.errors import RefusedError
 
 STATISTICS = "duration=3.004s, {table}n_packets=17, n_bytes=1650, "

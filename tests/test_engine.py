@@ -13,12 +13,12 @@ from xml.etree import ElementTree
 import pytest
 from fakes import Bed
 
-from experiments import engine, folder, junit, logs
-from experiments.base import Evidence, Experiment, Verdict, judged
-from experiments.machine import LAG_MS, overloaded, watched
-from experiments.options import Option
-from experiments.run import Asked, Run
-from topo import box
+from experiments.engine import folder, junit, logs, runner
+from experiments.engine.base import Evidence, Experiment, Verdict, judged
+from experiments.engine.machine import LAG_MS, overloaded, watched
+from experiments.engine.options import Option
+from experiments.engine.run import Asked, Run
+from testbed import box
 from topo.errors import UsageError
 
 
@@ -64,7 +64,7 @@ pytestmark = pytest.mark.usefixtures("impatient")
 
 
 def run(experiment: Experiment, bed: Bed, runs: Path, asked: Asked | None = None) -> tuple[dict[str, Any], Path]:
-    return engine.run(experiment, bed, runs, asked or Asked(seed=1))  # type: ignore[arg-type]
+    return runner.run(experiment, bed, runs, asked or Asked(seed=1))  # type: ignore[arg-type]
 
 
 def only_run(runs: Path, name: str = "toy") -> tuple[dict[str, Any], dict[str, Any], Path]:
@@ -115,7 +115,7 @@ def test_what_fails_fails_on_a_broken_testbed_too(tmp_path: Path) -> None:
 
 
 def test_a_testbed_may_take_its_time_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "AFTER_SECONDS", 5.0)
+    monkeypatch.setattr(runner, "AFTER_SECONDS", 5.0)
     result, path = run(Toy(), Bed(True, False, False, True), tmp_path)
     assert result["steady"]["after"] is True
     assert folder.read(path, folder.EVIDENCE)["steady"]["after"]["seconds"] > 0
@@ -153,7 +153,7 @@ def test_a_run_can_be_judged_later_when_its_judge_did_not_come_to_an_end(tmp_pat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.run(Stopped(), Bed(), tmp_path)
+        runner.run(Stopped(), Bed(), tmp_path)
     (made,) = (tmp_path / "toy").iterdir()
     result = folder.read(made, folder.RESULT)
     assert (result["status"], result["verdict"]["holds"]) == ("completed", None)
@@ -249,7 +249,7 @@ def test_a_quiet_machine_is_not_mentioned() -> None:
 
 
 def test_the_machine_is_watched_every_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.machine.EVERY", 0.1)
+    monkeypatch.setattr("experiments.engine.machine.EVERY", 0.1)
     enough = threading.Event()
     with watched() as seconds:
         for _ in range(200):
@@ -294,7 +294,7 @@ def test_junit_is_what_the_common_schema_wants() -> None:
 def test_a_run_that_breaks_off_is_in_the_junit_file_too(tmp_path: Path) -> None:
     file = tmp_path / "out.xml"
     with pytest.raises(SystemExit):
-        engine.run_all([Toy(), Timed(SystemExit(130))], Bed(), tmp_path, junit_file=file)  # type: ignore[arg-type]
+        runner.run_all([Toy(), Timed(SystemExit(130))], Bed(), tmp_path, junit_file=file)  # type: ignore[arg-type]
     suite = ElementTree.parse(file).getroot()
     assert [(case.get("name"), len(case)) for case in suite.iter("testcase")] == [("toy", 0), ("timed", 1)]
 
@@ -312,7 +312,7 @@ def test_rows_are_one_line_each_and_read_back_the_same(tmp_path: Path) -> None:
 
 
 def test_json_output_is_nothing_but_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    engine.run_all([Toy()], Bed(), tmp_path, as_json=True)  # type: ignore[arg-type]
+    runner.run_all([Toy()], Bed(), tmp_path, as_json=True)  # type: ignore[arg-type]
     assert json.loads(capsys.readouterr().out)["experiment"] == "toy"
 
 

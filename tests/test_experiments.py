@@ -15,13 +15,14 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.utils import wrpcap
 
 from experiments import __main__ as command
-from experiments import engine, folder, report, says
-from experiments.base import Evidence, Experiment, Verdict
-from experiments.capture import frames
 from experiments.catalog import EXPERIMENTS
-from experiments.journey import Journey
-from experiments.run import Run
-from experiments.visit import Page
+from experiments.engine import folder, report, runner
+from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.run import Run
+from experiments.instruments.capture import frames
+from experiments.instruments.visit import Page
+from experiments.journey.experiment import Journey
+from experiments.wire import payloads
 from topo.errors import UsageError
 from topo.profile import SEED
 
@@ -58,7 +59,7 @@ pytestmark = pytest.mark.usefixtures("impatient")
 
 
 def run(experiment: Experiment, testbed: Bed, runs: Path) -> tuple[dict[str, Any], Path]:
-    return engine.run(experiment, testbed, runs)  # type: ignore[arg-type]
+    return runner.run(experiment, testbed, runs)  # type: ignore[arg-type]
 
 
 def test_a_completed_run_saves_everything(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_judge_that_throws_is_unknown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("numbers", "code"), [((1,), 0), ((1, 30), 1), ((30, None), 2)])
 def test_the_exit_code_is_the_worst_verdicts(tmp_path: Path, numbers: tuple[int | None, ...], code: int) -> None:
     experiments = [Guess(number) for number in numbers]
-    assert engine.run_all(experiments, Bed(True), tmp_path) == code  # type: ignore[arg-type]
+    assert runner.run_all(experiments, Bed(True), tmp_path) == code  # type: ignore[arg-type]
 
 
 def test_results_are_for_everyone_to_read(tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_an_empty_capture_has_no_frames(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_payload_says(payload: bytes, port: int, kind: str | None, text: str | None) -> None:
-    told = says.describe(payload, {port, 40000})
+    told = payloads.describe(payload, {port, 40000})
     assert (told.get("kind"), told.get("text")) == (kind, text)
 
 
@@ -268,8 +269,8 @@ def test_dns_questions_and_answers_are_told_apart() -> None:
     question = dns.message.make_query("www.foobar.com", "A")
     answer = dns.message.make_response(question)
     answer.answer.append(dns.rrset.from_text("www.foobar.com.", 60, "IN", "A", B))
-    assert says.describe(question.to_wire(), {53}) == {"kind": "dns", "text": "A www.foobar.com", "answer": None}
-    assert says.describe(answer.to_wire(), {53})["answer"] == [B]
+    assert payloads.describe(question.to_wire(), {53}) == {"kind": "dns", "text": "A www.foobar.com", "answer": None}
+    assert payloads.describe(answer.to_wire(), {53})["answer"] == [B]
 
 
 # --- pages -----------------------------------------------------------------------------------------------------

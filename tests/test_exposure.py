@@ -21,14 +21,15 @@ from pymysql._auth import scramble_native_password
 from rich.console import Console
 from scapy.utils import RawPcapReader
 
-from experiments.base import Verdict
-from experiments.exposure import canaries, decrypt, logins, records, rows
-from experiments.exposure.decrypt import is_handshake
-from experiments.exposure.reading import grid, reading
-from experiments.pcap import first_frame, packets, place
-from experiments.search import Hit, Search
-from experiments.streams import Text, text
-from experiments.tls_exposure import TlsExposure
+from experiments.engine.base import Verdict
+from experiments.instruments.pcap import first_frame, packets, place
+from experiments.instruments.search import Hit, Search
+from experiments.tls_exposure import canaries, decrypt, exposurerows
+from experiments.tls_exposure.checks import grid, reading
+from experiments.tls_exposure.decrypt import is_handshake
+from experiments.tls_exposure.experiment import TlsExposure
+from experiments.wire import dblogin, tlsrecords
+from experiments.wire.streams import Text, text
 from services.pki import Authority
 from topo.errors import MissingError
 from topo.plan import SITE
@@ -139,7 +140,7 @@ def test_one_exposure_more_and_the_claim_fails() -> None:
 
 
 def test_a_log_ins_proof_is_no_secret_but_it_is_told() -> None:
-    proofs = [row for row in SEED["exposures"] if row["form"] == logins.FORM]
+    proofs = [row for row in SEED["exposures"] if row["form"] == dblogin.FORM]
     assert {row["link"] for row in proofs} >= {"srv2-lb:3306", "lb-srv1:3306", "srv2-srv1:3306"}
     verdict = changed(HARDENED, lambda e: e["exposures"].extend(proofs))
     assert verdict.holds is True
@@ -194,13 +195,13 @@ def test_the_plot_has_each_readable_secret_once() -> None:
     ],
 )
 def test_a_link_is_named_after_who_asks_and_who_answers(src: str, dst: str, way: tuple[str, str, str]) -> None:
-    assert rows.way(HOSTS, src, dst) == way
+    assert exposurerows.way(HOSTS, src, dst) == way
 
 
 def test_hits_become_one_row_for_each_way_and_form() -> None:
     there, back = ("10.0.1.10:4000", "10.0.2.10:80"), ("10.0.2.10:80", "10.0.1.10:4000")
     hits = [Hit("it", "raw", *there, (1, 2), 9), Hit("it", "raw", *there, (2,), 9), Hit("it", "raw", *back, (4,), 9)]
-    first, second = rows.rows("lb.pcap", HOSTS, hits)
+    first, second = exposurerows.rows("lb.pcap", HOSTS, hits)
     assert (first["packets"], first["bytes"], first["frames"], first["from"]) == (2, 18, [1, 2], "client")
     assert (second["link"], second["to"], second["frames"]) == ("client-lb:80", "client", [4])
 
@@ -235,13 +236,13 @@ def login(password: str) -> Text:
 
 
 def test_the_proof_of_a_password_is_found() -> None:
-    (hit,) = logins.scrambles(login("correct horse"), [("it", "correct horse"), ("other", "battery staple")])
-    assert (hit.secret, hit.form, hit.src, hit.frames) == ("it", logins.FORM, "10.0.1.10:40000", (4,))
+    (hit,) = dblogin.scrambles(login("correct horse"), [("it", "correct horse"), ("other", "battery staple")])
+    assert (hit.secret, hit.form, hit.src, hit.frames) == ("it", dblogin.FORM, "10.0.1.10:40000", (4,))
 
 
 def test_another_passwords_proof_is_not() -> None:
-    assert logins.scrambles(login("correct horse"), [("it", "correct horsf")]) == []
-    assert logins.scrambles(text(packets(pcaps.pcap(pcaps.stream(b"GET / HTTP/1.1\r\n" * 9)))), [("it", "x")]) == []
+    assert dblogin.scrambles(login("correct horse"), [("it", "correct horsf")]) == []
+    assert dblogin.scrambles(text(packets(pcaps.pcap(pcaps.stream(b"GET / HTTP/1.1\r\n" * 9)))), [("it", "x")]) == []
 
 
 # --- inside TLS ----------------------------------------------------------------------------------------------------
@@ -294,7 +295,7 @@ class Conversation:
     def link(self, inside: Text, since: float = 0) -> dict[str, Any]:
         """The evidence's row of its only link."""
         first = first_frame(self.content, since)
-        (row,) = rows.links(self.file.name, HOSTS, self.said, self.versions, inside, first)
+        (row,) = exposurerows.links(self.file.name, HOSTS, self.said, self.versions, inside, first)
         return row
 
 
@@ -378,7 +379,7 @@ def test_tls_that_began_before_the_capture_is_dark_not_plain(conversation: Conve
         frames = [bytes(data) for data, _ in captured]
     late = Conversation(pcaps.written(conversation.file.with_name("late.pcap"), frames[-2:]), conversation.keys)
     link = late.link(late.opened)
-    assert (link["tls"], link["dark"]) == ({rows.BEGUN_BEFORE: 1}, 1)
+    assert (link["tls"], link["dark"]) == ({exposurerows.BEGUN_BEFORE: 1}, 1)
 
 
 @pytest.mark.parametrize(
@@ -393,7 +394,7 @@ def test_tls_that_began_before_the_capture_is_dark_not_plain(conversation: Conve
 )
 def test_records_of_tls_are_recognised_by_what_follows_them(said: bytes, expected: bool) -> None:
     seen = text(packets(pcaps.pcap(pcaps.stream(said))))
-    assert records.are_in(seen.data, seen.runs[0]) is expected
+    assert tlsrecords.are_in(seen.data, seen.runs[0]) is expected
 
 
 def test_the_first_frame_at_a_moment() -> None:

@@ -17,27 +17,28 @@ from flowtable import Network, answer, first
 from controllers.compile import FAULT, OWN_COOKIES, blackhole_flow, compile_flows, deaf_flow
 from controllers.flow import Flow
 from controllers.policy import Rule, policy
-from experiments import faults
-from experiments.faults import KINDS, Fault, Kind, injected, meant, possible
-from services import catalog
-from services.base import Service
+from services import deployment
 from services.secrets import Secrets
+from services.service import Service
 from services.supervisor import Supervisor
-from topo import links, wait
-from topo.box import undisturbed
-from topo.breakage import Breakage
+from testbed import links
+from testbed.box import undisturbed
+from testbed.faults import injection
+from testbed.faults.active import Breakage
+from testbed.faults.injection import KINDS, Fault, Kind, injected, meant, possible
+from testbed.links import Links
+from testbed.testbed import Testbed
+from topo import wait
 from topo.errors import RefusedError, UsageError
-from topo.links import Links
 from topo.plan import End, Plan
 from topo.profile import Profile
-from topo.testbed import Testbed
 
 Services = tuple[Service, ...]
 
 
 @pytest.fixture(scope="module")
 def services(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...], secrets: Secrets) -> Services:
-    return (*catalog.network_services(plan, rules, flows), *catalog.host_services(plan, Profile(), secrets))
+    return (*deployment.network_services(plan, rules, flows), *deployment.host_services(plan, Profile(), secrets))
 
 
 # --- values --------------------------------------------------------------------------------------------------------
@@ -133,9 +134,9 @@ def test_a_deaf_port_loses_what_arrives_by_it(plan: Plan) -> None:
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done to switches and interfaces, in order."""
     log: list[str] = []
-    monkeypatch.setattr(links.network, "add_flow", lambda flow: log.append(f"add {flow.switch} {flow.priority}"))
-    monkeypatch.setattr(links.network, "delete_flow", lambda flow: log.append(f"delete {flow.switch} {flow.priority}"))
-    monkeypatch.setattr(links.switchd, "forget_decisions", lambda: log.append("forget"))
+    monkeypatch.setattr(links.ofctl, "add_flow", lambda flow: log.append(f"add {flow.switch} {flow.priority}"))
+    monkeypatch.setattr(links.ofctl, "delete_flow", lambda flow: log.append(f"delete {flow.switch} {flow.priority}"))
+    monkeypatch.setattr(links.vswitchd, "forget_decisions", lambda: log.append("forget"))
     monkeypatch.setattr(links, "set_up", lambda interface, *, up: log.append(f"{interface} {'up' if up else 'down'}"))
     return log
 
@@ -305,7 +306,7 @@ def test_a_failed_healing_is_told_and_not_marked(
 
 
 def test_by_hand_it_stays_until_it_is_healed(bed: Any) -> None:
-    row = faults.by_hand(bed, "freeze", "srv1")
+    row = injection.by_hand(bed, "freeze", "srv1")
     assert (row["fault"], row["by_hand"], bed.state) == ("freeze srv1 nginx", True, "paused")
     with pytest.raises(RefusedError, match=r"^no fault 9 was injected by hand; there are: 1 \(freeze srv1 nginx\)$"):
         bed.breakage.heal(9)
@@ -323,12 +324,12 @@ def test_healing_all_begins_with_the_latest(monkeypatch: pytest.MonkeyPatch, pla
         order.append(fault.target)
 
     monkeypatch.setitem(
-        faults.KINDS,  # type: ignore[arg-type]
+        injection.KINDS,  # type: ignore[arg-type]
         "off",
         Kind("NODE", "off", lambda plan, _: {node.name: () for node in plan.nodes}, noted),
     )
     for name in ("srv1", "fw1", "core"):
-        faults.by_hand(bed, "off", name)
+        injection.by_hand(bed, "off", name)
     with injected(bed, Fault("off", "lb")):
         assert bed.breakage.heal() == ["off core", "off fw1", "off srv1"]
         assert [row["fault"] for row in bed.breakage.status()] == ["off lb"], "an experiment's own is its own to heal"
@@ -345,7 +346,7 @@ def test_a_healing_that_fails_keeps_no_other_from_being_healed(
         raise RefusedError("it does not come back")
 
     for words in ("cut srv1", "kill srv1 nginx"):
-        faults.by_hand(bed, *words.split())
+        injection.by_hand(bed, *words.split())
     monkeypatch.setattr(bed, "restart", broken)
     with pytest.raises(RefusedError, match="does not come back"):
         bed.breakage.heal()

@@ -13,14 +13,14 @@ from rich.console import Console
 from controllers.compile import FORWARD, POLICY, compile_flows
 from controllers.flow import Flow, Goto
 from controllers.policy import Rule, policy
-from experiments.base import judged
-from experiments.firewall import answers, asked, classes, rows
-from experiments.firewall.answers import EVERYTHING, KINDS, Answer, total, within, without
-from experiments.firewall.findings import findings
-from experiments.firewall.oddity import MUST, NEVER
-from experiments.firewall.policy import decided, stops
-from experiments.firewall.prober import Swept
-from experiments.firewall_matrix import FirewallMatrix
+from experiments.engine.base import judged
+from experiments.firewall_matrix import answers, asked, classes, pairrows
+from experiments.firewall_matrix.answers import EVERYTHING, KINDS, Answer, total, within, without
+from experiments.firewall_matrix.checks import findings
+from experiments.firewall_matrix.experiment import FirewallMatrix
+from experiments.firewall_matrix.oddity import MUST, NEVER
+from experiments.firewall_matrix.policyoracle import decided, stops
+from experiments.firewall_matrix.prober import Swept
 from topo.errors import UsageError
 from topo.plan import Host, Plan
 from topo.plan import plan as plan_of
@@ -68,7 +68,7 @@ def evidence(plan: Plan, rules: Rules, *, real: Rules | None = None, flows: tupl
     """The evidence of a run in which the switches have ``flows`` and packets do what ``real`` says."""
     pairs = [(src, dst) for src in plan.hosts for dst in plan.hosts if src != dst]
     held = flows or compile_flows(plan, real or rules)
-    told = rows.told(plan, rules, held, [swept(plan, real or rules, *pair) for pair in pairs], traced)
+    told = pairrows.told(plan, rules, held, [swept(plan, real or rules, *pair) for pair in pairs], traced)
     made = {
         "hosts": {host.name: host.ip for host in plan.hosts},
         **told,
@@ -294,10 +294,10 @@ def test_what_was_not_seen_is_unknown(good: str, change: Change, said: str) -> N
 def test_a_control_of_its_own_stands_for_a_source(good: str, plan: Plan, rules: Rules) -> None:
     found = json.loads(good)
     no_control(found)
-    (only,) = rows.controls(plan, rules, [(plan.host("attacker"), plan.host("srv1"))], EVERYTHING)
+    (only,) = pairrows.controls(plan, rules, [(plan.host("attacker"), plan.host("srv1"))], EVERYTHING)
     assert (only.src.name, only.dst.name, answers.shown(only.values)) == ("attacker", "dns", "tcp/53")
     reached = swept(plan, rules, only.src, only.dst, only.values)
-    found["controls"] = [plain(rows.control(plan, rules, reached))]
+    found["controls"] = [plain(pairrows.control(plan, rules, reached))]
     assert not any("attacker reached" in each for each in findings(found).doubts)
     found["controls"][0]["wire"]["arrived"]["tcp"] = []
     assert any("attacker reached" in each for each in findings(found).doubts)
@@ -305,8 +305,8 @@ def test_a_control_of_its_own_stands_for_a_source(good: str, plan: Plan, rules: 
 
 def test_no_control_is_needed_where_allowed_packets_are_sent_anyway(plan: Plan, rules: Rules) -> None:
     pairs = [(plan.host("attacker"), plan.host("lb")), (plan.host("attacker"), plan.host("srv1"))]
-    assert rows.controls(plan, rules, pairs, EVERYTHING) == []
-    assert len(rows.controls(plan, rules, pairs, {"tcp": ((22, 22),)})) == 1
+    assert pairrows.controls(plan, rules, pairs, EVERYTHING) == []
+    assert len(pairrows.controls(plan, rules, pairs, {"tcp": ((22, 22),)})) == 1
 
 
 def test_what_may_be_asked(plan: Plan) -> None:

@@ -15,15 +15,15 @@ from scapy.layers.l2 import Ether
 from controllers.compile import compile_flows
 from controllers.flow import Flow
 from controllers.policy import policy
-from experiments.base import judged
-from experiments.firewall import probes as probing
-from experiments.firewall.bench import difference
-from experiments.firewall.examination import Examination
-from experiments.firewall.mutants import Mutant, mutants
-from experiments.firewall.probes import Mismatch, Probe, Prober
-from experiments.firewall.quick import quick_set
-from experiments.firewall.survivors import fate, worst_first
-from experiments.firewall_mutants import FirewallMutants
+from experiments.engine.base import judged
+from experiments.firewall_mutants import probes as probing
+from experiments.firewall_mutants.checks import fate, worst_first
+from experiments.firewall_mutants.examination import Examination
+from experiments.firewall_mutants.experiment import FirewallMutants
+from experiments.firewall_mutants.fixture import difference
+from experiments.firewall_mutants.mutants import Mutant, mutants
+from experiments.firewall_mutants.probes import Mismatch, Probe, Prober
+from experiments.firewall_mutants.quick import quick_set
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 

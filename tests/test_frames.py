@@ -13,8 +13,8 @@ from pcaps import pcap
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
-from experiments.firewall.answers import COUNTS, KINDS
-from experiments.firewall.frames import FORMS, LENGTH, frames, intervals, read
+from experiments.firewall_matrix.answers import COUNTS, KINDS
+from experiments.firewall_matrix.sweepframes import FORMS, LENGTH, frames, intervals, read
 from topo.plan import plan
 from topo.profile import SEED
 

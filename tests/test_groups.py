@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from fakes import FakePlace, FakeService
 
-from services.base import Gathers, Look
+from services.service import Gathers, Look
 from services.supervisor import WAITING, Supervisor
-from topo import groups
+from testbed import groups
 
 IDS = ["srv1/db", "srv2/db", "srv3/db"]
 

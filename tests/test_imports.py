@@ -13,30 +13,36 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-PACKAGES = ("topo", "controllers", "services", "experiments", "benchmarks")
+#: from the ground up: imports only go down
+FLOORS = ("topo", "controllers", "services", "testbed", "experiments", "benchmarks")
+#: it hands over to the floors above
+ENTRY = "topo/foobar.py"
 
 # library -> the only files (patterns) that import it
 ALLOWED = {
-    "mininet": ("topo/network.py", "topo/cli.py"),
+    "mininet": ("testbed/network.py", "testbed/prompt.py"),
     "ryu": ("controllers/firewall.py",),
     "eventlet": ("controllers/firewall.py",),
     "scapy": (
         "benchmarks/sniff.py",
-        "experiments/*capture*.py",
-        "experiments/firewall/*.py",
+        "experiments/instruments/capture.py",
+        "experiments/firewall_matrix/*.py",
+        "experiments/firewall_mutants/*.py",
+        "experiments/instruments/packetsockets.py",
+        "experiments/instruments/sender.py",
     ),
     "rich": (
-        "topo/screen.py",
-        "experiments/report.py",
-        "experiments/progress.py",
-        "experiments/timeline.py",
-        "experiments/exposure/matrix.py",
-        "experiments/firewall/matrix.py",
+        "testbed/render.py",
+        "experiments/engine/report.py",
+        "experiments/engine/progress.py",
+        "experiments/journey/show.py",
+        "experiments/tls_exposure/show.py",
+        "experiments/firewall_matrix/show.py",
         "benchmarks/table.py",
     ),
-    "numpy": ("experiments/needles.py", "experiments/firewall/frames.py"),
-    "hpack": ("experiments/forms.py", "experiments/http2.py"),
-    "matplotlib": ("experiments/drawing.py",),
+    "numpy": ("experiments/instruments/patterns.py", "experiments/firewall_matrix/sweepframes.py"),
+    "hpack": ("experiments/instruments/encodings.py", "experiments/wire/http2.py"),
+    "matplotlib": ("experiments/engine/drawing.py",),
     "flask": ("services/site/*.py",),
     "gunicorn": ("services/site/worker.py",),
 }
@@ -45,14 +51,14 @@ PURE = (
     "topo.plan",
     "topo.profile",
     "topo.errors",
-    "topo.state",
+    "testbed.state",
     "topo.wait",
-    "topo.namespaces",
+    "testbed.namespaces",
     "controllers.policy",
     "controllers.compile",
     "controllers.flow",
-    "controllers.explain",
-    "services.catalog",
+    "controllers.verify.explain",
+    "services.deployment",
     "services.supervisor",
 )
 
@@ -95,7 +101,7 @@ def offences(files: Iterable[tuple[str, str]]) -> list[str]:
 def project() -> list[tuple[str, str]]:
     return [
         (str(path.relative_to(PROJECT)), path.read_text())
-        for package in PACKAGES
+        for package in FLOORS
         for path in sorted((PROJECT / package).rglob("*.py"))
     ]
 
@@ -109,10 +115,10 @@ def test_every_import_is_where_it_may_be() -> None:
     ("path", "source"),
     [
         ("topo/plan.py", "import mininet.net"),
-        ("topo/testbed.py", "def f():\n    from mininet.cli import CLI"),
+        ("testbed/testbed.py", "def f():\n    from mininet.cli import CLI"),
         ("controllers/compile.py", "from ryu.ofproto import ofproto_v1_3 as o"),
         ("services/nginx.py", "try:\n    import rich, json\nexcept ImportError: pass"),
-        ("experiments/journey.py", "import importlib\nimportlib.import_module('scapy.all')"),
+        ("experiments/journey/experiment.py", "import importlib\nimportlib.import_module('scapy.all')"),
     ],
 )
 def test_an_import_in_the_wrong_place_is_seen(path: str, source: str) -> None:
@@ -120,7 +126,7 @@ def test_an_import_in_the_wrong_place_is_seen(path: str, source: str) -> None:
 
 
 def test_an_import_in_the_right_place_and_a_mere_mention_are_not() -> None:
-    assert offences([("topo/network.py", "from mininet.net import Mininet")]) == []
+    assert offences([("testbed/network.py", "from mininet.net import Mininet")]) == []
     assert offences([("topo/plan.py", "if TYPE_CHECKING:\n    from rich.console import Console")]) == []
     assert offences([("topo/plan.py", '"""mininet"""\nx = "import ryu"\nfrom . import rich')]) == []
 
@@ -131,16 +137,18 @@ def test_the_pure_core_loads_no_heavy_library() -> None:
     assert set(done.stdout.split()) & set(ALLOWED) == set()
 
 
-def test_no_part_depends_on_one_that_is_built_upon_it() -> None:
-    """plan <- policy <- services <- testbed <- experiments <- benchmarks; tests are imported by nobody."""
-    above = {
-        "controllers": {"services", "experiments", "benchmarks"},
-        "services": {"experiments", "benchmarks"},
-        "experiments": {"benchmarks"},
-    }
-    found = [
+def too_high(files: Iterable[tuple[str, str]]) -> list[str]:
+    """``(path, source)`` of each file -> one line for each import of a floor above its own, or of tests."""
+    return sorted(
         f"{path} imports {name}"
-        for path, source in project()
-        for name in imports(source) & (above.get(path.split("/")[0], set()) | {"tests"})
+        for path, source in files
+        for name in imports(source) & {*FLOORS[FLOORS.index(path.split("/")[0]) + 1 :], "tests"}
+        if path != ENTRY
+    )
+
+
+def test_imports_only_go_down() -> None:
+    assert too_high(project()) == []
+    assert too_high([("services/nginx.py", "from testbed import box"), (ENTRY, "import testbed.cli")]) == [
+        "services/nginx.py imports testbed"
     ]
-    assert found == []

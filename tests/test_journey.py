@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from experiments.base import judged
-from experiments.journey import Journey
-from experiments.steps import STEPS, steps
-from experiments.trail import Trail, is_tls_data
+from experiments.engine.base import judged
+from experiments.journey.checks import STEPS, steps
+from experiments.journey.evidenceindex import Trail, is_tls_data
+from experiments.journey.experiment import Journey
 
 DATA = Path(__file__).parent / "data"
 RECORDED = json.loads((DATA / "journey.json").read_text())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import keylog
+from experiments.instruments import keylog
 from services.pki import Authority
 from topo.errors import MissingError
 from topo.plan import SITE, Plan

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-import services
 from controllers.compile import OWN_COOKIES, TABLE_NAMES
 from controllers.flow import Flow
 from controllers.policy import Rule, policy
-from services import base, catalog
-from services.base import Service
+from services import deployment, service
 from services.secrets import Secrets
-from topo import needs, screen
+from services.service import Service
+from testbed import preflight, render
 from topo.errors import FoobarError
 from topo.plan import Plan
 from topo.profile import NAMED, Profile, add_flags
@@ -31,16 +30,7 @@ TEMPLATES = PROJECT / "services" / "templates"
 
 def service_classes() -> set[type[Service]]:
     """Every concrete Service of the services package."""
-    for module in pkgutil.iter_modules(services.__path__):
-        if not module.ispkg:
-            importlib.import_module(f"services.{module.name}")
-    found, frontier = set(), [Service]
-    while frontier:
-        each = frontier.pop()
-        frontier += each.__subclasses__()
-        if each.__module__.startswith("services.") and not getattr(each, "__abstractmethods__", None):
-            found.add(each)
-    return found
+    return {each for each in subclasses("services", Service) if each is not Service}
 
 
 def test_the_catalog_lists_every_service(
@@ -48,7 +38,7 @@ def test_the_catalog_lists_every_service(
 ) -> None:
     found = set()
     for profile in (Profile(), Profile(db="semisync"), Profile(db="galera")):
-        listed = (*catalog.network_services(plan, rules, flows), *catalog.host_services(plan, profile, secrets))
+        listed = (*deployment.network_services(plan, rules, flows), *deployment.host_services(plan, profile, secrets))
         found |= {type(service) for service in listed}
         ids = [service.id for service in listed]
         assert len(ids) == len(set(ids))
@@ -63,7 +53,7 @@ def test_every_service_has_a_name_and_says_what_it_is() -> None:
 
 def test_every_template_is_used_and_every_used_one_exists() -> None:
     used = set()
-    for path in (PROJECT / "services").glob("*.py"):
+    for path in (PROJECT / "services").rglob("*.py"):
         used |= set(re.findall(r'"([\w.-]+\.j2)"', path.read_text()))
     for path in TEMPLATES.iterdir():
         used |= set(re.findall(r'(?:include|extends|import) "([\w.-]+\.j2)"', path.read_text()))
@@ -72,7 +62,7 @@ def test_every_template_is_used_and_every_used_one_exists() -> None:
 
 def test_every_template_can_be_parsed() -> None:
     for path in TEMPLATES.iterdir():
-        base.TEMPLATES.get_template(path.name)
+        service.TEMPLATES.get_template(path.name)
 
 
 def test_every_axis_has_a_flag_and_every_flag_an_axis() -> None:
@@ -84,7 +74,7 @@ def test_every_axis_has_a_flag_and_every_flag_an_axis() -> None:
 
 def test_every_host_is_explained_on_the_map(plan: Plan) -> None:
     console = Console(width=120, file=io.StringIO())
-    console.print(screen.topology(plan, Profile()))
+    console.print(render.topology(plan, Profile()))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(host.duty and host.duty in shown for host in plan.hosts)
 
@@ -117,43 +107,41 @@ def test_the_error_tree_is_drawn_whole() -> None:
 def test_every_program_that_a_service_starts_is_asked_for_first(
     plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...], secrets: Secrets
 ) -> None:
-    listed = (*catalog.network_services(plan, rules, flows), *catalog.host_services(plan, Profile(), secrets))
+    listed = (*deployment.network_services(plan, rules, flows), *deployment.host_services(plan, Profile(), secrets))
     started = {service.command()[0] for service in listed}
-    assert {program for program in started if "/" not in program} <= set(needs.PACKAGES)
+    assert {program for program in started if "/" not in program} <= set(preflight.PACKAGES)
 
 
 def test_every_package_that_is_asked_for_is_installed_by_the_set_up() -> None:
     listed = (PROJECT / "vagrant" / "provision.sh").read_text()
     comes_along = {"hostname", "net-tools"}  # every Debian has the first, Mininet's package brings the second
-    absent = sorted(package for package in set(needs.PACKAGES.values()) - comes_along if package not in listed)
+    absent = sorted(package for package in set(preflight.PACKAGES.values()) - comes_along if package not in listed)
     assert absent == []
 
 
 def subclasses(package: str, kind: type) -> set[type]:
-    """Every class of a package that is a ``kind``, whatever module it is in."""
+    """Every concrete class of a package and of those below it that is a ``kind``."""
     found = importlib.import_module(package)
-    modules = [
-        importlib.import_module(f"{package}.{each.name}")
-        for each in pkgutil.iter_modules(found.__path__)
-        if each.name != "__main__"
-    ]
-    return {
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, kind)
-        and value.__module__ == module.__name__
-        and not getattr(value, "__abstractmethods__", None)
-    }
+    for each in pkgutil.walk_packages(found.__path__, f"{package}."):
+        if not each.name.endswith(("__main__", ".wsgi")):  # those run when they are imported
+            importlib.import_module(each.name)
+    frontier, classes = [kind], set()
+    while frontier:
+        each = frontier.pop()
+        frontier += each.__subclasses__()
+        if each.__module__.startswith(f"{package}.") and not getattr(each, "__abstractmethods__", None):
+            classes.add(each)
+    return classes
 
 
 def test_every_experiment_is_listed() -> None:
-    from experiments.base import Experiment
     from experiments.catalog import EXPERIMENTS
+    from experiments.engine.base import Experiment
 
     assert {type(each) for each in EXPERIMENTS} == subclasses("experiments", Experiment)
     names = [each.name for each in EXPERIMENTS]
     assert len(names) == len(set(names))
     assert all(each.claim for each in EXPERIMENTS)
-    assert all((PROJECT / "experiments" / f"{name}.py").exists() for name in names), "python -m experiments.NAME"
+    assert all((PROJECT / "experiments" / name / "__main__.py").exists() for name in names), (
+        "python -m experiments.NAME"
+    )

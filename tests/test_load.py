@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from experiments import generator, load
-from experiments.load import Outcome, Session, Settings
+from experiments.instruments import generator, load
+from experiments.instruments.load import Outcome, Session, Settings
 from services import pki
 from topo.plan import SITE
 

@@ -10,8 +10,8 @@ import pytest
 
 from controllers.compile import compile_flows
 from controllers.policy import policy
-from controllers.proof import Proof
-from experiments.firewall.mutants import KINDS, Fate, Mutant, judged, mutants
+from controllers.verify.proof import Proof
+from experiments.firewall_mutants.mutants import KINDS, Fate, Mutant, judged, mutants
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 

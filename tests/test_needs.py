@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from topo import needs
+from testbed import preflight
 from topo.errors import MissingError
 
 
@@ -20,7 +20,7 @@ def complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPa
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     tun = tmp_path / "tun"
     tun.touch()
-    monkeypatch.setattr(needs, "TUN", tun)
+    monkeypatch.setattr(preflight, "TUN", tun)
     unshare(monkeypatch, 0)
     return monkeypatch
 
@@ -33,13 +33,13 @@ def unshare(monkeypatch: pytest.MonkeyPatch, returncode: int, stderr: str = "") 
 
 def said() -> str:
     with pytest.raises(MissingError) as caught:
-        needs.check()
+        preflight.check()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_complete_machine_passes(complete: pytest.MonkeyPatch) -> None:
-    needs.check()
+    preflight.check()
 
 
 def test_missing_programs_are_all_named_with_their_packages(complete: pytest.MonkeyPatch) -> None:
@@ -55,13 +55,13 @@ def test_a_clusters_library_is_missed_where_there_is_to_be_a_cluster(
     complete: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     library = tmp_path / "libgalera_smm.so"
-    complete.setattr(needs, "CLUSTER", {str(library): "galera-4", "rsync": "rsync"})
-    needs.check()
+    complete.setattr(preflight, "CLUSTER", {str(library): "galera-4", "rsync": "rsync"})
+    preflight.check()
     with pytest.raises(MissingError) as caught:
-        needs.check(cluster=True)
+        preflight.check(cluster=True)
     assert str(caught.value) == (f"missing: {library} (packages: galera-4); run: sudo ./foobar, which installs them")
     library.touch()
-    needs.check(cluster=True)
+    preflight.check(cluster=True)
 
 
 def test_daemons_are_found_where_an_ordinary_users_path_does_not_look(
@@ -69,15 +69,15 @@ def test_daemons_are_found_where_an_ordinary_users_path_does_not_look(
 ) -> None:
     paths = set()
     complete.setattr(shutil, "which", lambda program, path=None: paths.add(path) or program)
-    needs.check()
-    assert paths == {needs.SYSTEM_PATH}
-    assert "/usr/sbin" in needs.SYSTEM_PATH.split(":")
+    preflight.check()
+    assert paths == {preflight.SYSTEM_PATH}
+    assert "/usr/sbin" in preflight.SYSTEM_PATH.split(":")
 
 
 def test_an_ordinary_user_with_user_namespaces_passes(complete: pytest.MonkeyPatch) -> None:
     complete.setattr(os, "geteuid", lambda: 1000)
     unshare(complete, 0)
-    needs.check()
+    preflight.check()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_kernel_without_veth_is_told_apart(complete: pytest.MonkeyPatch) -> No
 
 
 def test_a_device_that_may_not_be_opened_is_named(complete: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    complete.setattr(needs, "_opens", lambda path: False)
+    complete.setattr(preflight, "_opens", lambda path: False)
     _without_the_kernels_switch(complete)
     assert said() == f"{tmp_path}/tun is not accessible; run: sudo chmod 0666 {tmp_path}/tun"
 

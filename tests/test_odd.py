@@ -10,13 +10,13 @@ import pytest
 from pcaps import ACK, CLIENT, SERVER, ethernet, pcap, tcp
 
 from controllers.policy import Rule, decide
-from experiments.firewall.aims import Range, ports, sampled, talks
-from experiments.firewall.odd import doubts, findings, summary
-from experiments.firewall.oddities import ODDITIES
-from experiments.firewall.oddities.honest import HONEST
-from experiments.firewall.oddity import AS_POLICY, MUST, NEVER, PAIRS, PRETENDING, Conversation, Oddity, Piece
-from experiments.firewall.sightings import Sightings
-from experiments.firewall.talk import numbers
+from experiments.firewall_matrix.malformed import doubts, findings, summary
+from experiments.firewall_matrix.malformedkinds import ODDITIES
+from experiments.firewall_matrix.malformedkinds.wellformed import HONEST
+from experiments.firewall_matrix.oddity import AS_POLICY, MUST, NEVER, PAIRS, PRETENDING, Conversation, Oddity, Piece
+from experiments.firewall_matrix.sightings import Sightings
+from experiments.firewall_matrix.talk import numbers
+from experiments.firewall_matrix.targets import Range, ports, sampled, talks
 from topo.plan import Plan
 
 ALL = (*ODDITIES, *HONEST)

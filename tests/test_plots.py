@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.plots import Kind, Plot, Series
+from experiments.engine.plots import Kind, Plot, Series
 
 
 @pytest.mark.parametrize(

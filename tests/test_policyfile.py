@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_proof import PLAN, some_rules
 
-from controllers.advice import advice, unused
-from controllers.change import changes, grouped
 from controllers.policy import DENY_REST, FIREWALLS_OFF, Rule, decide, policy
 from controllers.policyfile import ICMP_TYPES, SERVICES, parse, render
+from controllers.verify.advice import advice, unused
+from controllers.verify.change import changes, grouped
 from topo.errors import PolicyError
 from topo.plan import Plan
 from topo.plan import plan as plan_of

@@ -11,13 +11,13 @@ from flowtable import Network, answer, first
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers import explain
 from controllers.compile import FORWARD, POLICY, compile_flows
-from controllers.dump import mac_number, parse
 from controllers.flow import Flow, Goto, Output, of_switch
+from controllers.ovs.dump import mac_number, parse
 from controllers.policy import DENY_REST, Ports, Rule, decide, policy
-from controllers.proof import Proof, Reach
-from controllers.space import LEAF, NAMES
+from controllers.verify import explain
+from controllers.verify.packetset import LEAF, NAMES
+from controllers.verify.proof import Proof, Reach
 from topo.errors import RefusedError
 from topo.plan import Host, Plan
 from topo.plan import plan as plan_of

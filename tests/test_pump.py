@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.firewall import pump
+from experiments.instruments import sender
 from topo.errors import DeadlineError
 
 TABLE = """\
@@ -16,7 +16,7 @@ sk               RefCnt Type Proto  Iface R Rmem   User   Inode
 
 
 def test_what_waits_is_told_by_interface() -> None:
-    assert [pump.waiting(TABLE, number) for number in (7, 9, 8)] == [76900, 0, 0]
+    assert [sender.waiting(TABLE, number) for number in (7, 9, 8)] == [76900, 0, 0]
 
 
 class Table:
@@ -33,13 +33,13 @@ class Table:
 
 def test_it_waits_until_the_switch_has_read(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table(1000, 300)
-    monkeypatch.setattr(pump, "SOCKETS", table)
-    pump._wait(7, 1)
+    monkeypatch.setattr(sender, "SOCKETS", table)
+    sender._wait(7, 1)
     assert table.left == 0
 
 
 def test_a_switch_that_reads_no_more_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pump, "SOCKETS", Table(1000, 0))
-    monkeypatch.setattr(pump, "SECONDS", 0.01)
+    monkeypatch.setattr(sender, "SOCKETS", Table(1000, 0))
+    monkeypatch.setattr(sender, "SECONDS", 0.01)
     with pytest.raises(DeadlineError, match="has not read its link 7"):
-        pump._wait(7, 1)
+        sender._wait(7, 1)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from experiments import __main__ as command
-from experiments import catalog, compare, drawing, folder, moments, numbers, provenance, report
-from experiments.base import Evidence, Experiment, Verdict
-from experiments.distribution import distribution
-from experiments.plots import OF_SAMPLES, Kind, Mark, Plot, Series, laid_over
+from experiments import catalog
+from experiments.engine import compare, drawing, folder, numbers, provenance, report, timetable
+from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.distribution import distribution
+from experiments.engine.plots import OF_SAMPLES, Kind, Mark, Plot, Series, laid_over
 from topo.profile import HARDENED, SEED
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -135,14 +136,14 @@ def test_plots_over_each_other_say_whose_they_are() -> None:
 
 
 def test_judging_and_listing_load_no_matplotlib() -> None:
-    code = "import sys, experiments.__main__, experiments.report; print('matplotlib' in sys.modules)"
+    code = "import sys, experiments.__main__, experiments.engine.report; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
 def test_fonts_are_kept_where_the_testbed_keeps_its_things(tmp_path: Path) -> None:
     code = (
-        "from experiments import drawing\nfrom experiments.plots import Plot\n"
+        "from experiments.engine import drawing\nfrom experiments.engine.plots import Plot\n"
         "drawing.png(Plot('t', 'x', 'y', []))\nimport matplotlib\nprint(matplotlib.get_cachedir())"
     )
     known = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CACHE_HOME")}
@@ -166,29 +167,29 @@ def test_phases_last_until_the_next_and_faults_until_healed() -> None:
         {"time": 14.0, "what": "fault", "fault": "cut"},
         {"time": 16.0, "what": "note", "why": "x", "more": 1},
     ]
-    (plot,) = moments.strip(timeline)
+    (plot,) = timetable.strip(timeline)
     assert {each.label: (list(each.x), list(each.y)) for each in plot.series} == {
         "phase a": ([0.0], [2.0]),
         "phase b": ([2.0], [6.0]),
         "fault kill": ([1.0], [3.0]),
         "fault cut": ([4.0], [6.0]),
     }
-    assert moments.rows(timeline)[-1] == (6.0, "note", "why x, more 1")
+    assert timetable.rows(timeline)[-1] == (6.0, "note", "why x, more 1")
 
 
 def test_the_last_phase_lasts_as_long_as_the_machine_was_watched() -> None:
     timeline = [{"time": 10.0, "what": "phase", "name": "a"}, {"time": 12.0, "what": "phase", "name": "b"}]
-    (plot,) = moments.strip(timeline, [{"time": 9.0}, {"time": 17.0}])
+    (plot,) = timetable.strip(timeline, [{"time": 9.0}, {"time": 17.0}])
     assert {each.label: (each.x, each.y) for each in plot.series} == {
         "phase a": ([0.0], [2.0]),
         "phase b": ([2.0], [7.0]),
     }
-    assert moments.strip([], [{"time": 17.0}]) == []
+    assert timetable.strip([], [{"time": 17.0}]) == []
 
 
 @pytest.mark.parametrize("timeline", [[], [{"time": 1.0, "what": "note"}], [{"time": 1.0, "what": "phase"}]])
 def test_a_timeline_of_one_moment_has_no_picture(timeline: list[dict[str, Any]]) -> None:
-    assert moments.strip(timeline) == []
+    assert timetable.strip(timeline) == []
 
 
 # --- words -----------------------------------------------------------------------------------------------------

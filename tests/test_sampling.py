@@ -10,10 +10,10 @@ from controllers import sampling
 from controllers.compile import ARP, BIND, FORWARD, OWN_COOKIES, POLICY, compile_flows, fence_flows, rule_number
 from controllers.flow import Flow, Goto, Output, Sample, of_switch
 from controllers.policy import DENY_REST, Rule
-from controllers.proof import Proof
-from controllers.space import Space
-from controllers.tables import Tables
-from experiments.firewall import samples
+from controllers.verify.packetset import Space
+from controllers.verify.proof import Proof
+from controllers.verify.tables import Tables
+from experiments.firewall_matrix import samples
 from topo.plan import Plan, plan
 from topo.profile import Profile
 

@@ -21,12 +21,13 @@ from pcaps import CLIENT, SERVER
 from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
 
-from experiments import http2, layers, search
-from experiments.forms import patterns
-from experiments.needles import Needles
-from experiments.pcap import packets
-from experiments.search import Found, Search
-from experiments.streams import text
+from experiments.instruments import search
+from experiments.instruments.encodings import patterns
+from experiments.instruments.patterns import Needles
+from experiments.instruments.pcap import packets
+from experiments.instruments.search import Found, Search
+from experiments.wire import http2, layers
+from experiments.wire.streams import text
 from topo.errors import UsageError
 
 SECRET = 'p&q <"näive"> it\'s 100% + canary-7f3a9c'
@@ -377,7 +378,7 @@ def test_needles_are_found_wherever_they_stand(strings: list[bytes], data: st.Da
 
 
 def test_needles_at_the_seams_of_the_blocks() -> None:
-    from experiments.needles import BLOCK
+    from experiments.instruments.patterns import BLOCK
 
     for place in (0, 1, BLOCK - 5, BLOCK - 2, BLOCK - 1, BLOCK, 2 * BLOCK + 1):
         hay = bytes(place) + b"needle-1" + bytes(3)

@@ -19,18 +19,19 @@ from jinja2 import DictLoader, UndefinedError
 
 from controllers.flow import Flow
 from controllers.policy import Rule
-from services import base, catalog, datadir, pki
+from services import deployment, pki
 from services import haproxy as haproxies
-from services.base import File, Joins, Prepares, Service
 from services.controller import Controller
-from services.galera import Galera
 from services.gunicorn import Gunicorn
 from services.haproxy import HAProxy
-from services.mariadb import DATA, SOCKET, MariaDB
+from services.mariadb import datadir
+from services.mariadb.galera import Galera
+from services.mariadb.mariadb import DATA, SOCKET, MariaDB
 from services.nginx import Nginx
 from services.openvswitch import Switchd
 from services.secrets import Secrets, fresh
-from topo.namespaces import BOX
+from services.service import TEMPLATES, File, Joins, Prepares, Service, render
+from topo.paths import BOX
 from topo.plan import SITE, Plan
 from topo.plan import plan as plan_of
 from topo.profile import Profile
@@ -41,7 +42,7 @@ IDS = [f"srv{n}/{name}" for name in SERVICES for n in (1, 2, 3)] + ["lb/haproxy"
 
 @pytest.fixture(scope="module")
 def services(plan: Plan, secrets: Secrets) -> dict[str, Service]:
-    return {each.id: each for each in catalog.host_services(plan, Profile(), secrets)}
+    return {each.id: each for each in deployment.host_services(plan, Profile(), secrets)}
 
 
 def haproxy(secrets: Secrets, **axes: object) -> str:
@@ -90,7 +91,7 @@ def changed_by(profile: Profile, plan: Plan, secrets: Secrets, seed: dict[str, S
     same = {(file.path, file.text) for service in seed.values() for file in service.files()}
     return {
         golden_name(service, file): file.text
-        for service in catalog.host_services(plan, profile, secrets)
+        for service in deployment.host_services(plan, profile, secrets)
         for file in service.files()
         if service.host != "srv3" and (file.path, file.text) not in same
     }
@@ -110,12 +111,12 @@ def test_no_golden_file_is_left_over(services: dict[str, Service], plan: Plan, s
 
 
 def test_a_value_missing_in_a_template_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base.TEMPLATES, "loader", DictLoader({"x": "port {{ port }}", "y": "{{ plan.nothing }}"}))
-    assert base.render("x", port=1) == "port 1"
+    monkeypatch.setattr(TEMPLATES, "loader", DictLoader({"x": "port {{ port }}", "y": "{{ plan.nothing }}"}))
+    assert render("x", port=1) == "port 1"
     with pytest.raises(UndefinedError, match="'port' is undefined"):
-        base.render("x")
+        render("x")
     with pytest.raises(UndefinedError, match="no attribute 'nothing'"):
-        base.render("y", plan=object())
+        render("y", plan=object())
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_whatever_holds_a_secret_is_for_its_owner_only(plan: Plan, tls: str, fil
     secrets = fresh(plan, Profile(tls=tls))
     texts = [secrets.read_password, secrets.write_password, secrets.replication_password, secrets.session_key]
     keeping = 0
-    for service in catalog.host_services(plan, Profile(tls=tls), secrets):
+    for service in deployment.host_services(plan, Profile(tls=tls), secrets):
         for file in service.files():
             if any(text in file.text for text in (*texts, "PRIVATE KEY")):
                 keeping += 1
@@ -260,7 +261,7 @@ def test_every_service_has_its_own_files_and_logs(
     services: dict[str, Service], plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
 ) -> None:
     """Two services of one host never write the same file, and what they write lies in a private directory."""
-    everything = [*services.values(), *catalog.network_services(plan, rules, flows)]
+    everything = [*services.values(), *deployment.network_services(plan, rules, flows)]
     for host in {service.host for service in everything}:
         here = [service for service in everything if service.host == host]
         paths = [file.path for service in here for file in service.files()]
@@ -277,7 +278,7 @@ def test_every_daemon_with_a_configuration_checks_it(services: dict[str, Service
 def test_only_databases_prepare_and_join(
     services: dict[str, Service], plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
 ) -> None:
-    everything = [*services.values(), *catalog.network_services(plan, rules, flows)]
+    everything = [*services.values(), *deployment.network_services(plan, rules, flows)]
     assert {service.name for service in everything if isinstance(service, Joins)} == {"mariadb"}
     assert {service.name for service in everything if isinstance(service, Prepares)} == {"mariadb", "ovsdb-server"}
     assert {service.name for service in everything if service.restarts} == {"controller"}
@@ -379,7 +380,7 @@ def test_a_member_is_in_its_place_when_it_has_everything_and_all_are_there(
         "wsrep_cluster_status": "Primary",
     }
     rows = [{"Variable_name": name, "Value": value} for name, value in status.items()]
-    monkeypatch.setattr("services.galera.query", lambda *_: rows)
+    monkeypatch.setattr("services.mariadb.galera.query", lambda *_: rows)
     assert member.joined(FakeLook(tmp_path)) == said
 
 

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.test import TestResponse
 
-from services.site import config, forms, gtid, mariadb, trace
+from services.site import config, gtid, inputs, requestid, sqlstore
 from services.site.app import create_app, tone
-from services.site.errors import ConfigError, KeyReused, NameTaken, StoreUnavailable, UnknownUser
+from services.site.exceptions import ConfigError, KeyReused, NameTaken, StoreUnavailable, UnknownUser
 from services.site.link import Link, opener
-from services.site.mariadb import MariaDBStore
-from services.site.memory import MemoryStore
+from services.site.memorystore import MemoryStore
 from services.site.passwords import METHOD, Passwords
+from services.site.sqlstore import MariaDBStore
 from services.site.store import Caller, Store, Written
 
 SITE = "https://www.foobar.com"
@@ -351,8 +351,8 @@ class TestMessages:
         assert browser.get(f"/messages?before={before}").status_code == 400
 
     def test_half_a_character_is_refused(self) -> None:
-        assert forms.text_problem("\ud800")
-        assert not forms.text_problem("\N{PARTY POPPER}")
+        assert inputs.text_problem("\ud800")
+        assert not inputs.text_problem("\N{PARTY POPPER}")
 
     def test_a_flood_is_refused(self, alice: Browser) -> None:
         assert alice.post("x" * 20_000).status_code == 413
@@ -553,16 +553,16 @@ class TestFailures:
 class TestTrace:
     @pytest.mark.parametrize("raw", ["a", "A-9", "x" * 64])
     def test_a_plain_id_is_kept(self, raw: str) -> None:
-        assert trace.tagged("SELECT 1", raw) == f"/* req={raw} */ SELECT 1"
+        assert requestid.tagged("SELECT 1", raw) == f"/* req={raw} */ SELECT 1"
 
     @pytest.mark.parametrize("raw", [None, "", "x" * 65, "a b", "*/ DROP", "é", "a\n", "%s", "a_b"])
     def test_anything_else_is_a_dash(self, raw: str | None) -> None:
-        assert trace.request_id(raw) == "-"
+        assert requestid.request_id(raw) == "-"
 
     @given(st.text())
     def test_nothing_ends_the_comment_early(self, raw: str) -> None:
-        assert trace.tagged("SELECT 1", raw).endswith(" */ SELECT 1")
-        assert trace.tagged("SELECT 1", raw).count("*/") == 1
+        assert requestid.tagged("SELECT 1", raw).endswith(" */ SELECT 1")
+        assert requestid.tagged("SELECT 1", raw).count("*/") == 1
 
     def test_it_reaches_the_store(self, browser: Browser, store: MemoryStore) -> None:
         browser.get("/", **{"X-Request-ID": "abc-1"})
@@ -672,8 +672,8 @@ class TestMariaDBStore:
         write = ScriptedServer(scripted(BEGIN=((7, "0-1-9"),)))
         written = joined(ScriptedServer(), write).add_message(Caller(), 1, "hi", "srv1", "k")
         assert written == Written(7, "0-1-9")
-        assert write.plain == [mariadb.INSERT_MESSAGE]
-        inner = [part.strip() for part in mariadb.INSERT_MESSAGE.split(";")]
+        assert write.plain == [sqlstore.INSERT_MESSAGE]
+        inner = [part.strip() for part in sqlstore.INSERT_MESSAGE.split(";")]
         assert [part.partition(" (")[0] for part in inner if part.startswith(("START", "INSERT", "COMMIT"))] == [
             "START TRANSACTION",
             "INSERT INTO messages",
@@ -684,36 +684,36 @@ class TestMariaDBStore:
     def test_a_read_waits_for_the_sessions_write(self) -> None:
         read, write = replica("0-1-4"), ScriptedServer()
         joined(read, write).find_user(Caller(gtid="0-1-5"), "alice")
-        assert read.plain == [POSITION, WAIT, mariadb.SELECT_USER]
+        assert read.plain == [POSITION, WAIT, sqlstore.SELECT_USER]
         assert not write.asked
 
     @pytest.mark.parametrize("wanted", ["", "nonsense"])
     def test_a_session_that_wrote_nothing_does_not_wait(self, wanted: str) -> None:
         read = replica("0-1-4")
         joined(read, ScriptedServer()).find_user(Caller(gtid=wanted), "alice")
-        assert read.plain == [mariadb.SELECT_USER]
+        assert read.plain == [sqlstore.SELECT_USER]
 
     def test_a_server_that_is_there_does_not_wait(self) -> None:
         read = replica("0-1-5")
         joined(read, ScriptedServer()).find_user(Caller(gtid="0-1-5"), "alice")
-        assert read.plain == [POSITION, mariadb.SELECT_USER]
+        assert read.plain == [POSITION, sqlstore.SELECT_USER]
 
     def test_waiting_can_be_turned_off(self) -> None:
         read = replica("0-1-4")
         joined(read, ScriptedServer(), wait_s=0).find_user(Caller(gtid="0-1-5"), "alice")
-        assert read.plain == [mariadb.SELECT_USER]
+        assert read.plain == [sqlstore.SELECT_USER]
 
     @pytest.mark.parametrize("waited", [-1, None])
     def test_a_replica_too_far_behind_is_passed_over(self, waited: object) -> None:
         read, write = replica("0-1-4", waited), ScriptedServer()
         joined(read, write).find_user(Caller(gtid="0-1-5"), "alice")
-        assert write.plain == [mariadb.SELECT_USER]
+        assert write.plain == [sqlstore.SELECT_USER]
 
     def test_stale_rows_are_better_than_none(self, caplog: pytest.LogCaptureFixture) -> None:
         gone = ScriptedServer(lambda sql: pymysql.OperationalError(2003, "refused"))
         read = replica("0-1-4", -1)
         joined(read, gone).find_user(Caller(gtid="0-1-5"), "alice")
-        assert read.plain[-1] == mariadb.SELECT_USER
+        assert read.plain[-1] == sqlstore.SELECT_USER
         assert "reading stale rows" in caplog.text
 
     def test_a_key_seen_before_is_replayed(self) -> None:
@@ -741,7 +741,7 @@ class TestMariaDBStore:
         assert write.opened == 4
 
     def test_patience_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mariadb, "PATIENCE_S", 0.05)
+        monkeypatch.setattr(sqlstore, "PATIENCE_S", 0.05)
         write = ScriptedServer(scripted(BEGIN=pymysql.OperationalError(2003, "refused")))
         with pytest.raises(StoreUnavailable):
             joined(ScriptedServer(), write).add_message(Caller(), 1, "hi", "srv1", "k")
@@ -762,7 +762,7 @@ class TestMariaDBStore:
         else:
             with pytest.raises(StoreUnavailable):
                 store.add_user(Caller(), "alice", "hash")
-        assert write.plain.count(mariadb.INSERT_USER) == 1 + again
+        assert write.plain.count(sqlstore.INSERT_USER) == 1 + again
 
     def test_a_connection_that_died_while_idle_costs_nothing(self) -> None:
         write = ScriptedServer(scripted(SELECT=(("0-1-9",),)))
@@ -771,7 +771,7 @@ class TestMariaDBStore:
         write.broken = True
         store.add_user(Caller(), "bob", "hash")
         assert write.opened == 2
-        assert write.plain.count(mariadb.INSERT_USER) == 2
+        assert write.plain.count(sqlstore.INSERT_USER) == 2
 
     def test_a_commit_stands_though_its_gtid_is_lost(self) -> None:
         write = ScriptedServer(scripted(SELECT=pymysql.OperationalError(2013, "Lost connection")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.space import FIELDS, LEAF, NAMES, Node, Ranges, Space, ranges, united
+from controllers.verify.packetset import FIELDS, LEAF, NAMES, Node, Ranges, Space, ranges, united
 
 FEW = ("ct_mark", "nw_src", "tp_dst")
 EDGES = (0, 1, 5, 6, 65535)

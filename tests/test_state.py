@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from topo import state
+from testbed import state
+from testbed.state import Claim, Entry
 from topo.errors import RefusedError, UsageError
-from topo.state import Claim, Entry
 
 ENTRY = Entry("a", "up", os.getpid(), 4242, "2025-01-01T00:00:00+00:00", {"tls": "terminate"}, {"client": 7})
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from controllers.policy import Rule, pairs
+from testbed.steady import passes, tried
 from topo.plan import Plan
-from topo.steady import passes, tried
 
 Rules = tuple[Rule, ...]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.succession.decide import Demote, Join, Route, Stay, Succeed, decide, incumbent, unsafe
-from services.succession.view import SILENT_S, Server, View, sequence, writer
+from services.failover.decide import Demote, Join, Route, Stay, Succeed, decide, incumbent, unsafe
+from services.failover.observation import SILENT_S, Server, View, sequence, writer
 
 SILENT = SILENT_S * 2
 PRIMARY = Server("srv1", 1, writable=True, written="0-1-9")

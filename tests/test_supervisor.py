@@ -14,7 +14,7 @@ import pytest
 from fakes import FakePlace, FakeService, python
 
 from services import supervisor as supervisors
-from services.base import Command, File, Look
+from services.service import Command, File, Look
 from services.supervisor import Supervisor, Unit, tail
 from topo import wait
 from topo.errors import RefusedError, ServiceError, UsageError

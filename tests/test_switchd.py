@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from topo import switchd
+from controllers.ovs import vswitchd
 from topo.errors import FoobarError, RefusedError
 
 
@@ -39,19 +39,19 @@ def answering(tmp_path: Path) -> Callable[..., list[bytes]]:
 
 def test_an_answer_in_pieces(tmp_path: Path, answering: Callable[..., list[bytes]]) -> None:
     asked = answering(b'{"id":0,"result":"do', b'ne","error":null}')
-    assert switchd.tell("dpctl/flush-conntrack", "zone=2", directory=tmp_path) == "done"
+    assert vswitchd.tell("dpctl/flush-conntrack", "zone=2", directory=tmp_path) == "done"
     assert json.loads(asked[0]) == {"id": 0, "method": "dpctl/flush-conntrack", "params": ["zone=2"]}
 
 
 def test_a_refusal_is_an_error(tmp_path: Path, answering: Callable[..., list[bytes]]) -> None:
     answering(b'{"id":0,"result":null,"error":"no such command"}')
     with pytest.raises(FoobarError, match=r"^ovs-vswitchd refuses nonsense: no such command$"):
-        switchd.tell("nonsense", directory=tmp_path)
+        vswitchd.tell("nonsense", directory=tmp_path)
 
 
 def test_nobody_answers(tmp_path: Path, answering: Callable[..., list[bytes]]) -> None:
     with pytest.raises(RefusedError, match="ovs-vswitchd does not answer"):
-        switchd.tell("revalidator/purge", directory=tmp_path)
+        vswitchd.tell("revalidator/purge", directory=tmp_path)
     answering(b'{"id"')
     with pytest.raises(RefusedError, match="it hung up"):
-        switchd.tell("revalidator/purge", directory=tmp_path)
+        vswitchd.tell("revalidator/purge", directory=tmp_path)

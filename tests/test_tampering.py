@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from experiments.base import judged
-from experiments.tampering import redirect
-from experiments.tampering.alarms import is_alarm
-from experiments.tampering.impostor import tampered
-from experiments.tls_tampering import TlsTampering
+from experiments.engine.base import judged
+from experiments.tls_tampering import redirect
+from experiments.tls_tampering.alarms import is_alarm
+from experiments.tls_tampering.experiment import TlsTampering
+from experiments.tls_tampering.impostor import tampered
 from topo.plan import Plan
 
 LINE = "New account for payments: 0123"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from controllers.ovs import vswitchd
 from controllers.policy import Rule
-from experiments.firewall import classes, trace
-from experiments.firewall.answers import COUNTS, KINDS
-from experiments.firewall.trace import Question, Trace, Traced
-from topo import switchd
+from experiments.firewall_matrix import classes, ofproto
+from experiments.firewall_matrix.answers import COUNTS, KINDS
+from experiments.firewall_matrix.ofproto import Question, Trace, Traced
 from topo.errors import RefusedError
 from topo.plan import Plan
 
@@ -25,13 +25,13 @@ def recorded(name: str) -> str:
 
 
 def parsed(name: str) -> Trace:
-    return trace.parse(recorded(name), ZONES)
+    return ofproto.parse(recorded(name), ZONES)
 
 
 def test_the_datapath_numbers_its_ports_as_it_likes() -> None:
-    assert PORTS.items() <= trace.datapath_ports(recorded("ports")).items()
+    assert PORTS.items() <= ofproto.datapath_ports(recorded("ports")).items()
     with pytest.raises(RefusedError, match="no port of the datapath"):
-        trace.datapath_ports("netdev@ovs-netdev:\n  flows: 0\n")
+        ofproto.datapath_ports("netdev@ovs-netdev:\n  flows: 0\n")
 
 
 def test_what_arrives_is_put_out_of_its_port_and_a_rule_let_it(rules: tuple[Rule, ...]) -> None:
@@ -67,10 +67,10 @@ def test_a_changed_packet_arrives_too_and_a_sampled_one_does_not() -> None:
     assert parsed("sampled").outputs == frozenset()
     whole = recorded("sampled").replace("userspace(pid", "sample(sample=100.0%,actions(meter(87),userspace(pid")
     whole = whole.replace("max_len=128))", "max_len=128))))")
-    assert trace.parse(whole, ZONES).outputs == frozenset(), "with the switch's own meter for its controller"
-    assert trace.parse(whole.replace("meter(87)", "meter(87),7"), ZONES).outputs == {7}, "the control"
+    assert ofproto.parse(whole, ZONES).outputs == frozenset(), "with the switch's own meter for its controller"
+    assert ofproto.parse(whole.replace("meter(87)", "meter(87),7"), ZONES).outputs == {7}, "the control"
     cloned = recorded("tagged").replace("push_vlan(vid=7,pcp=0),8", "clone(ct(commit,zone=1),8),set(ipv4(ttl=1)),6")
-    assert trace.parse(cloned, ZONES).outputs == {6, 8}
+    assert ofproto.parse(cloned, ZONES).outputs == {6, 8}
 
 
 @pytest.mark.parametrize("name", ["group", "endless"])
@@ -99,22 +99,22 @@ def test_what_is_not_understood_is_never_a_no(old: str, new: str) -> None:
     changed = text.replace(old, new, 1)
     assert changed != text
     with pytest.raises(RefusedError, match="not understood"):
-        trace.parse(changed, ZONES)
+        ofproto.parse(changed, ZONES)
 
 
 @pytest.mark.parametrize("kept", range(0, len((DATA / "denied.txt").read_text()) - 24, 40))
 def test_an_answer_cut_short_is_none(kept: int) -> None:
     with pytest.raises(RefusedError):
-        trace.parse(recorded("denied")[:kept], ZONES)
+        ofproto.parse(recorded("denied")[:kept], ZONES)
 
 
 def test_the_question_says_where_the_packet_comes_in(plan: Plan) -> None:
-    bridge, flow, *rest = trace.request(plan, Question("srv2", "srv1", "tcp", 3306))
+    bridge, flow, *rest = ofproto.request(plan, Question("srv2", "srv1", "tcp", 3306))
     assert (bridge, rest) == ("fw2", ["--ct-next", "trk,new"] * 2)
     assert flow.startswith("in_port=2,dl_src=02:00:00:00:03:0c,dl_dst=02:00:00:00:03:0b,dl_type=0x0800,")
     assert flow.endswith("nw_ttl=64,nw_proto=6,tcp_flags=syn,tcp_src=20000,tcp_dst=3306")
-    assert trace.request(plan, Question("mon", "lb", "icmp", 8))[1].endswith("nw_proto=1,icmp_type=8")
-    protocol = trace.request(plan, Question("mon", "lb", "ip", 6, tracker="inv"))
+    assert ofproto.request(plan, Question("mon", "lb", "icmp", 8))[1].endswith("nw_proto=1,icmp_type=8")
+    protocol = ofproto.request(plan, Question("mon", "lb", "ip", 6, tracker="inv"))
     assert protocol[1].endswith("nw_proto=6")
     assert protocol[2:] == ("--ct-next", "trk,inv")
 
@@ -123,12 +123,12 @@ def test_answers_are_matched_to_the_destinations_own_port(
     plan: Plan, rules: tuple[Rule, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = {"dpctl/show": "ports", "ofproto/trace": "web"}
-    monkeypatch.setattr(switchd, "tell", lambda command, *_: recorded(answers[command]))
+    monkeypatch.setattr(vswitchd, "tell", lambda command, *_: recorded(answers[command]))
     questions = [Question("lb", "srv1", "tcp", 80), Question("lb", "srv2", "tcp", 80)]
-    assert [each.arrives for each in trace.traced(plan, rules, questions)] == [True, False]
-    monkeypatch.setattr(switchd, "tell", lambda *_: "port 1: core\n")
+    assert [each.arrives for each in ofproto.traced(plan, rules, questions)] == [True, False]
+    monkeypatch.setattr(vswitchd, "tell", lambda *_: "port 1: core\n")
     with pytest.raises(RefusedError, match="no port fw1-eth2"):
-        trace.traced(plan, rules, questions[:1])
+        ofproto.traced(plan, rules, questions[:1])
 
 
 def test_one_packet_of_each_class_is_asked_about(

@@ -9,9 +9,9 @@ import pytest
 from flowtable import Network, answer, first
 
 from controllers.compile import OWN_COOKIES, compile_flows, controller_file, fence_flows
+from controllers.desired import Wanted
 from controllers.flow import Flow
 from controllers.policy import Rule, policy
-from controllers.wanted import Wanted
 from topo.errors import UsageError
 from topo.plan import Plan
 from topo.profile import Profile

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from benchmarks import web_failover as benchmark
-from experiments import load
-from experiments.base import Verdict, judged
-from experiments.failover import balancer, page
-from experiments.failover.choice import KINDS, course, kinds
-from experiments.failover.judge import account
-from experiments.failover.pictures import pictures
-from experiments.load import Outcome
-from experiments.web_failover import FIXED, FULL, STEP, WebFailover
+from experiments.engine.base import Verdict, judged
+from experiments.instruments import load
+from experiments.instruments.load import Outcome
+from experiments.web_failover import balancer, show
+from experiments.web_failover.checks import account
+from experiments.web_failover.choice import KINDS, course, kinds
+from experiments.web_failover.experiment import FIXED, FULL, STEP, WebFailover
+from experiments.web_failover.webplots import pictures
 from topo.errors import UsageError
 from topo.plan import plan
 from topo.profile import Profile
@@ -338,7 +338,7 @@ def test_which_lines_of_the_balancer_are_kept(line: str, troubled: bool) -> None
 
 def test_a_run_is_shown() -> None:
     evidence = good()
-    shown = page.table(evidence, verdict().numbers)
+    shown = show.table(evidence, verdict().numbers)
     assert "kill-nginx" in shown
     assert "1,000 requests, 0 failed\n250 posts, 0 executed twice, 0 acknowledged and lost" in shown
     html = EXPERIMENT.page(evidence)

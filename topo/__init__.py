@@ -1,1 +1,1 @@
-"""The testbed: profile, plan, box, network and the command that boots them."""
+"""Values only: plan, profile, names of places, errors, and waiting for a condition."""

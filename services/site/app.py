@@ -9,11 +9,11 @@ from flask import Flask
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from services.site import failures, forms, headers, visitor
+from services.site import cookie, failures, headers, inputs
 from services.site.config import Config, Hops
-from services.site.mariadb import connected
 from services.site.pages import Pages
 from services.site.passwords import Passwords
+from services.site.sqlstore import connected
 from services.site.store import Store
 
 SESSION = timedelta(hours=8)
@@ -29,7 +29,7 @@ def create_app(config: Config, store: Store | None = None) -> Flask:
     headers.install(app, config.server)
     failures.install(app, config.broken)
     Pages(config.server, store or connected(config), Passwords(config.password_method)).install(app)
-    app.jinja_env.globals.update(server=config.server, visitor=visitor.current, limits=forms)
+    app.jinja_env.globals.update(server=config.server, visitor=cookie.current, limits=inputs)
     app.jinja_env.filters["tone"] = tone
     trust(app, config.hops)
     return app

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from services.site.errors import ConfigError
+from services.site.exceptions import ConfigError
 
 LEAST_SECRET = 16
 

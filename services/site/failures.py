@@ -9,8 +9,8 @@ from flask import Flask, Response, jsonify, make_response, render_template, requ
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
 
-from services.site import trace
-from services.site.errors import StoreUnavailable
+from services.site import requestid
+from services.site.exceptions import StoreUnavailable
 
 log = logging.getLogger("foobar.site")
 
@@ -72,4 +72,4 @@ def failed(error: HTTPException) -> Response:
 
 
 def _request_id() -> str:
-    return trace.request_id(request.headers.get(trace.HEADER))
+    return requestid.request_id(request.headers.get(requestid.HEADER))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.site.config import Endpoint
-from services.site.errors import StoreUnavailable
+from services.site.exceptions import StoreUnavailable
 
 CONNECT_S = 2
 ANSWER_S = 5

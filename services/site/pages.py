@@ -9,13 +9,13 @@ from flask import Flask, Response, flash, jsonify, make_response, redirect, rend
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
-from services.site import forms, visitor
-from services.site.errors import KeyReused, NameTaken, StoreUnavailable, UnknownUser
+from services.site import cookie, inputs
+from services.site.cookie import Visitor
+from services.site.exceptions import KeyReused, NameTaken, StoreUnavailable, UnknownUser
 from services.site.failures import wants_json
-from services.site.forms import Credentials
+from services.site.inputs import Credentials
 from services.site.passwords import Passwords
 from services.site.store import Message, Store
-from services.site.visitor import Visitor
 
 log = logging.getLogger("foobar.site")
 
@@ -46,7 +46,7 @@ class Pages:
             app.add_url_rule(f"/{name}", name, app.send_static_file, defaults={"filename": name})
 
     def home(self) -> ResponseReturnValue:
-        latest = self.store.messages(visitor.caller(), None, LATEST)
+        latest = self.store.messages(cookie.caller(), None, LATEST)
         return render_template("home.html", messages=latest)
 
     def signup(self) -> ResponseReturnValue:
@@ -56,11 +56,11 @@ class Pages:
         if problems := typed.problems():
             return render_template("signup.html", name=typed.name, problems=problems), 422
         try:
-            made = self.store.add_user(visitor.caller(), typed.name, self.passwords.hash(typed.password))
+            made = self.store.add_user(cookie.caller(), typed.name, self.passwords.hash(typed.password))
         except NameTaken:
             problems = {"name": "Somebody has this name already."}
             return render_template("signup.html", name=typed.name, problems=problems), 409
-        visitor.remember(made.gtid)
+        cookie.remember(made.gtid)
         flash(f"Welcome, {typed.name}. Your account is ready: log in.")
         return redirect(f"{url_for('login')}?{urlencode({'name': typed.name})}", 303)
 
@@ -68,21 +68,21 @@ class Pages:
         if request.method == "GET":
             return render_template("login.html", name=request.args.get("name", ""), problem="")
         typed = Credentials.of(request.form)
-        is_name = not forms.name_problem(typed.name)
-        user = self.store.find_user(visitor.caller(), typed.name) if is_name else None
+        is_name = not inputs.name_problem(typed.name)
+        user = self.store.find_user(cookie.caller(), typed.name) if is_name else None
         known = user.password_hash if user else None
         if not self.passwords.match(known, typed.password) or user is None:
             return render_template("login.html", name=typed.name, problem=WRONG_LOGIN), 401
-        visitor.log_in(user)
+        cookie.log_in(user)
         return redirect(url_for("messages"), 303)
 
     def logout(self) -> ResponseReturnValue:
-        visitor.log_out()
+        cookie.log_out()
         flash("You are logged out.")
         return redirect(url_for("home"), 303)
 
     def messages(self) -> ResponseReturnValue:
-        found = self.store.messages(visitor.caller(), before(), PAGE + 1)
+        found = self.store.messages(cookie.caller(), before(), PAGE + 1)
         older = url_for("messages", before=found[PAGE - 1].id) if len(found) > PAGE else None
         if not wants_json():
             return self._board(found[:PAGE], older)
@@ -90,31 +90,31 @@ class Pages:
         return _varied(jsonify(server=self.server, messages=listed, older=older))
 
     def post(self) -> ResponseReturnValue:
-        author = visitor.current()
+        author = cookie.current()
         if author is None:
             return self._stranger("Log in to post a message.")
         text, key = sent_message()
-        if problem := forms.text_problem(text):
+        if problem := inputs.text_problem(text):
             return self._refused(problem, text)
         try:
             return self._posted(author, text, key)
         except UnknownUser:
-            visitor.log_out()
+            cookie.log_out()
             return self._stranger("Your account is not known here any more. Please log in or sign up again.")
         except KeyReused:
             return self._refused("This form was sent before with another text. Send it again to post both.", text)
 
     def healthz(self) -> ResponseReturnValue:
         try:
-            self.store.ping(visitor.caller())
+            self.store.ping(cookie.caller())
         except StoreUnavailable as error:
             log.info("unhealthy: %s", error)
             return jsonify(server=self.server, database="failed"), 503
         return jsonify(server=self.server, database="ok")
 
     def _posted(self, author: Visitor, text: str, key: str) -> Response:
-        written = self.store.add_message(visitor.caller(), author.id, text, self.server, key)
-        visitor.remember(written.gtid)
+        written = self.store.add_message(cookie.caller(), author.id, text, self.server, key)
+        cookie.remember(written.gtid)
         if wants_json():
             response = make_response(jsonify(id=written.id, server=self.server), 201)
         else:
@@ -127,7 +127,7 @@ class Pages:
         """422 with the text kept and a fresh key, so that sending again is a new attempt."""
         if wants_json():
             return _varied(make_response(jsonify(error=problem), 422))
-        found = self.store.messages(visitor.caller(), None, PAGE)
+        found = self.store.messages(cookie.caller(), None, PAGE)
         return make_response(self._board(found, None, problem=problem, text=text), 422)
 
     def _stranger(self, reason: str) -> ResponseReturnValue:
@@ -143,8 +143,8 @@ class Pages:
             older=older,
             problem=problem,
             text=text,
-            limit=forms.TEXT_LENGTH[-1],
-            idempotency_key=forms.new_key(),
+            limit=inputs.TEXT_LENGTH[-1],
+            idempotency_key=inputs.new_key(),
         )
         return _varied(make_response(page))
 
@@ -175,10 +175,10 @@ def sent_message() -> tuple[str, str]:
     sent = request.get_json() if request.is_json else request.form
     if not hasattr(sent, "get"):
         raise BadRequest("Send an object with a `message`.")
-    key = request.headers.get("Idempotency-Key") or sent.get("idempotency_key") or forms.new_key()
-    if not isinstance(key, str) or not forms.is_key(key):
+    key = request.headers.get("Idempotency-Key") or sent.get("idempotency_key") or inputs.new_key()
+    if not isinstance(key, str) or not inputs.is_key(key):
         raise BadRequest("An idempotency key is 1 to 64 letters, digits or any of _ . : -")
-    return forms.message_text(sent.get("message")), key
+    return inputs.message_text(sent.get("message")), key
 
 
 def _varied(response: Response) -> Response:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services.site.app import create_app
 from services.site.config import load
-from services.site.errors import ConfigError
+from services.site.exceptions import ConfigError
 
 VARIABLE = "FOOBAR_SITE_CONFIG"
 

@@ -25,10 +25,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
 from controllers.compile import OWN_COOKIES  # noqa: E402
-from experiments.faults import Fault, by_hand, injected  # noqa: E402
-from topo import network, power, profile, session, switchd, wait  # noqa: E402
+from controllers.ovs import ofctl, vswitchd  # noqa: E402
+from testbed import power, session  # noqa: E402
+from testbed.faults.injection import Fault, by_hand, injected  # noqa: E402
+from testbed.testbed import Testbed  # noqa: E402
+from topo import profile, wait  # noqa: E402
 from topo.errors import DeadlineError, FoobarError  # noqa: E402
-from topo.testbed import Testbed  # noqa: E402
 
 SECONDS = 0.4
 DATABASE_PORT, ETHERNET, IP = 3306, 14, 20
@@ -66,7 +68,7 @@ def snapshot(testbed: Testbed) -> dict[str, str]:
 
 
 def _flows(switch: str) -> list[str]:
-    return network.dump_flows(switch).splitlines()
+    return ofctl.dump_flows(switch).splitlines()
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> str | None:
@@ -131,7 +133,7 @@ def still_addressed(testbed: Testbed, host: str) -> str | None:
 
 
 def fault_counted(switch: str) -> str | None:
-    counted = network.packets_by_cookie(switch).get(OWN_COOKIES["fault"], 0)
+    counted = ofctl.packets_by_cookie(switch).get(OWN_COOKIES["fault"], 0)
     return None if counted else f"nothing counted on {switch}"
 
 
@@ -139,7 +141,7 @@ def emptied(testbed: Testbed, switch: str) -> str | None:
     if left := _flows(switch):
         return f"{len(left)} flows"
     zone = testbed.plan.switch(switch).number
-    entries = [line for line in switchd.tell("dpctl/dump-conntrack").splitlines() if f"zone={zone}," in f"{line},"]
+    entries = [line for line in vswitchd.tell("dpctl/dump-conntrack").splitlines() if f"zone={zone}," in f"{line},"]
     return f"{len(entries)} connections tracked" if entries else None
 
 

@@ -15,17 +15,17 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from controllers.policy import DENY_REST, Rule
 from controllers.policyfile import render
-from controllers.proof import Proof
-from experiments.firewall import answers
-from experiments.firewall.answers import EVERYTHING, KINDS, Answer, Intervals, within
-from experiments.firewall.policy import decided
-from experiments.firewall.prober import Sweep, sweep
-from experiments.firewall.proof import proved
-from experiments.run import Run
-from topo import session
+from controllers.verify.proof import Proof
+from experiments.engine.run import Run
+from experiments.firewall_matrix import answers
+from experiments.firewall_matrix.answers import EVERYTHING, KINDS, Answer, Intervals, within
+from experiments.firewall_matrix.policyoracle import decided
+from experiments.firewall_matrix.prober import Sweep, sweep
+from experiments.firewall_matrix.prooforacle import proved
+from testbed import session
+from testbed.testbed import Testbed
 from topo.plan import Plan
 from topo.profile import Profile
-from topo.testbed import Testbed
 
 PAIRS = 8
 PORTS: Sequence[int | Intervals | None] = (None, 22, 80, ((80, 81), (8000, 8100)), ((0, 1023),), ((1024, 65535),))

@@ -7,7 +7,7 @@ import re
 import pytest
 from beds import Bed
 
-from topo.network import RECEIVE_BYTES
+from controllers.ovs.receivebuffers import RECEIVE_BYTES
 
 pytestmark = pytest.mark.root
 

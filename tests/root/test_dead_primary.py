@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from beds import PROJECT, Commands
 
-from experiments.database.trouble import TROUBLES
+from experiments.db_failover.trouble import TROUBLES
 
 pytestmark = pytest.mark.root
 

@@ -19,7 +19,16 @@ pytestmark = pytest.mark.root
 
 
 def argv(runs: Path, *flags: str) -> list[str]:
-    return [sys.executable, "-m", "experiments.tls_exposure", "--runs", str(runs), "--name", "exposure", *flags]
+    return [
+        sys.executable,
+        "-m",
+        "experiments.tls_exposure",
+        "--runs",
+        str(runs),
+        "--name",
+        "exposure",
+        *flags,
+    ]
 
 
 def run(home: Path, *flags: str) -> tuple[Done, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from beds import Bed, Commands, one_line
 
-from services import failover
+from services.failover import manager
 from topo import wait
 
 pytestmark = pytest.mark.root
@@ -46,12 +46,12 @@ def managed(shared_commands: Commands) -> Iterator[Bed]:
 
 
 def told(bed: Bed) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(bed.run("mon", "cat", failover.STATE))
+    value: dict[str, Any] = json.loads(bed.run("mon", "cat", manager.STATE))
     return value
 
 
 def events(bed: Bed) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in bed.run("mon", "cat", failover.LOG).splitlines()]
+    return [json.loads(line) for line in bed.run("mon", "cat", manager.LOG).splitlines()]
 
 
 def write(bed: Bed, by: str, name: str, seconds: float = 5) -> None:
@@ -115,7 +115,7 @@ def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(managed: Bed) 
 
 
 def power_on(bed: Bed, host: str) -> None:
-    code = f"from services.succession import power; power.cycle({host!r})"
+    code = f"from services.failover.manager import power; power.cycle({host!r})"
     from beds import PROJECT
 
     bed.run("mon", "env", f"PYTHONPATH={PROJECT}", *bed_python(), "-c", code)
@@ -167,7 +167,7 @@ def test_the_manager_dies_with_the_primary(managed: Bed) -> None:
     old = settled(managed)
     by = next(server for server in SERVERS if server != old)
     restarts = managed.service("mon/failover")["restarts"]
-    managed.run("mon", "pkill", "-9", "-f", "services.succession")
+    managed.run("mon", "pkill", "-9", "-f", "services.failover ")
     managed.run(old, "pkill", "-9", "mariadbd")
     write(managed, by, f"orphaned-{old}", seconds=10)
     assert managed.service("mon/failover")["restarts"] > restarts

@@ -12,7 +12,7 @@ import pytest
 from beds import PROJECT, Bed, Commands, Machine, one_line
 from breaking_all import CHECKS, PAIRS
 
-from experiments.faults import KINDS
+from testbed.faults.injection import KINDS
 from topo import wait
 
 pytestmark = pytest.mark.root

@@ -11,9 +11,9 @@ from beds import Bed, Commands
 
 from controllers.compile import rule_number
 from controllers.policy import policy
-from services.galera import GROUP_PORT
 from services.gunicorn import SITE_CONFIG
-from services.mariadb import DATA
+from services.mariadb.galera import GROUP_PORT
+from services.mariadb.mariadb import DATA
 from topo import wait
 from topo.profile import Profile
 

@@ -296,7 +296,7 @@ def test_a_service_that_dies_at_boot_shows_the_tail_of_its_log(tmp_path: Path) -
 
 
 def test_a_configuration_that_its_daemon_refuses_starts_nothing(tmp_path: Path) -> None:
-    code = "from services.base import TEMPLATES as t\nfrom jinja2 import ChoiceLoader, DictLoader\n"
+    code = "from services.service import TEMPLATES as t\nfrom jinja2 import ChoiceLoader, DictLoader\n"
     code += "t.loader = ChoiceLoader([DictLoader({'nginx.conf.j2': 'listne 80;'}), t.loader])"
     commands = sabotaged(tmp_path, code)
     done = commands("up", "--detach", "--name", "x")
@@ -315,7 +315,7 @@ def test_a_service_that_never_serves_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_template_value_that_is_missing_is_an_error(tmp_path: Path) -> None:
-    code = "from services.base import TEMPLATES as t\nfrom jinja2 import ChoiceLoader, DictLoader\n"
+    code = "from services.service import TEMPLATES as t\nfrom jinja2 import ChoiceLoader, DictLoader\n"
     code += "t.loader = ChoiceLoader([DictLoader({'nsd.conf.j2': '{{ no_such_value }}'}), t.loader])"
     done = sabotaged(tmp_path, code)("up", "--name", "x")
     assert done.returncode == 3

@@ -13,7 +13,7 @@ import pytest
 from beds import PROJECT, RULES, Bed
 
 from controllers.policy import decide
-from experiments.firewall.odd import doubts, findings
+from experiments.firewall_matrix.malformed import doubts, findings
 from topo.plan import plan
 from topo.profile import Profile
 
@@ -30,10 +30,10 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from controllers.policy import policy
-from experiments.firewall.odd import send
-from experiments.firewall.trace import Question, traced
-from experiments.run import Run
-from topo.namespaces import Inside
+from experiments.firewall_matrix.malformed import send
+from experiments.firewall_matrix.ofproto import Question, traced
+from experiments.engine.run import Run
+from testbed.namespaces import Inside
 from topo.plan import plan
 from topo.profile import Profile
 what, folder, asked = sys.argv[1], Path(sys.argv[2]), json.load(sys.stdin)

@@ -17,7 +17,7 @@ from beds import PROJECT, Bed
 
 from controllers.compile import OWN_COOKIES
 from services import haproxy
-from services.site.mariadb import NEWEST, SELECT_MESSAGES
+from services.site.sqlstore import NEWEST, SELECT_MESSAGES
 from topo import wait
 from topo.plan import SITE
 from topo.plan import plan as plan_of

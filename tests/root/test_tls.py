@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from beds import Bed, Commands, Done, Experiments, Machine
 
-from services import gunicorn, haproxy, mariadb, nginx
+from services import gunicorn, haproxy, nginx
+from services.mariadb import mariadb
 from topo import wait
 from topo.plan import SITE
 from topo.plan import plan as plan_of

@@ -1,0 +1,62 @@
+"""Requests between processes: one JSON object asked, one answered, over a Unix socket that only its owner can open."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from topo.errors import EXIT_BROKEN, FoobarError, RefusedError, UsageError
+
+Handler = Callable[..., Any]
+SECONDS = 60.0
+# an error that crosses a socket keeps its kind, as far as its asker can tell kinds apart
+KINDS = {each.exit_code: each for each in (FoobarError, RefusedError, UsageError)}
+
+
+def exchange(path: Path, who: str, request: str, **arguments: Any) -> Any:
+    """Ask whoever listens on a socket; ``who`` is what errors call it."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(SECONDS)
+        try:
+            connection.connect(str(path))
+            connection.sendall(json.dumps({"request": request, "arguments": arguments}).encode() + b"\n")
+            with connection.makefile() as stream:
+                answer = json.loads(stream.readline() or "null")
+        except (OSError, ValueError) as error:
+            raise RefusedError(f"{who} does not answer ({error}); it may be booting or leaving") from None
+    if not isinstance(answer, dict):
+        raise RefusedError(f"{who} left without an answer")
+    if "error" in answer:
+        raise KINDS[answer.get("exit_code", EXIT_BROKEN)](answer["error"])
+    return answer["value"]
+
+
+def serve(descriptor: int, handlers: Mapping[str, Handler]) -> None:
+    """Answer on a listening socket, from a background thread each, until the process ends."""
+    listening = socket.socket(fileno=descriptor)
+
+    def accept() -> None:
+        while True:
+            connection, _ = listening.accept()
+            threading.Thread(target=answer, args=(connection, handlers), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True, name="control").start()
+
+
+def answer(connection: socket.socket, handlers: Mapping[str, Handler]) -> None:
+    """Read one request from a connection and answer it, with an error when that is what it comes to."""
+    # an asker who has gone away takes no answer
+    with suppress(OSError), connection, connection.makefile("rw") as stream:
+        try:
+            asked = json.loads(stream.readline())
+            told: dict[str, Any] = {"value": handlers[asked["request"]](**asked["arguments"])}
+        except FoobarError as error:  # an error of ours is a line that stands for itself
+            told = {"error": str(error), "exit_code": error.exit_code}
+        except Exception as error:  # whatever it is, the asker is told and the testbed lives on
+            told = {"error": f"{type(error).__name__}: {error}"}
+        stream.write(json.dumps(told) + "\n")

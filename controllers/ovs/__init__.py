@@ -1,0 +1,1 @@
+"""Talking to Open vSwitch, and reading what it says."""

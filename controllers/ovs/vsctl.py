@@ -1,0 +1,45 @@
+"""Open vSwitch's configuration, by ovs-vsctl: its offloads, its ports, and which controller a switch looks for."""
+
+from __future__ import annotations
+
+import subprocess
+
+from controllers.ovs.program import run
+from topo import wait
+from topo.plan import Plan
+
+
+def detect_datapath() -> str:
+    """``kernel`` where the machine has Open vSwitch's module, else ``user``."""
+    found = subprocess.run(["ovs-dpctl", "dump-dps"], capture_output=True, check=False)
+    return "kernel" if found.returncode == 0 else "user"
+
+
+def prefer_offloads() -> None:
+    """The userspace datapath leaves segmentation to the hosts; must be said before ovs-vswitchd starts."""
+    run("ovs-vsctl", "--no-wait", "init")
+    run("ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".", "other_config:userspace-tso-enable=true")
+
+
+def part_from_controller(switch: str) -> None:
+    """The switch knows no controller any more, and hangs up."""
+    run("ovs-vsctl", "del-controller", switch)
+
+
+def lead_to_controller(switch: str, controller: tuple[str, int]) -> None:
+    """The switch looks for its controller, as it does from the boot on."""
+    address, port = controller
+    target = f"tcp:{address}:{port}"
+    run("ovs-vsctl", "set-controller", switch, target, "--", "set", "controller", switch, "max_backoff=1000")
+
+
+def wait_for_interfaces(plan: Plan, seconds: float = 5) -> None:
+    """Open vSwitch has opened every port of the plan. Raises DeadlineError with what it said."""
+    wanted = {end.interface for link in plan.links for end in link.ends if plan.is_switch(end.node)}
+
+    def look() -> str | None:
+        rows = run("ovs-vsctl", "--format=csv", "--no-headings", "--columns=name,ofport,error", "list", "Interface")
+        there = {row.split(",")[0] for row in rows.splitlines() if row.split(",")[1] not in ("[]", "-1")}
+        return f"ports not open: {', '.join(sorted(wanted - there))}" if wanted - there else None
+
+    wait.until(look, what="switch ports", seconds=seconds)

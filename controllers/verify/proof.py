@@ -1,0 +1,115 @@
+"""Oracle 2: what the flows on the switches let through is what the policy says - for every packet there is.
+
+``Proof(plan).check(flows, rules)`` follows everything that each host can send to where it arrives (walk.py), and
+compares that, as sets, with what the rules mean (intent.py). It shares nothing with the compiler but the plan, and
+does not look at cookies. A proof that is asked again computes only what has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from controllers.flow import Flow
+from controllers.policy import Rule
+from controllers.verify.intent import Intent, Pair
+from controllers.verify.packetset import Node
+from controllers.verify.reachability import Memory, Pipeline, Walk
+from controllers.verify.tracker import STATES
+from topo.plan import Plan
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Everything that arrives: state -> (from, to) -> packets. ``oddities``: what OpenFlow leaves open."""
+
+    arrived: Mapping[str, Mapping[Pair, Node]]
+    memory: Memory
+    oddities: tuple[tuple[str, str, str, Node], ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Packets from ``src`` to ``dst`` of which policy and flows disagree. ``excess``: they arrive and must not."""
+
+    src: str
+    dst: str
+    state: str
+    excess: bool
+    packets: Node
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a proof found; ``holds`` when policy and flows agree about every packet."""
+
+    differences: tuple[Difference, ...]
+    reach: Reach
+
+    @property
+    def holds(self) -> bool:
+        return not self.differences and not self.reach.oddities
+
+
+class Proof:
+    """Proves flows of one plan. Keep it for the next proof: that will be quicker."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.walk = Walk(plan)
+        self.space = self.walk.space
+        self._intent = Intent(plan, self.space)
+
+    def check(self, flows: Iterable[Flow], rules: Iterable[Rule]) -> Checked:
+        """Policy and flows compared over the whole space. Raises RefusedError for a flow that cannot be proved."""
+        reach = self.reach(flows)
+        expected = self.expected(rules)
+        nothing = self.space.nothing
+        found = []
+        for state, pairs in expected.items():
+            for pair, wanted in pairs.items():
+                seen = reach.arrived[state].get(pair, nothing)
+                if seen is wanted:
+                    continue
+                for excess, packets in (
+                    (True, self.space.minus(seen, wanted)),
+                    (False, self.space.minus(wanted, seen)),
+                ):
+                    if packets is not nothing:
+                        found.append(Difference(*pair, state, excess, packets))
+        return Checked(tuple(found), reach)
+
+    def expected(self, rules: Iterable[Rule]) -> dict[str, dict[Pair, Node]]:
+        """What the rules mean: state -> (from, to) -> packets."""
+        return self._intent.expected(rules)
+
+    def reach(self, flows: Iterable[Flow]) -> Reach:
+        """What the flows let through."""
+        pipelines = self.walk.pipelines(flows)
+        memory = self._memory(pipelines)
+        arrived: dict[str, dict[Pair, Node]] = {state: {} for state in STATES}
+        oddities: dict[tuple[str, str, str, Node], None] = {}
+        for state in STATES:
+            supposed = self.walk.apart(pipelines, state, memory) if state == "related" else (memory,)
+            for host, known in product(self.plan.hosts, supposed):
+                journey = self.walk.journey(pipelines, host.name, state, known)
+                for dst, packets in journey.arrived.items():
+                    if dst != host.name:
+                        pair = host.name, dst
+                        arrived[state][pair] = self.space.join(arrived[state].get(pair, self.space.nothing), packets)
+                oddities |= {(host.name, *oddity): None for oddity in journey.oddities}
+        return Reach(arrived, memory, tuple(oddities))
+
+    def _memory(self, pipelines: Mapping[str, Pipeline]) -> Memory:
+        """Every conversation that any zone may come to know: first packets', then all that follows from those."""
+        memory: dict[int, Node] = {}
+        state = "first"
+        while True:
+            grown = dict(memory)
+            for host in self.plan.hosts:
+                for zone, marks in self.walk.journey(pipelines, host.name, state, memory).commits:
+                    grown[zone] = self.space.join(grown.get(zone, self.space.nothing), marks)
+            if grown == memory:
+                return memory
+            memory, state = grown, "any"

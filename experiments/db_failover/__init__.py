@@ -1,0 +1,1 @@
+"""``db_failover``: what becomes of writes when the primary database dies."""

@@ -1,0 +1,132 @@
+"""What the database nodes have: their rows of the writers, their GTIDs, and whether they follow the primary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from experiments.db_failover.spans import spans
+from services.mariadb import mariadb
+
+if TYPE_CHECKING:
+    from testbed.namespaces import Inside
+    from testbed.testbed import Testbed
+
+SELF = "SELECT @@server_id AS id, @@read_only AS read_only, @@gtid_binlog_pos AS position, @@gtid_binlog_state AS state"
+ROWS = "SELECT id, body FROM foobar.messages WHERE user_id = %s AND id > %s"
+CHECKSUM = (
+    "SELECT COALESCE(BIT_XOR(CRC32(CONCAT_WS('|', id, user_id, body, server, created))), 0) AS checksum"
+    " FROM foobar.messages WHERE user_id = %s AND id > %s"
+)
+RUNNING = ("Yes", "Yes")
+
+
+@dataclass
+class Accounted:
+    """Up to where everything has been accounted for: the highest row id, and each writer's highest number."""
+
+    row: int = 0
+    numbers: dict[str, int] = field(default_factory=dict)
+
+
+def read(testbed: Testbed, tag: str, author: int, done: Accounted) -> dict[str, dict[str, Any]]:
+    """Every node's part in `accounting.account`, of what is not ``done``. ``last`` is its highest row id."""
+    names = [server.name for server in testbed.plan.servers]
+    with ThreadPoolExecutor(len(names)) as pool:
+        return dict(
+            zip(names, pool.map(lambda name: _node(testbed.inside(name), tag, author, done), names), strict=True)
+        )
+
+
+def _node(inside: Inside, tag: str, author: int, done: Accounted) -> dict[str, Any]:
+    since = done.row
+    empty = {"writable": False, "rows": {}, "twice": {}, "checksum": 0, "state": "", "position": "", "last": since}
+    try:
+        me = mariadb.query(inside, SELF)[0]
+        rows = mariadb.query(inside, ROWS, author, since)
+        checksum = mariadb.query(inside, CHECKSUM, author, since)[0]["checksum"]
+    except Exception as error:  # a node that cannot be asked is one about which nothing is known, whatever the reason
+        return {**empty, "problem": f"{type(error).__name__}: {error}"}
+    return {
+        "problem": None,
+        "writable": not me["read_only"],
+        **_bodies([row["body"] for row in rows], tag, done),
+        "checksum": int(checksum),
+        "state": me["state"],
+        "position": me["position"],
+        "last": max((row["id"] for row in rows), default=since),
+    }
+
+
+def _bodies(bodies: list[str], tag: str, done: Accounted) -> dict[str, dict[str, str]]:
+    """``tag writer number`` of every row -> the numbers by writer, and those that are there more than once."""
+    counted: dict[str, Counter[int]] = {}
+    for body in bodies:
+        own, writer, number = body.split(" ")
+        if own == tag and int(number) > done.numbers.get(writer, 0):
+            counted.setdefault(writer, Counter())[int(number)] += 1
+    return {
+        "rows": {writer: spans(numbers) for writer, numbers in counted.items()},
+        "twice": {
+            writer: spans(number for number, times in numbers.items() if times > 1)
+            for writer, numbers in counted.items()
+        },
+    }
+
+
+def following(testbed: Testbed) -> str | None:
+    """None when one node takes writes and all others follow it."""
+    return _galera(testbed) if testbed.profile.db == "galera" else _replicas(testbed)
+
+
+def equal(testbed: Testbed) -> str | None:
+    """None when all nodes are at the same position; asked while nobody writes."""
+    statement = (
+        "SHOW STATUS LIKE 'wsrep_last_committed'"
+        if testbed.profile.db == "galera"
+        else "SELECT @@gtid_binlog_pos AS Value"
+    )
+    try:
+        at = {each.name: _one(testbed.inside(each.name), statement)["Value"] for each in testbed.plan.servers}
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None if len(set(at.values())) == 1 else str(at)
+
+
+def _replicas(testbed: Testbed) -> str | None:
+    try:
+        states = {each.name: _standing(testbed.inside(each.name)) for each in testbed.plan.servers}
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    open_ones = [name for name, (writable, _) in states.items() if writable]
+    wrong = [f"{name} {running}" for name, (writable, running) in states.items() if not writable and running != RUNNING]
+    return None if len(open_ones) == 1 and not wrong else f"open for writes: {open_ones}; not following: {wrong}"
+
+
+def _standing(inside: Inside) -> tuple[bool, tuple[str, str]]:
+    """(takes writes, (receives, applies))."""
+    writable = not _one(inside, SELF)["read_only"]
+    status: Mapping[str, Any] = {} if writable else mariadb.replication(inside)
+    return writable, (status.get("Slave_IO_Running", "No"), status.get("Slave_SQL_Running", "No"))
+
+
+def _galera(testbed: Testbed) -> str | None:
+    """None when all are in the cluster, and have what it has."""
+    for server in testbed.plan.servers:
+        service = testbed.supervisor.unit(f"{server.name}/mariadb").service
+        assert isinstance(service, mariadb.MariaDB)
+        try:
+            problem = service.joined(testbed.inside(server.name))
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            return f"{server.name}: {problem}"
+    return None
+
+
+def _one(inside: Inside, statement: str) -> dict[str, Any]:
+    rows = mariadb.query(inside, statement)
+    return rows[0] if rows else {"Value": None}

@@ -1,0 +1,1 @@
+"""How every experiment is run, saved, judged, drawn and reported."""

@@ -1,0 +1,184 @@
+"""What a run shows: a few lines on the terminal, and report.html, one self-contained file."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from experiments.engine import folder, machine, numbers, provenance, timetable
+from experiments.engine.base import Evidence, Experiment, Verdict, judged
+from experiments.engine.compare import Comparison, Row
+from experiments.engine.distribution import is_distribution
+from experiments.engine.plots import Plot, Series
+from topo.errors import UsageError
+from topo.paths import PROJECT
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(PROJECT / "experiments" / "templates"),
+    undefined=StrictUndefined,
+    autoescape=select_autoescape(["html", "svg", "j2"]),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters["said"] = numbers.said
+WORDS = {True: ("holds", "bold green"), False: ("fails", "bold red"), None: ("unknown", "bold yellow")}
+
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn plot: its file's name, and the PNG as a data: URL needs it; ``trouble`` instead if it cannot be drawn."""
+
+    title: str
+    name: str
+    data: str
+    trouble: str = ""
+
+
+def show(experiment: Experiment, result: Mapping[str, Any], path: Path) -> None:
+    """The experiment's own story, then the verdict and where everything is."""
+    verdict = Verdict(**result["verdict"])
+    if result["status"] == "completed":
+        console.print(experiment.show(folder.read(path, folder.EVIDENCE), verdict))
+    say(experiment, verdict)
+    console.print(f"results: {path}", soft_wrap=True, markup=False)
+
+
+def say(experiment: Experiment, verdict: Verdict) -> None:
+    """Claim and verdict in two lines."""
+    word, style = WORDS[verdict.holds]
+    console.print(f"claim: {experiment.claim}", soft_wrap=True, markup=False)
+    console.print(Text.assemble("verdict: ", (word, style), f" - {verdict.because}"), soft_wrap=True)
+
+
+def write(experiment: Experiment, path: Path) -> Path:
+    """Write the plots and report.html from what is in a run's folder; returns the report's path."""
+    result = folder.read(path, folder.RESULT)
+    evidence = folder.read(path, folder.EVIDENCE)
+    verdict = judged(experiment, evidence)
+    timeline, seconds = evidence.get("timeline", []), evidence.get("machine", [])
+    flat = list(numbers.flat(verdict.numbers, split=False))
+    html = TEMPLATES.get_template("report.html.j2").render(
+        title=f"{experiment.name}: {WORDS[verdict.holds][0]}",
+        experiment=experiment,
+        result=result,
+        verdict=verdict,
+        word=WORDS[verdict.holds][0],
+        numbers=[(name, value) for name, value in flat if not is_distribution(value)],
+        distributions=[(name, value) for name, value in flat if is_distribution(value)],
+        pictures=pictures(_plots(experiment, evidence), path),
+        page=_page(experiment, evidence),
+        moments=timetable.rows(timeline)[: timetable.MOST_ROWS],
+        more_moments=max(0, len(timeline) - timetable.MOST_ROWS),
+        strip=pictures(timetable.strip(timeline, seconds), path),
+        machine=seconds,
+        overloaded=machine.overloaded(seconds),
+        load=pictures(_load(seconds), path),
+        again=provenance.again(result),
+        folder=path,
+        files=sorted(_names(path)),
+    )
+    target = path / folder.REPORT
+    target.write_text(html)
+    return target
+
+
+def show_comparison(found: Comparison) -> None:
+    """Both verdicts, what was asked for differently, and the numbers side by side."""
+    console.print(f"claim: {found.experiment.claim}", soft_wrap=True, markup=False)
+    for side in (found.a, found.b):
+        word, style = WORDS[side.verdict.holds]
+        console.print(Text.assemble(f"{side.name}: ", (word, style), f" - {side.verdict.because}"), soft_wrap=True)
+    for title, rows in (("asked for", found.asked), ("numbers", found.numbers)):
+        if rows:
+            console.print(_table(title, rows))
+
+
+def _table(title: str, rows: Sequence[Row]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in (title, "A", "B", "change"):
+        table.add_column(column, justify="left" if column == title else "right")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in (row.what, row.a, row.b, row.change)))
+    return table
+
+
+def write_comparison(found: Comparison, target: Path) -> Path:
+    """The same as a page of its own, with the plots over each other. Raises UsageError when it cannot be written."""
+    html = TEMPLATES.get_template("compare.html.j2").render(
+        title=f"{found.experiment.name}: {found.a.folder.name} and {found.b.folder.name}",
+        found=found,
+        words={holds: word for holds, (word, _) in WORDS.items()},
+        pictures=pictures(found.plots),
+        again=[provenance.again(side.result) for side in (found.a, found.b)],
+    )
+    try:
+        target.write_text(html)
+    except OSError as error:
+        raise UsageError(f"{target}: {error.strerror}; say where the page may go with --html FILE") from None
+    return target
+
+
+def pictures(plots: Iterable[Plot], path: Path | None = None) -> list[Picture]:
+    """Draw plots, and keep each as a file where there is a folder. One that cannot be drawn says why."""
+    return [_picture(plot, path) for plot in plots]
+
+
+def _picture(plot: Plot, path: Path | None) -> Picture:
+    from experiments.engine import drawing
+
+    name = f"plot-{re.sub(r'[^a-z0-9]+', '-', plot.title.lower()).strip('-')}.png"
+    try:
+        data = drawing.png(plot)
+    except Exception as error:  # whatever matplotlib makes of strange numbers: the rest of the report is good
+        return Picture(plot.title, name, "", f"{type(error).__name__}: {error}")
+    if path:
+        (path / name).write_bytes(data)
+    return Picture(plot.title, name, b64encode(data).decode())
+
+
+def _plots(experiment: Experiment, evidence: Evidence) -> Sequence[Plot]:
+    try:
+        return experiment.plots(evidence)
+    except Exception:  # a run that was aborted has whatever evidence it has
+        return ()
+
+
+def _page(experiment: Experiment, evidence: Evidence) -> Markup:
+    """The experiment's own part; what it cannot make of half the evidence is no reason to show nothing."""
+    try:
+        return Markup(experiment.page(evidence))
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        return Markup("<p class=faint>The evidence is not enough for this experiment's own page ({}).</p>").format(why)
+
+
+def _load(seconds: Sequence[Mapping[str, float]]) -> Iterator[Plot]:
+    """How busy the machine was, once it was measured for long enough to be a line."""
+    if len(seconds) < 2:
+        return
+    times = [each["time"] - seconds[0]["time"] for each in seconds]
+    busy, late = [100 * (1 - each["idle"]) for each in seconds], [each["lag_ms"] for each in seconds]
+    since = "time since measuring began (s)"
+    yield Plot("The machine's processors", since, "busy (%)", [Series("busy", times, busy)], "steps")
+    yield Plot(
+        "How late a sleep of 10 ms woke", since, "worst of a second (ms)", [Series("late", times, late)], "steps"
+    )
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Every file of a run's folder, by its path within."""
+    for each in path.rglob("*"):
+        if each.is_file() and not each.name.startswith("."):
+            yield str(each.relative_to(path))

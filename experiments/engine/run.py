@@ -1,0 +1,91 @@
+"""One execution of an experiment: where its files go, what decides its choices, what happened when."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from experiments.engine.options import Option, Value
+
+
+class Progress(Protocol):
+    """Told how far a measurement has come: ``advance(1)`` after each of a phase's ``total`` parts."""
+
+    def begin(self, phase: str, total: float | None) -> None: ...
+
+    def advance(self, parts: float) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def begin(self, phase: str, total: float | None) -> None: ...
+
+    def advance(self, parts: float) -> None: ...
+
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line wants of its runs; ``options``: flags of experiments' own, as they were typed."""
+
+    seed: int | None = None
+    repeat: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def values(self, options: Iterable[Option]) -> dict[str, Value]:
+        """The values of an experiment's own flags. Raises UsageError for what was given and cannot be meant."""
+        return {
+            option.name: option.read(self.options[option.name]) if option.name in self.options else option.default
+            for option in options
+        }
+
+
+PLAIN = Asked()
+
+
+@dataclass
+class Run:
+    """What an experiment is given beside the testbed.
+
+    ``random`` decides every random choice, so that ``seed`` repeats a run. ``repeat``: how many rounds to measure;
+    None for the short form. ``options``: values of the experiment's own flags. ``timeline`` holds {"time" (s since
+    1970), "what", ...}.
+    """
+
+    folder: Path
+    seed: int
+    repeat: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Silent)
+    timeline: list[dict[str, Any]] = field(default_factory=list)
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    def mark(self, what: str, **details: Any) -> None:
+        """Note on the timeline that something happens now."""
+        self.timeline.append({"time": time.time(), "what": what, **details})
+
+    def keep(self, name: str, value: Any) -> None:
+        """Evidence that shall be saved even if the measurement is interrupted from here on."""
+        self.kept[name] = value
+
+    @contextmanager
+    def phase(self, name: str, total: float | None = None) -> Iterator[Progress]:
+        """A part of the measurement, shown with a bar when ``total`` (parts or seconds) is known."""
+        self.mark("phase", name=name)
+        self.progress.begin(name, total)
+        try:
+            yield self.progress
+        finally:
+            self.progress.end()

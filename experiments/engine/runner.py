@@ -1,0 +1,204 @@
+"""How an experiment is run: steady state, measure, steady state, save the evidence, judge, report."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from experiments.engine import folder, junit, logs, machine, progress, provenance, report
+from experiments.engine.base import Evidence, Experiment, Verdict, judged
+from experiments.engine.run import PLAIN, Asked, Progress, Run, Silent
+from testbed import box
+from testbed.testbed import Testbed
+from topo import wait
+from topo.errors import EXIT_FAILS, EXIT_HOLDS, EXIT_UNKNOWN, DeadlineError
+
+# how long a testbed may take to be steady: it should be before, and recovers from faults after
+BEFORE_SECONDS, AFTER_SECONDS = 5.0, 20.0
+
+Shown = Callable[[Experiment, dict[str, Any], Path], None]
+
+
+def run(
+    experiment: Experiment,
+    testbed: Testbed,
+    runs: Path,
+    asked: Asked = PLAIN,
+    *,
+    shown: Shown = lambda *_: None,
+    bar: Progress | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Run it and return (result.json's content, the run's folder); ``shown`` is told both, however the run ends.
+
+    Refused when the testbed is not steady. When measuring fails or is interrupted, what there is has been saved with
+    status ``aborted`` before the exception goes on.
+    """
+    path = folder.make(runs, experiment.name)
+    seed = secrets.randbits(32) if asked.seed is None else asked.seed
+    this = Run(path, seed, asked.repeat, asked.values(experiment.options), bar or Silent())
+    evidence: dict[str, Any] = {}
+    result = _begun(experiment, testbed, this)
+    began = time.monotonic()
+    try:
+        if _steady(testbed, this, evidence, "before", BEFORE_SECONDS):
+            _measure(experiment, testbed, this, evidence)
+            _steady(testbed, this, evidence, "after", AFTER_SECONDS)
+            result["status"] = "completed"
+        else:
+            result["status"] = "refused"
+    except BaseException as error:
+        evidence["aborted"] = _why(error)
+        raise
+    finally:
+        with box.undisturbed():
+            result["duration_s"] = round(time.monotonic() - began, 3)
+            _save(experiment, testbed, this, evidence, result)
+            with _aside("showing the result"):
+                shown(experiment, result, path)
+    return result, path
+
+
+def _begun(experiment: Experiment, testbed: Testbed, this: Run) -> dict[str, Any]:
+    """result.json before anything has happened."""
+    return {
+        "experiment": experiment.name,
+        "claim": experiment.claim,
+        "profile": testbed.profile.as_dict(),
+        "seed": this.seed,
+        "repeat": this.repeat,
+        "options": dict(this.options),
+        "status": "aborted",
+        "steady": {},
+        "verdict": {},
+        "provenance": provenance.provenance(provenance.command_line(), testbed.datapath),
+        "started": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "duration_s": 0.0,
+    }
+
+
+def _steady(testbed: Testbed, this: Run, evidence: dict[str, Any], when: str, seconds: float) -> bool:
+    """Whether the testbed is, or within some seconds becomes, steady; what was seen is evidence."""
+    began = time.monotonic()
+    problems: str | None = None
+
+    def look() -> str | None:
+        nonlocal problems
+        seen = testbed.look()
+        problems = None if seen.holds else seen.problems or "nothing was looked at"
+        return problems
+
+    with _shown_as(this.progress, f"steady state {when} measuring"), suppress(DeadlineError):
+        wait.until(look, what="steady state", seconds=seconds)
+    waited = round(time.monotonic() - began, 3)
+    evidence.setdefault("steady", {})[when] = {"holds": problems is None, "problems": problems, "seconds": waited}
+    return problems is None
+
+
+def _measure(experiment: Experiment, testbed: Testbed, this: Run, evidence: dict[str, Any]) -> None:
+    """Fill ``evidence``; when measuring does not come to its end, with what was kept until then."""
+    with machine.watched() as seconds, _shown_as(this.progress, f"measuring {experiment.name}"):
+        evidence |= {"timeline": this.timeline, "machine": seconds}
+        try:
+            evidence |= experiment.measure(testbed, this)
+        finally:
+            evidence |= {name: value for name, value in this.kept.items() if name not in evidence}
+
+
+def _save(
+    experiment: Experiment, testbed: Testbed, this: Run, evidence: dict[str, Any], result: dict[str, Any]
+) -> None:
+    """Everything into the run's folder, what matters most first; nothing that fails here hides what failed before."""
+    saved = _saved(this.folder, evidence)
+    result["steady"] = {when: saved.get("steady", {}).get(when, {}).get("holds", False) for when in ("before", "after")}
+    for judge in (_not_yet, judged):
+        result["verdict"] = judge(experiment, saved).as_dict()
+        with _aside("saving the result"):
+            folder.write(this.folder, folder.RESULT, result)
+    with _aside("collecting the logs"):
+        logs.collect(testbed, this.folder)
+    with _aside("writing the report"):
+        report.write(experiment, this.folder)
+    folder.hand_over(this.folder)
+
+
+def _not_yet(experiment: Experiment, evidence: Evidence) -> Verdict:  # noqa: ARG001 - as `judged`
+    """What a result says while its judge is at work, which may take minutes."""
+    return Verdict(None, "not judged yet: `python -m experiments judge` does it")
+
+
+def _saved(path: Path, evidence: Evidence) -> Evidence:
+    """The evidence as it is in the folder now, which is what any later judge will see."""
+    try:
+        folder.write_rows(path, folder.EVIDENCE, evidence)
+        saved: Evidence = folder.read(path, folder.EVIDENCE)
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        print(f"foobar: the evidence cannot be saved: {error}", file=sys.stderr)
+        return {"aborted": f"the evidence cannot be saved: {error}"}
+    return saved
+
+
+@contextmanager
+def _aside(what: str) -> Iterator[None]:
+    """An error in here is a line, and what comes after still happens."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever read our output has seen enough
+        pass
+    except Exception as error:  # whatever it is, a measurement that took an hour must not be lost to it
+        print(f"foobar: {what}: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+@contextmanager
+def _shown_as(bar: Progress, what: str) -> Iterator[None]:
+    bar.begin(what, None)
+    try:
+        yield
+    finally:
+        bar.end()
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return "interrupted"
+    return f"{type(error).__name__}: {error}"
+
+
+def run_all(
+    experiments: Iterable[Experiment],
+    testbed: Testbed,
+    runs: Path,
+    asked: Asked = PLAIN,
+    *,
+    as_json: bool = False,
+    junit_file: Path | None = None,
+) -> int:
+    """Run them one after the other and show each; returns the exit code of the worst verdict."""
+    results: list[dict[str, Any]] = []
+
+    def shown(experiment: Experiment, result: dict[str, Any], path: Path) -> None:
+        results.append({**result, "folder": str(path)})
+        if as_json:
+            print(json.dumps(result, indent=1))
+        else:
+            report.show(experiment, result, path)
+
+    try:
+        for experiment in experiments:
+            run(experiment, testbed, runs, asked, shown=shown, bar=progress.progress())
+    finally:
+        if junit_file:
+            junit_file.write_text(junit.xml(results))
+            folder.give(junit_file)
+    return max(exit_code(result["verdict"]["holds"]) for result in results)
+
+
+def exit_code(holds: bool | None) -> int:
+    """The exit code of a verdict."""
+    return EXIT_UNKNOWN if holds is None else EXIT_HOLDS if holds else EXIT_FAILS

@@ -1,0 +1,1 @@
+"""``firewall_matrix``: who reaches whom, by four oracles."""

@@ -1,0 +1,57 @@
+"""Which of the frames that were sent are in a host's capture."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+from experiments.instruments.pcap import FILE_HEADER, ORDERS, RECORD_HEADER
+
+GROUP = 1  # the bit of a MAC address that is everybody's or many's
+
+
+class Sightings:
+    """A capture of one host's link. ``mac``: the host's own."""
+
+    def __init__(self, data: bytes, mac: str) -> None:
+        self._data = data
+        self._mac = bytes.fromhex(mac.replace(":", ""))
+        self._frames = list(_frames(data))
+        self._begins = [begin for begin, _ in self._frames]
+
+    def arrived(self, frame: bytes, sign: bytes) -> int:
+        """How often it is there as a frame for this host, or for many; or exactly as it was sent, for whomever.
+
+        What this host sends itself, quoting it, is for somebody else.
+        """
+        found = [self._data[begin:end] for begin, end in self._with(sign)]
+        return sum(each == frame or each[:6] == self._mac or bool(each[0] & GROUP) for each in found)
+
+    def came_back(self, frame: bytes, sign: bytes, sent: int) -> int:
+        """For the sender's own capture: how often it is there beyond those that went out."""
+        return max(0, sum(self._data[begin:end] == frame for begin, end in self._with(sign)) - sent)
+
+    def _with(self, sign: bytes) -> Iterable[tuple[int, int]]:
+        """Where the frames are that have these bytes."""
+        places, at = set(), self._data.find(sign)
+        while at >= 0:
+            number = bisect_right(self._begins, at) - 1
+            if number >= 0 and at + len(sign) <= self._frames[number][1]:
+                places.add(self._frames[number])
+            at = self._data.find(sign, at + 1)
+        return places
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where each frame begins and ends in a capture file; a last one that is not whole yet is left out."""
+    if len(data) < FILE_HEADER:
+        return
+    length = struct.Struct(ORDERS[data[:4]] + "I").unpack_from
+    at = FILE_HEADER
+    while at + RECORD_HEADER <= len(data):
+        begin = at + RECORD_HEADER
+        at = begin + length(data, at + 8)[0]
+        if at > len(data):
+            return
+        yield begin, at

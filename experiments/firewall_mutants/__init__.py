@@ -1,0 +1,1 @@
+"""``firewall_mutants``: is each wrong rule and flow noticed."""

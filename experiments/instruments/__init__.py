@@ -1,0 +1,1 @@
+"""What experiments measure with: captures, loads, visits, searches."""

@@ -1,0 +1,194 @@
+"""Capturing packets on links without loss, and reading them back.
+
+dumpcap writes, Scapy reads: Scapy's own sniffing drops packets at a few thousand a second. tcpdump would do as well,
+but insists on setgroups(), which an ordinary user's namespace does not permit.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from testbed.namespaces import Inside
+from topo import wait
+from topo.errors import DeadlineError, FoobarError
+
+BUFFER_MIB = 32
+# who writes what others send must not wait for them; where that is not permitted, `nice` says so and goes on
+FIRST = ("nice", "-n", "-10")
+COUNTS = re.compile(r"Packets received/dropped on interface .*: \d+/(\d+) ")
+CANARY_TYPE = 0x88B5  # an EtherType for local experiments: no host takes it, every switch drops it
+OVERLAP = 128  # bytes: more than a canary has
+SECONDS = 5.0
+
+
+@dataclass
+class Capture:
+    """Packets of one interface of one host.
+
+    ``dropped`` is how many the kernel could not hand over; None when that is not known, or when the canary sent at the
+    end was not seen: then the capture is blind, and proves nothing by what it did not see.
+    """
+
+    inside: Inside
+    interface: str
+    file: Path
+    dropped: int | None = None
+
+    @property
+    def link(self) -> str:
+        return self.inside.name if self.interface != "lo" else f"{self.inside.name}-lo"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One captured packet with a payload or a TCP flag that begins or ends something. ``number`` is Wireshark's."""
+
+    number: int
+    time: float
+    src: str
+    dst: str
+    proto: str
+    flags: str
+    payload: bytes = field(repr=False)
+
+
+@contextmanager
+def capturing(
+    wanted: Sequence[tuple[Inside, str]], folder: Path, only: Mapping[str, str] | None = None
+) -> Iterator[list[Capture]]:
+    """Capture on (host, interface) pairs while the block runs. Every capture has begun before the block does.
+
+    ``only``: a capture filter in libpcap's words for each host; the canary passes it. (``inbound`` has no place in one:
+    with it the first packet after a pause gets lost.)
+
+    Files are named after the host, and after the interface too when it is not the host's link.
+    """
+    with ExitStack() as stack:
+        running = [
+            _start(stack, inside, interface, folder, (only or {}).get(inside.name)) for inside, interface in wanted
+        ]
+        for capture, process in running:
+            _wait_begun(capture, process)
+        try:
+            yield [capture for capture, _ in running]
+        finally:
+            for capture, process in running:
+                _end(capture, process)
+
+
+def _start(
+    stack: ExitStack, inside: Inside, interface: str, folder: Path, only: str | None
+) -> tuple[Capture, subprocess.Popen[Any]]:
+    capture = Capture(inside, interface, folder)
+    capture.file = folder / f"{capture.link}.pcap"
+    stream = stack.enter_context(capture.file.open("wb"))
+    command = [*FIRST, "dumpcap", "-i", interface, "-P", "-q", "-B", str(BUFFER_MIB), "-w", "-"]
+    if only:
+        command += ["-f", f"({only}) or ether proto {CANARY_TYPE}"]
+    process = inside.popen(command, stdout=stream, stderr=subprocess.PIPE, text=True)
+    stack.callback(process.kill)
+    return capture, process
+
+
+def _wait_begun(capture: Capture, process: subprocess.Popen[Any]) -> None:
+    said: list[str] = []
+    for line in _words(process):
+        if line.startswith("File:"):
+            return
+        said.append(line)
+    raise FoobarError(f"the capture on {capture.interface} did not begin", detail="".join(said))
+
+
+def _end(capture: Capture, process: subprocess.Popen[Any]) -> None:
+    """Stop once the canary, the last packet, has been written: dumpcap forgets what it has not read yet."""
+    seen = _plant_canary(capture)
+    process.send_signal(signal.SIGINT)
+    found = COUNTS.search("".join(_words(process)))
+    process.wait(SECONDS)
+    capture.dropped = int(found[1]) if found and seen else None
+
+
+def _plant_canary(capture: Capture) -> bool:
+    token = secrets.token_bytes(46)
+    since = _Tail(capture.file)
+    try:
+        with planting(capture.inside, capture.interface) as plant:
+            plant(token)
+        wait.until(lambda: None if token in since.more() else "no canary", what="capture", seconds=SECONDS)
+    except (OSError, DeadlineError):
+        return False
+    return True
+
+
+@contextmanager
+def planting(inside: Inside, interface: str) -> Iterator[Callable[[bytes], object]]:
+    """Gives what sends a canary, a frame of this content, out of a host's interface. Raises OSError."""
+    with inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET) as link:
+        link.bind((interface, 0))
+        head = b"\xff" * 6 + link.getsockname()[4] + CANARY_TYPE.to_bytes(2, "big")
+        yield lambda content: link.send(head + content)
+
+
+class _Tail:
+    """What is written to a file from now on, bit by bit: on a busy link a lot comes after the canary."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._place = max(0, file.stat().st_size - OVERLAP)
+
+    def more(self) -> bytes:
+        """What is new, and the end of what is known: something may have been half there."""
+        with self._file.open("rb") as stream:
+            stream.seek(self._place)
+            found = stream.read()
+        self._place += max(0, len(found) - OVERLAP)
+        return found
+
+
+def _words(process: subprocess.Popen[Any]) -> IO[str]:
+    assert process.stderr is not None
+    return process.stderr
+
+
+def frames(file: Path) -> list[Frame]:
+    """The packets of a capture that say something: all but bare acknowledgements, with their frame numbers."""
+    from scapy.layers.inet import ICMP, IP, TCP, UDP
+    from scapy.layers.l2 import ARP, Ether
+    from scapy.utils import RawPcapReader
+
+    found = []
+    with RawPcapReader(str(file)) as packets:
+        for number, (data, meta) in enumerate(packets, start=1):
+            packet = Ether(data)
+            moment = meta.sec + meta.usec / 1e6
+            if IP not in packet:
+                if ARP in packet:
+                    found.append(Frame(number, moment, packet[ARP].psrc, packet[ARP].pdst, "arp", "", b""))
+                continue
+            ip = packet[IP]
+            if TCP in packet:
+                flags, payload = str(packet[TCP].flags), _payload(ip, packet[TCP])
+                if payload or set(flags) & set("SFR"):
+                    ends = f"{ip.src}:{packet[TCP].sport}", f"{ip.dst}:{packet[TCP].dport}"
+                    found.append(Frame(number, moment, *ends, "tcp", flags, payload))
+            elif UDP in packet:
+                ends = f"{ip.src}:{packet[UDP].sport}", f"{ip.dst}:{packet[UDP].dport}"
+                found.append(Frame(number, moment, *ends, "udp", "", bytes(packet[UDP].payload)))
+            elif ICMP in packet:
+                found.append(Frame(number, moment, ip.src, ip.dst, "icmp", "", b""))
+    return found
+
+
+def _payload(ip: Any, tcp: Any) -> bytes:
+    """TCP's data without Ethernet's padding."""
+    length = ip.len - ip.ihl * 4 - tcp.dataofs * 4
+    return bytes(tcp.payload)[:length] if ip.len else bytes(tcp.payload)

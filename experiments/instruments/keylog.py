@@ -1,0 +1,108 @@
+"""The secrets of TLS connections, written down when an experiment asks, so that a capture of them can be decrypted.
+
+nginx and MariaDB have no key log, HAProxy 2.6 has none for TLS 1.3 to its servers, and PyMySQL none at all. So one way
+for all of them: for a while they run with a small library preloaded (keylog.c) that gives OpenSSL a callback. Never by
+default, and never on a disk: each host's log lies below its own /run, and goes with the block.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from topo import wait
+from topo.errors import FoobarError, MissingError
+from topo.tls import means
+
+if TYPE_CHECKING:
+    from testbed.testbed import Testbed
+    from topo.plan import Plan
+    from topo.profile import Profile
+
+SOURCE = Path(__file__).parent / "keylog.c"
+FOLDER = "/run/keylog"
+LIBRARY, SECRETS = f"{FOLDER}/keylog.so", f"{FOLDER}/keys.log"
+ENVIRONMENT = {"LD_PRELOAD": LIBRARY, "SSLKEYLOGFILE": SECRETS}
+COMPILERS = ("tcc", "cc", "gcc")
+STEADY_SECONDS = 30.0
+FILE = "keys.log"
+
+
+@contextmanager
+def keys_logged(testbed: Testbed, folder: Path) -> Iterator[Path]:
+    """While the block runs, every TLS connection that begins has its secrets written down.
+
+    The daemons concerned are restarted before and after, and the testbed is steady when the block begins and when it
+    has ended. Yields the file ``folder/keys.log`` in NSS key log format (what tshark reads), which
+    is there when the block has ended. Raises MissingError where there is no compiler.
+    """
+    units = [testbed.supervisor.unit(each) for each in loggers(testbed.plan, testbed.profile)]
+    homes = list(dict.fromkeys(unit.place.path(FOLDER) for unit in units))
+    try:
+        for home in homes:
+            compile_library(home / Path(LIBRARY).name)
+        for unit in units:
+            unit.extra = ENVIRONMENT
+        _restart(testbed)
+        yield folder / FILE
+        (folder / FILE).write_text(merged(home / Path(SECRETS).name for home in homes))
+    finally:
+        asked = [unit for unit in units if unit.extra]
+        for unit in asked:
+            unit.extra = {}
+        if asked:
+            _restart(testbed)
+        for home in homes:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def loggers(plan: Plan, profile: Profile) -> tuple[str, ...]:
+    """The services that write: one end of every TLS link. Of databases' it is who connects: the primary stays up."""
+    tls, servers = means(profile), [server.name for server in plan.servers]
+    web = [f"{server}/nginx" for server in servers] if tls.through else ["lb/haproxy"]
+    if not tls.both:
+        return tuple(web)
+    replicas = [f"{replica.name}/mariadb" for replica in plan.names["replicas"]]
+    manager = ("mon/failover",) if profile.managed else ()
+    return (*replicas, *(f"{server}/app" for server in servers), *manager, *web)
+
+
+def compile_library(target: Path) -> None:
+    """keylog.c as a shared object. Raises MissingError without a compiler, FoobarError with its words when it fails."""
+    compiler = next((found for name in COMPILERS if (found := shutil.which(name))), None)
+    if compiler is None:
+        raise MissingError(f"no compiler for the key log: none of {', '.join(COMPILERS)} (package tcc)")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = [compiler, "-shared", "-fPIC", "-nostdlib", "-o", str(target), str(SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FoobarError(f"{compiler} could not make the key log's library", detail=done.stderr.strip())
+
+
+def merged(files: Iterable[Path]) -> str:
+    """Every different line of some key logs: both ends of a connection may have written it."""
+    lines = (line for file in files if file.exists() for line in file.read_text().splitlines())
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines))
+
+
+def _restart(testbed: Testbed) -> None:
+    """The databases one after the other, so that there are always others; the rest side by side."""
+    ids = loggers(testbed.plan, testbed.profile)
+    databases = [each for each in ids if each.endswith("/mariadb")]
+    for each in databases:
+        _relaunch(testbed, each)
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        for done in [pool.submit(_relaunch, testbed, each) for each in ids if each not in databases]:
+            done.result()
+    wait.until(lambda: testbed.look().problems, what="steady state", seconds=STEADY_SECONDS)
+
+
+def _relaunch(testbed: Testbed, service_id: str) -> None:
+    if testbed.supervisor.unit(service_id).state in ("ready", "started"):
+        testbed.supervisor.stop(service_id)
+    testbed.supervisor.launch(service_id)

@@ -1,0 +1,214 @@
+"""Open-loop load on the site from the client host: its settings, its outcomes, and how it is started and ended.
+
+The requests themselves are made by ``experiments/instruments/generator.py``, a program of its own on the client.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed.namespaces import Inside
+from topo import wait
+from topo.errors import FoobarError
+from topo.paths import PROJECT
+
+GENERATOR = (sys.executable, "-m", "experiments.instruments.generator")
+ENVIRONMENT = {"PYTHONPATH": str(PROJECT)}
+FIRST_SECONDS, GRACE_SECONDS = 20.0, 10.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """Somebody logged in: the cookies, and the token that the site's forms must carry."""
+
+    cookie: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A load. ``rate``: requests a second; None: ``clients`` ask without a pause, to find the capacity.
+
+    ``writes`` is the share of POSTs, ``fresh`` the share that opens a connection of its own. Requests are numbered from
+    ``first``; a POST's idempotency key is ``tag-number``, and its text is its key.
+    """
+
+    rate: float | None
+    seed: int
+    tag: str
+    sessions: Sequence[Session]
+    first: int = 0
+    writes: float = 0.25
+    fresh: float = 0.1
+    patience_s: float = 3.0
+    clients: int = 16
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Settings:
+        return cls(**{**raw, "sessions": [Session(**each) for each in raw["sessions"]]})
+
+    def key(self, number: int) -> str:
+        return f"{self.tag}-{number}"
+
+
+@dataclass
+class Outcome:
+    """What came of a request. ``time``: when it was due (s since 1970); ``latency_s`` counts from then.
+
+    ``late_s``: how much later it was begun, because the asking machine was busy. ``message``: the number that the site
+    gave an acknowledged POST.
+    """
+
+    number: int
+    time: float
+    method: str
+    ok: bool = False
+    status: int | None = None
+    server: str | None = None
+    latency_s: float = 0.0
+    late_s: float = 0.0
+    new_connection: bool = False
+    key: str | None = None
+    message: int | None = None
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def log_in(client: Inside, count: int) -> list[Session]:
+    """Make accounts and log them in. Raises FoobarError with the program's words."""
+    done = client.run((*GENERATOR, "log-in", str(count)), seconds=60, environment=ENVIRONMENT)
+    if done.returncode:
+        raise FoobarError("the load's accounts could not be made", detail=done.stderr)
+    return [Session(**each) for each in json.loads(done.stdout)]
+
+
+@contextmanager
+def loading(client: Inside, settings: Settings, file: Path) -> Iterator[None]:
+    """The load runs while the block does; its outcomes are added to ``file``, one JSON object a line.
+
+    The block begins when the first is there. When it ends, requests that have begun are still waited for. Raises
+    FoobarError when the generator broke.
+    """
+    with file.open("ab") as out, file.with_suffix(".err").open("ab") as errors:
+        process = client.popen(
+            (*GENERATOR, "load"), environment=ENVIRONMENT, stdin=subprocess.PIPE, stdout=out, stderr=errors
+        )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(asdict(settings)).encode() + b"\n")
+        process.stdin.flush()
+        had = file.stat().st_size
+        wait.until(
+            lambda: None if file.stat().st_size > had or process.poll() is not None else "no answer",
+            what="the load's first answer",
+            seconds=FIRST_SECONDS,
+        )
+        yield
+        process.stdin.close()
+        code = process.wait(settings.patience_s + GRACE_SECONDS)
+    except BrokenPipeError:
+        code = process.wait(GRACE_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    errors_said = file.with_suffix(".err")
+    said = errors_said.read_text()
+    if code or said:
+        raise FoobarError(f"the load's generator ended with status {code}", detail=said)
+    errors_said.unlink()
+
+
+def outcomes(file: Path) -> list[Outcome]:
+    """A file's outcomes, by their due time."""
+    with file.open() as lines:
+        return sorted((Outcome(**json.loads(line)) for line in lines), key=lambda each: (each.time, each.number))
+
+
+def compress(file: Path) -> Path:
+    """Put ``file.gz`` in its place."""
+    packed = file.with_name(file.name + ".gz")
+    with file.open("rb") as source, gzip.open(packed, "wb", compresslevel=6) as target:
+        shutil.copyfileobj(source, target)
+    file.unlink()
+    return packed
+
+
+# --- compact columns for evidence.json -----------------------------------------------------------------------------
+
+TICK = 1e-4  # s: times in columns are whole numbers of it
+
+
+def columns(done: Iterable[Outcome], servers: Sequence[str]) -> dict[str, Any]:
+    """Outcomes, sorted by due time, as columns: a tenth of their size as objects.
+
+    ``due`` and ``latency`` in ticks, ``due`` since the one before (the first since ``began``); ``server`` is a letter
+    each (a is the first server, - nobody), ``method`` G or P, ``ok`` and ``new`` 0 or 1; ``message`` has an entry for
+    each POST. ``errors``: position -> what went wrong.
+    """
+    done = list(done)
+    letters = {name: chr(ord("a") + number) for number, name in enumerate(servers)}
+    began = done[0].time if done else 0.0
+    moments = [round((each.time - began) / TICK) for each in done]
+    return {
+        "began": began,
+        "servers": list(servers),
+        "number": _gaps([each.number for each in done]),
+        "due": _gaps(moments),
+        "latency": [round(each.latency_s / TICK) for each in done],
+        "method": "".join(each.method[0] for each in done),
+        "ok": "".join("01"[each.ok] for each in done),
+        "new": "".join("01"[each.new_connection] for each in done),
+        "server": "".join(letters.get(each.server or "", "-") for each in done),
+        "message": [each.message for each in done if each.method == "POST"],
+        "late": [round(each.late_s / TICK) for each in done],
+        "errors": {str(position): each.error for position, each in enumerate(done) if not each.ok},
+    }
+
+
+def rows(table: Mapping[str, Any]) -> list[Outcome]:
+    """The outcomes that columns hold; raises ValueError when the columns do not fit each other."""
+    names = dict(zip("abcdefghijklmnopqrstuvwxyzABCD", table["servers"], strict=False))
+    messages = iter(table["message"])
+    moments = _sums(table["due"])
+    found = []
+    parts = (moments, _sums(table["number"]), table["latency"], table["late"])
+    marks = (table["method"], table["ok"], table["new"], table["server"])
+    for position, (due, number, latency, late, method, ok, new, server) in enumerate(zip(*parts, *marks, strict=True)):
+        found.append(
+            Outcome(
+                number=number,
+                time=table["began"] + due * TICK,
+                method={"G": "GET", "P": "POST"}[method],
+                ok=ok == "1",
+                server=names.get(server),
+                latency_s=latency * TICK,
+                late_s=late * TICK,
+                new_connection=new == "1",
+                message=next(messages) if method == "P" else None,
+                error=table["errors"].get(str(position)),
+            )
+        )
+    return found
+
+
+def _gaps(values: Sequence[int]) -> list[int]:
+    return [after - before for before, after in zip([0, *values], values, strict=False)]
+
+
+def _sums(gaps: Iterable[int]) -> list[int]:
+    total, found = 0, []
+    for gap in gaps:
+        total += gap
+        found.append(total)
+    return found

@@ -1,0 +1,83 @@
+"""The hosts' links, as this process uses them: frames are put on a link as if the host sent them, and read from it.
+
+A packet socket in each host, opened and read from here: no program runs on the hosts, and what has arrived is known at
+once, which a capture that is read when it has ended cannot tell.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+
+from testbed.namespaces import Inside
+
+ETH_P_ALL = 3
+SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, SO_RCVBUFFORCE = 263, 6, 8, 23, 33
+AUXDATA, VLAN_VALID = struct.Struct("=IIIHHHH"), 0x10
+BUFFER, LONGEST = 16 << 20, 65536
+
+
+class Wires:
+    """``with Wires({host: (inside, interface)}) as wires``: everything that arrives at these hosts from now on."""
+
+    def __init__(self, places: Mapping[str, tuple[Inside, str]]) -> None:
+        self._places = places
+        self._sockets: dict[str, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Wires:
+        with ExitStack() as undo:
+            undo.callback(self._selector.close)
+            for host, (inside, interface) in self._places.items():
+                link = undo.enter_context(inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET))
+                link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+                link.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+                link.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+                link.bind((interface, ETH_P_ALL))
+                link.setblocking(False)
+                self._selector.register(link, selectors.EVENT_READ, host)
+                self._sockets[host] = link
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    def send(self, host: str, frame: bytes) -> None:
+        self._sockets[host].send(frame)
+
+    def arrivals(self, seconds: float) -> Iterator[tuple[str, bytes]]:
+        """(host, frame) of what has arrived; waits so long for the first."""
+        for key, _ in self._selector.select(seconds):
+            link = self._sockets[key.data]
+            try:
+                while True:
+                    yield key.data, _received(link)
+            except BlockingIOError:
+                continue
+
+    def lost(self) -> dict[str, int]:
+        """Frames that arrived and could not be kept since this was last asked, by host; empty when all were seen."""
+        dropped = {
+            host: struct.unpack("=II", link.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
+            for host, link in self._sockets.items()
+        }
+        return {host: count for host, count in dropped.items() if count}
+
+
+def _received(link: socket.socket) -> bytes:
+    """A frame as it was on the link: the kernel takes VLAN tags off and tells them beside it."""
+    data, told, _, _ = link.recvmsg(LONGEST, socket.CMSG_SPACE(AUXDATA.size))
+    for level, kind, auxiliary in told:
+        if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
+            status, *_, tag, protocol = AUXDATA.unpack(auxiliary[: AUXDATA.size])
+            if status & VLAN_VALID:
+                return data[:12] + struct.pack("!HH", protocol or 0x8100, tag) + data[12:]
+    return data

@@ -1,0 +1,1 @@
+"""``journey``: one visit followed through every part of the infrastructure."""

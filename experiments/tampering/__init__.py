@@ -1,1 +1,0 @@
-"""What holds the switch in front of a server: the redirection, the machine behind it, and who asks meanwhile."""

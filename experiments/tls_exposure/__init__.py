@@ -1,0 +1,1 @@
+"""``tls_exposure``: what can be read on which link."""

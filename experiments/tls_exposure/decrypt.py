@@ -1,0 +1,108 @@
+"""What was said inside TLS, with the help of a key log: tshark decrypts, frame by frame.
+
+This is the search's positive control: on a link where nothing is readable, the same search over the same frames,
+decrypted, must find what was sent.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from experiments.wire.streams import Run, Text
+from testbed.preflight import SYSTEM_PATH
+from topo.errors import FoobarError, MissingError
+
+SECONDS = 120.0
+# one line per frame that is its number, then the dump of each of its data sources
+NUMBERS = ("-o", 'gui.column.format:"No.","%m"')
+SOURCE = re.compile(r"^(.+) \((\d+) bytes?\):$")
+DUMP = re.compile(r"^[0-9a-f]{4,}  ((?:[0-9a-f]{2} ){1,16})")
+# handshake messages inside TLS 1.3: new session ticket, extensions, certificate, request, verify, finished, key update
+HANDSHAKE = {4, 8, 11, 13, 15, 20, 24}
+VERSIONS = {0x0303: "TLS 1.2", 0x0304: "TLS 1.3", 0x0302: "TLS 1.1", 0x0301: "TLS 1.0"}
+
+
+def decrypted(file: Path, keys: Path, said: Text) -> Text:
+    """What each side said inside TLS, wherever the key log opens it; ``said``: the capture's own text.
+
+    A side that was opened and said nothing but the handshake has a run of no bytes.
+    """
+    senders = {frame: (run.src, run.dst) for run in said.runs for _, _, frame in run.parts}
+    chunks: dict[tuple[str, str], list[tuple[bytes, int]]] = {}
+    for frame, plain in _plain(tshark(file, "-o", f"tls.keylog_file:{keys}", "-Y", "tls", *NUMBERS, "-P", "-x")):
+        if frame in senders:
+            said_inside = chunks.setdefault(senders[frame], [])
+            said_inside += [] if is_handshake(plain) else [(plain, frame)]
+    return _text(chunks)
+
+
+def versions(file: Path) -> dict[int, str]:
+    """The TLS version of each ServerHello, by its frame."""
+    wanted = ("frame.number", "tls.handshake.version", "tls.handshake.extensions.supported_version")
+    fields = [word for each in wanted for word in ("-e", each)]
+    rows = tshark(file, "-Y", "tls.handshake.type == 2", "-T", "fields", *fields)
+    found = {}
+    for row in rows.splitlines():
+        number, legacy, supported = (f"{row}\t\t".split("\t"))[:3]
+        code = int((supported or legacy).split(",")[0], 16)
+        found[int(number)] = VERSIONS.get(code, f"TLS {code:#06x}")
+    return found
+
+
+def check() -> None:
+    """Raise MissingError when tshark is not there, before anything is measured that it must read."""
+    if shutil.which("tshark", path=SYSTEM_PATH) is None:
+        raise MissingError("missing: tshark (package: tshark); run: sudo ./foobar, which installs it")
+
+
+def tshark(file: Path, *words: str) -> str:
+    """Its output. Raises FoobarError with its own words when it fails."""
+    command = ("tshark", "-n", "-r", str(file), "-d", "tcp.port==3306,mysql", *words)
+    environment = {"PATH": SYSTEM_PATH, "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment, stdin=subprocess.DEVNULL
+    )
+    if done.returncode:
+        raise FoobarError(f"tshark could not read {file.name}", detail=done.stderr.strip())
+    return done.stdout
+
+
+def _plain(dumped: str) -> Iterator[tuple[int, bytes]]:
+    """(frame, bytes) of each decrypted record in tshark's dump."""
+    frame, source, plain = 0, "", b""
+    for line in [*dumped.splitlines(), "end"]:
+        if found := DUMP.match(line):
+            plain += bytes.fromhex(found[1]) if source == "Decrypted TLS" else b""
+            continue
+        if plain:
+            yield frame, plain
+            source, plain = "", b""
+        if found := SOURCE.match(line):
+            source = found[1]
+        elif line.strip().isdigit():
+            frame = int(line)
+
+
+def is_handshake(plain: bytes) -> bool:
+    """Whether a decrypted record is made of TLS handshake messages from its first byte to its last."""
+    place = 0
+    while place + 4 <= len(plain) and plain[place] in HANDSHAKE:
+        place += 4 + int.from_bytes(plain[place + 1 : place + 4], "big")
+    return place == len(plain) > 0
+
+
+def _text(chunks: Mapping[tuple[str, str], Iterable[tuple[bytes, int]]]) -> Text:
+    runs, data, start = [], [], 0
+    for (src, dst), pieces in chunks.items():
+        parts, place = [], start
+        for plain, frame in pieces:
+            parts.append((place, len(plain), frame))
+            data.append(plain)
+            place += len(plain)
+        runs.append(Run(src, dst, start, place, parts))
+        start = place
+    return Text(b"".join(data), runs)

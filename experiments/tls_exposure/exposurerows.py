@@ -1,0 +1,103 @@
+"""From what a search found to rows of evidence: which secret, on which link, in which direction, in which frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from experiments.instruments.search import Hit
+from experiments.wire import tlsrecords
+from experiments.wire.streams import Run, Text
+
+#: so many frame numbers a row shows; it counts all
+SHOWN_FRAMES = 20
+
+
+#: the TLS version of a connection whose beginning was not captured
+BEGUN_BEFORE = "TLS begun before"
+#: the link of what has no ports: ARP, pings
+OTHER = "other"
+
+
+class Way(NamedTuple):
+    """A direction on a link. ``link`` names who asks, who answers, and where: ``lb-srv1:80``."""
+
+    link: str
+    src: str
+    dst: str
+
+
+def way(hosts: Mapping[str, str], src: str, dst: str) -> Way:
+    """Between two ``address:port``; ``hosts``: names by address. Who answers has the smaller port number."""
+    (one, here), (other, there) = _end(hosts, src), _end(hosts, dst)
+    if not here or not there:
+        return Way(OTHER, one, other)
+    asks, answers, port = (one, other, there) if there < here else (other, one, here)
+    return Way(f"{asks}-{answers}:{port}", one, other)
+
+
+def _end(hosts: Mapping[str, str], end: str) -> tuple[str, int]:
+    address, _, port = end.partition(":")
+    return hosts.get(address, address), int(port or 0)
+
+
+def rows(file: str, hosts: Mapping[str, str], hits: Iterable[Hit]) -> list[dict[str, Any]]:
+    """One row for each secret, way and form that was found in a capture."""
+    grouped: dict[tuple[str, Way, str], list[Hit]] = {}
+    for hit in hits:
+        grouped.setdefault((hit.secret, way(hosts, hit.src, hit.dst), hit.form), []).append(hit)
+    return [_row(file, *key, found) for key, found in grouped.items()]
+
+
+def _row(file: str, secret: str, on: Way, form: str, found: list[Hit]) -> dict[str, Any]:
+    frames = sorted({frame for hit in found for frame in hit.frames})
+    return {
+        "secret": secret,
+        "link": on.link,
+        "from": on.src,
+        "to": on.dst,
+        "form": form,
+        "packets": len(frames),
+        "bytes": sum(hit.length for hit in found),
+        "file": file,
+        "frames": frames[:SHOWN_FRAMES],
+    }
+
+
+def links(
+    file: str, hosts: Mapping[str, str], said: Text, hellos: Mapping[int, str], inside: Text, since: int
+) -> list[dict[str, Any]]:
+    """Every link that a capture saw: bytes, connections, how many in which TLS, and how many of those stayed dark.
+
+    ``hellos``: the TLS version of each ServerHello, by frame; ``since``: the frame from which on keys were logged. A
+    connection that ended before is not asked whether it could be opened.
+    """
+    opened = {_connection(run) for run in inside.runs}
+    encrypted: dict[Connection, str] = {}
+    for run in said.runs:
+        versions = [hellos[frame] for _, _, frame in run.parts if frame in hellos]
+        if max(frame for _, _, frame in run.parts) >= since and (versions or tlsrecords.are_in(said.data, run)):
+            encrypted[_connection(run)] = (*versions, encrypted.get(_connection(run), BEGUN_BEFORE))[0]
+    seen: dict[str, dict[str, Any]] = {}
+    for run in said.runs:
+        row = seen.setdefault(way(hosts, run.src, run.dst).link, {"file": file, "bytes": 0, "connections": set()})
+        row["bytes"] += run.end - run.start
+        row["connections"].add(_connection(run))
+    return [{"link": name, **row, **_counted(row["connections"], encrypted, opened)} for name, row in seen.items()]
+
+
+Connection = frozenset[str]
+
+
+def _connection(run: Run) -> Connection:
+    return frozenset((run.src, run.dst))
+
+
+def _counted(on_it: set[Connection], encrypted: Mapping[Connection, str], opened: set[Connection]) -> dict[str, Any]:
+    tls = [each for each in on_it if each in encrypted]
+    return {
+        "connections": len(on_it),
+        "tls": dict(sorted(Counter(encrypted[each] for each in tls).items())),
+        "dark": sum(each not in opened for each in tls),
+    }

@@ -1,0 +1,73 @@
+"""How ``tls_exposure`` is shown: secrets by links, on the terminal and in the report."""
+
+from __future__ import annotations
+
+import string
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from experiments.engine.report import TEMPLATES
+from experiments.tls_exposure.checks import Reading, grid
+
+LETTERS = string.ascii_lowercase
+READABLE, INSIDE, PROOF, NOTHING = "readable", "inside TLS", "proof", ""
+MARKS = {READABLE: ("●", "bold red"), INSIDE: ("○", "green"), PROOF: ("◐", "yellow"), NOTHING: ("·", "dim")}
+
+
+def cell(found: Reading, secret: str, link: str) -> str:
+    """What there is of a secret on a link; the worst."""
+    for what, rows in ((READABLE, found.exposures), (PROOF, found.scrambles), (INSIDE, found.inside)):
+        if any((row["secret"], row["link"]) == (secret, link) for row in rows):
+            return what
+    return NOTHING
+
+
+def matrix(found: Reading) -> RenderableType:
+    """A line for each link on which a secret travels, a column for each secret; below, what the columns are."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    table.add_column("link", no_wrap=True)
+    for letter, _ in zip(LETTERS, found.secrets, strict=False):
+        table.add_column(letter)
+    table.add_column("on the wire", no_wrap=True)
+    for link in found.shown_links:
+        cells = [Text(*MARKS[cell(found, secret, link)]) for secret in found.secrets]
+        table.add_row(link, *cells, _wire(found, link))
+    return Group(table, Text.assemble(*_legend()), *_columns(found), *(f"doubt: {doubt}" for doubt in found.doubts))
+
+
+def _wire(found: Reading, link: str) -> Text:
+    row = found.links[link]
+    if not row["tls"]:
+        return Text("plain text", "red")
+    control = "opened by the key log" if row["control"] else "not opened by the key log"
+    return Text(f"{', '.join(sorted(row['tls']))}, {control}", "green" if row["control"] else "yellow")
+
+
+def _legend() -> list[tuple[str, str] | str]:
+    parts: list[tuple[str, str] | str] = []
+    for what, words in ((READABLE, "readable"), (PROOF, "a log-in's proof is readable"), (INSIDE, "inside TLS only")):
+        parts += [MARKS[what], f" {words}   "]
+    return parts
+
+
+def _columns(found: Reading) -> list[str]:
+    width = max(map(len, found.secrets))
+    named = zip(LETTERS, found.secrets, strict=False)
+    return [f"{letter} {secret:{width}} {_summary(found, secret)}" for letter, secret in named]
+
+
+def _summary(found: Reading, secret: str) -> str:
+    rows = [row for row in found.exposures if row["secret"] == secret]
+    if rows:
+        links = len({row["link"] for row in rows})
+        return f"readable on {links} links, first in {rows[0]['file']}#{rows[0]['frames'][0]}: {rows[0]['form']}"
+    if proofs := {row["link"] for row in found.scrambles if row["secret"] == secret}:
+        return f"travels on no link, but on {len(proofs)} of them its proof is readable"
+    return "travels on no link" if secret in found.absent else "inside TLS only"
+
+
+def page(found: Reading) -> str:
+    """The same as HTML, with every row of the evidence below."""
+    return TEMPLATES.get_template("exposure.html.j2").render(found=found, cell=cell, grid=grid, marks=MARKS)

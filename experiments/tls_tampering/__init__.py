@@ -1,0 +1,1 @@
+"""``tls_tampering``: who notices somebody between balancer and server."""

@@ -1,0 +1,1 @@
+"""``web_failover``: what visitors notice when web servers die."""

@@ -1,0 +1,132 @@
+"""HAProxy's opinion of the servers, asked all the while over its administration socket."""
+
+from __future__ import annotations
+
+import csv
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.haproxy import SOCKET
+from topo import wait
+from topo.errors import DeadlineError
+
+if TYPE_CHECKING:
+    from testbed.testbed import Testbed
+
+BACKEND, POLL_SECONDS, ANSWER_SECONDS = "servers", 0.02, 5.0
+# of the backend and of its servers
+QUESTION = f"show stat {BACKEND} 6 -1\n".encode()
+#: requests in progress when what a fault left behind has been worked off
+FEW, BACK_SECONDS = 12, 30.0
+
+
+@dataclass
+class Watch:
+    """``up``: each server that is checked, and whether requests go to it. ``waiting``: requests in progress.
+
+    ``changes``: {"time", "server", "up"} of every change; ``looks``: how often was looked, ``gap_s``: the longest time
+    between two looks: what happened in between was seen that much later at worst.
+    """
+
+    up: dict[str, bool] = field(default_factory=dict)
+    waiting: int = 0
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    looks: int = 0
+    gap_s: float = 0.0
+
+    def note(self, text: str, now: float) -> None:
+        """Take in one answer."""
+        for row in csv.DictReader(text.removeprefix("# ").splitlines()):
+            if row["svname"] == "BACKEND":
+                self.waiting = int(row["scur"]) + int(row["qcur"])
+            elif row["status"] != "no check":
+                self._note_server(row["svname"], now, up=row["status"].startswith("UP"))
+        self.looks += 1
+
+    def _note_server(self, server: str, now: float, *, up: bool) -> None:
+        if self.up.get(server, True) != up:
+            self.changes.append({"time": round(now, 4), "server": server, "up": up})
+        self.up[server] = up
+
+    def wait_until_given_up(self, server: str, seconds: float) -> None:
+        """Until no more requests go there, but no longer than that: some balancers never notice."""
+        with suppress(DeadlineError):
+            wait.until(lambda: "up" if self.up[server] else None, what=f"{server} is given up", seconds=seconds)
+
+    def wait_for(self, server: str) -> None:
+        """Until requests go there again and what has piled up is worked off. Raises DeadlineError."""
+        wait.until(lambda: self._unsettled(server), what=f"{server} is asked again", seconds=BACK_SECONDS)
+
+    def _unsettled(self, server: str) -> str | None:
+        if not self.up[server]:
+            return "not up"
+        return None if self.waiting <= FEW else f"{self.waiting} requests wait"
+
+
+@contextmanager
+def watched(testbed: Testbed) -> Iterator[Watch]:
+    """Look fifty times a second while the block runs."""
+    watch, over = Watch(), threading.Event()
+    path = testbed.inside("lb").path(SOCKET)
+    watch.note(_ask(path), time.time())
+    watcher = threading.Thread(target=_look, args=(watch, path, over), daemon=True, name="balancer")
+    watcher.start()
+    try:
+        yield watch
+    finally:
+        over.set()
+        watcher.join(ANSWER_SECONDS)
+
+
+@contextmanager
+def without(testbed: Testbed, server: str) -> Iterator[None]:
+    """In this block the balancer asks others than this server, as told by hand: no check has to find out."""
+    path = testbed.inside("lb").path(SOCKET)
+    try:
+        _ask(path, f"set server {BACKEND}/{server} state maint\n".encode())
+        yield
+    finally:
+        # and told that it is well: else the first check that fails would do to give it up
+        back = f"set server {BACKEND}/{server}"
+        _ask(path, f"{back} state ready; {back} health up\n".encode())
+
+
+def keep_troubles(testbed: Testbed, file: Path) -> None:
+    """The balancer's log lines of requests that it could not answer well or to the end: what explains a failed one."""
+    unit = testbed.supervisor.unit("lb/haproxy")
+    with unit.place.path(unit.service.output).open() as log, file.open("w") as out:
+        out.writelines(line for line in log if _troubled(line))
+
+
+def _troubled(line: str) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return row.get("backend") == BACKEND and (int(row.get("status", 0)) >= 500 or row["ending"][:2] not in ("--", "K-"))
+
+
+def _look(watch: Watch, path: Path, over: threading.Event) -> None:
+    last = time.monotonic()
+    while not over.wait(POLL_SECONDS):
+        text = _ask(path)
+        watch.note(text, time.time())
+        watch.gap_s, last = max(watch.gap_s, time.monotonic() - last), time.monotonic()
+
+
+def _ask(path: Path, question: bytes = QUESTION) -> str:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(ANSWER_SECONDS)
+        connection.connect(str(path))
+        connection.sendall(question)
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts).decode()

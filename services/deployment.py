@@ -1,0 +1,40 @@
+"""Every service of a testbed, listed by hand: the place to add one."""
+
+from __future__ import annotations
+
+from controllers.flow import Flow
+from controllers.policy import Rule
+from services.controller import Controller
+from services.failover.manager import Failover
+from services.gunicorn import Gunicorn
+from services.haproxy import HAProxy
+from services.mariadb.galera import Galera
+from services.mariadb.mariadb import SOCKET as DATABASE_SOCKET
+from services.mariadb.mariadb import MariaDB
+from services.nginx import Nginx
+from services.nsd import Nsd
+from services.openvswitch import Database, Switchd
+from services.secrets import Secrets
+from services.service import Service
+from topo.paths import BOX
+from topo.plan import Plan
+from topo.profile import Profile
+
+
+def network_services(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> tuple[Service, ...]:
+    """What carries and polices the packets; it runs in the box, on no host."""
+    return (Database(BOX), Switchd(BOX), Controller(BOX, plan, rules, flows))
+
+
+def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Service, ...]:
+    """What runs on the hosts, the slowest to start first."""
+    servers = [host.name for host in plan.servers]
+    database = Galera if profile.cluster else MariaDB
+    return (
+        *(database(server, plan, profile, secrets) for server in servers),
+        *(Gunicorn(server, plan, profile, secrets, DATABASE_SOCKET) for server in servers),
+        *(Nginx(server, plan, profile, secrets) for server in servers),
+        HAProxy("lb", plan, profile, secrets),
+        Nsd("dns", plan),
+        *((Failover("mon", plan, profile, secrets),) if profile.managed else ()),
+    )

@@ -1,0 +1,114 @@
+"""The failover manager on the monitoring host: decides who takes the writes when a primary dies (services/succession).
+
+Its event log, /var/log/failover.log, has one JSON object a line: {"time": unix s, "event": ..., "ms": since the change
+began, ...}.
+
+    started         the process began; ``primary``: whom it had noted before
+    detect          no primary any more; ``why`` says by which evidence, ``positions`` who has how much
+    fence, fenced   a flow rule in front of the old primary was asked for, is in force; ``fence-failed``
+    candidate       who has most, asked after everybody stopped receiving
+    drain, drained  its relay log is being applied, is applied; ``drain-slow``: gave up, tries again
+    promote, promoted   it is about to take writes, takes them
+    repoint         another replica follows it; ``repoint-failed``
+    routed          the balancer sends writes to it, and to nobody else
+    demote, demoted a server that takes writes though it is not the primary: fenced, and made read-only
+    rejoin, unfenced, rejoined  a server comes back as a read-only replica, from its own GTID position
+    rejoin-refused  it cannot: it has transactions that the primary does not; ``positions`` of both
+    switchover      a planned change began; then drained, promoted, routed, repoint; ``switchover-refused``
+    waiting         nothing may be done yet, and ``why``
+    succeed-failed, route-failed, demote-failed, join-failed   a step could not be done; it is decided anew
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from services.haproxy import RUNTIME_PORT
+from services.mariadb.mariadb import ENCRYPTED, FOLLOW
+from services.secrets import Secrets
+from services.service import Command, File, Look, Service
+from topo.paths import PROJECT
+from topo.plan import Plan
+from topo.profile import Profile
+from topo.tls import means
+
+CONFIG = "/run/failover/config.json"
+STATE = "/run/failover/state.json"
+ASK = "/run/failover/failover.sock"
+LOG = "/var/log/failover.log"
+# whom the manager believes, and what it shows
+AUTHORITY, PROOF = "/run/failover/ca.pem", "/run/failover/failover.pem"
+HEARTBEAT_S = 0.05
+
+
+class Failover(Service):
+    """It comes back when it dies, and finds the present state in the servers, the balancer and the controller."""
+
+    name = "failover"
+    restarts = True
+
+    def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
+        super().__init__(host)
+        self.plan = plan
+        self.profile = profile
+        self.secrets = secrets
+
+    @property
+    def output(self) -> str:
+        return "/var/log/failover-process.log"
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        return (self.output, LOG)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"PYTHONPATH": str(PROJECT)}
+
+    def files(self) -> tuple[File, ...]:
+        config = {
+            "lossless": self.profile.db == "semisync",
+            "servers": {host.name: host.ip for host in self.plan.servers},
+            "login": {"user": "failover", "password": self.secrets.failover_password, **self._encryption()},
+            "follow": f"{FOLLOW}, MASTER_HEARTBEAT_PERIOD={HEARTBEAT_S}{ENCRYPTED if self._proves else ''}",
+            "replication_password": self.secrets.replication_password,
+            "balancer": self.plan.host("lb").ip,
+            "port": RUNTIME_PORT,
+            "log": LOG,
+            "state": STATE,
+            "ask": ASK,
+        }
+        written = File(CONFIG, json.dumps(config, indent=1), 0o600)
+        if not self._proves:
+            return (written,)
+        return (written, File(AUTHORITY, self.secrets.authority), File(PROOF, self.secrets.failover.bundle, 0o600))
+
+    @property
+    def _proves(self) -> bool:
+        return means(self.profile).both
+
+    def _encryption(self) -> dict[str, Any]:
+        if not self._proves:
+            return {"ssl_disabled": True}
+        return {"ssl_ca": AUTHORITY, "ssl_cert": PROOF, "ssl_verify_cert": True, "ssl_verify_identity": True}
+
+    def command(self) -> Command:
+        return (sys.executable, "-m", "services.failover", CONFIG)
+
+    def ready(self, look: Look) -> str | None:
+        """It has found or made a primary."""
+        state = told(look)
+        return None if state.get("primary") else "no primary yet"
+
+    def checks(self) -> tuple[Command, ...]:
+        return ((sys.executable, "-c", f"import json, services.failover.decide; json.load(open('{CONFIG}'))"),)
+
+
+def told(look: Look) -> dict[str, Any]:
+    """What the manager last noted: {"primary": name, "settled": everybody follows it}; empty before it decided."""
+    path = look.path(STATE)
+    value: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return value

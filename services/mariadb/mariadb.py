@@ -1,0 +1,184 @@
+"""MariaDB on a server: primary or replica, GTID replication, accounts that may do only what they must."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pymysql
+import pymysql.cursors
+
+from services.mariadb import datadir
+from services.secrets import Secrets
+from services.service import Command, File, Look, Service, render
+from topo.plan import Host, Plan
+from topo.profile import Profile
+from topo.tls import means
+
+CONFIG, ACCOUNTS = "/run/mysqld/my.cnf", "/run/mysqld/accounts.sql"
+SOCKET, DATA = "/run/mysqld/mysqld.sock", "/run/mysqld/data"
+# whom a database believes, and what it shows to those who connect and to those it follows
+AUTHORITY, CERTIFICATE = "/run/mysqld/ca.pem", "/run/mysqld/database.pem"
+LOG = "/var/log/mysql/error.log"
+PROTOCOL = 10
+GALERA = "/usr/lib/galera/libgalera_smm.so"
+# whose binary log to follow: its address, the replication account's password
+FOLLOW = (
+    "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=3306, MASTER_USER='replication', MASTER_PASSWORD=%s,"
+    " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1"
+)
+# the end of a CHANGE MASTER: the primary must prove itself to the replica, and the replica to the primary
+ENCRYPTED = (
+    f", MASTER_SSL=1, MASTER_SSL_CA='{AUTHORITY}', MASTER_SSL_VERIFY_SERVER_CERT=1,"
+    f" MASTER_SSL_CERT='{CERTIFICATE}', MASTER_SSL_KEY='{CERTIFICATE}'"
+)
+
+
+class MariaDB(Service):
+    """Every server has the same accounts, made by its own init file and kept out of the binary log."""
+
+    name = "mariadb"
+
+    def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
+        super().__init__(host)
+        self.plan = plan
+        self.profile = profile
+        self.tls = means(profile)
+        self.secrets = secrets
+
+    @property
+    def is_primary(self) -> bool:
+        return self.host == self.plan.primary.name
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        return (LOG, self.output)
+
+    def files(self) -> tuple[File, ...]:
+        config = render(
+            "my.cnf.j2",
+            plan=self.plan,
+            host=self.plan.host(self.host),
+            server_id=self.plan.servers.index(self.plan.host(self.host)) + 1,
+            duty=self._duty(),
+            read_only=self.profile.managed or not (self.is_primary or self.profile.cluster),
+            cluster=self.profile.cluster,
+            provider=GALERA,
+            managed=self.profile.managed,
+            lossless=self.profile.db == "semisync",
+            data=DATA,
+            socket=SOCKET,
+            accounts=ACCOUNTS,
+            log=LOG,
+            tls=self.tls,
+            authority=AUTHORITY,
+            certificate=CERTIFICATE,
+            sizes=[option.lstrip("-") for option in datadir.SIZES],
+        )
+        accounts = render(
+            "accounts.sql.j2",
+            plan=self.plan,
+            tls=self.tls,
+            secrets=self.secrets,
+            cluster=self.profile.cluster,
+            managed=self.profile.managed,
+            replicas=self._replicas(),
+        )
+        return (File(CONFIG, config), File(ACCOUNTS, accounts, 0o600), *self._certificates())
+
+    def _certificates(self) -> Iterator[File]:
+        if self.tls.both:
+            yield File(CERTIFICATE, self.secrets.databases[self.host].bundle, 0o600)
+            yield File(AUTHORITY, self.secrets.authority)
+
+    def _replicas(self) -> tuple[Host, ...]:
+        """Who may follow this server, today or one day."""
+        if self.profile.cluster:
+            return ()
+        return self.plan.servers if self.profile.managed else self.plan.names["replicas"]
+
+    def _duty(self) -> str:
+        if self.profile.managed:
+            return "read-only until the failover manager opens it"
+        if self.profile.cluster:
+            return "one of a cluster"
+        return "the primary" if self.is_primary else "a replica, read-only"
+
+    def directories(self) -> tuple[str, ...]:
+        return ("/var/log/mysql",)
+
+    def checks(self) -> tuple[Command, ...]:
+        # with --help it reads every option, refuses what it does not know, and touches no data
+        return (("mariadbd", f"--defaults-file={CONFIG}", "--help", "--verbose"),)
+
+    def prepare(self, look: Look) -> None:
+        datadir.copy(look.path(DATA))
+
+    def command(self) -> Command:
+        return ("mariadbd", f"--defaults-file={CONFIG}")
+
+    def ready(self, look: Look) -> str | None:
+        """It greets with its protocol version once the init file has run."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(0.5)
+            try:
+                connection.connect(str(look.path(SOCKET)))
+                greeting = connection.recv(5)
+            except OSError as error:
+                return f"{SOCKET}: {error}"
+        return None if greeting[4:] == bytes([PROTOCOL]) else f"{SOCKET}: greeting {greeting!r}"
+
+    def join(self, look: Look) -> None:
+        """A replica begins to follow the primary; where there is a failover manager, that is its work."""
+        if self.is_primary or self.profile.managed:
+            return
+        follow = f"{FOLLOW}{ENCRYPTED if self.tls.both else ''}"
+        query(look, follow, self.plan.primary.ip, self.secrets.replication_password)
+        query(look, "START SLAVE")
+
+    def joined(self, look: Look) -> str | None:
+        if is_writable(look) if self.profile.managed else self.is_primary:
+            return None
+        status = replication(look)
+        running = status.get("Slave_IO_Running"), status.get("Slave_SQL_Running")
+        if running == ("Yes", "Yes"):
+            return None
+        problem = status.get("Last_IO_Error") or status.get("Last_SQL_Error") or "no error yet"
+        return f"receiving {running[0]}, applying {running[1]}: {problem}"
+
+
+def query(look: Look, statement: str, *values: object) -> list[dict[str, Any]]:
+    """Run a statement as the database's administrator, over its socket. Rows as dicts by column name."""
+    connection = pymysql.connect(
+        unix_socket=str(look.path(SOCKET)),
+        user="root",
+        autocommit=True,
+        connect_timeout=2,
+        read_timeout=10,
+        cursorclass=pymysql.cursors.DictCursor,
+    )
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(statement, values or None)
+        return list(cursor.fetchall())
+
+
+def replication(look: Look) -> dict[str, Any]:
+    """SHOW SLAVE STATUS of a replica; empty on a server that follows nobody."""
+    rows = query(look, "SHOW SLAVE STATUS")
+    return rows[0] if rows else {}
+
+
+def is_writable(look: Look) -> bool:
+    """Whether ordinary accounts may write here."""
+    return not query(look, "SELECT @@read_only AS read_only")[0]["read_only"]
+
+
+def position(look: Look) -> str:
+    """How far this server has everything: its GTID position; in a cluster, the number of the last commit."""
+    asked = (
+        "SELECT IF(@@wsrep_on, (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS"
+        " WHERE VARIABLE_NAME = 'WSREP_LAST_COMMITTED'), @@gtid_current_pos) AS position"
+    )
+    return str(query(look, asked)[0]["position"])

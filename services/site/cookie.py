@@ -1,0 +1,49 @@
+"""Who is asking: what the signed session cookie says, so that any server knows without a look-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import request, session
+
+from services.site import gtid, requestid
+from services.site.store import Caller, User
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody logged in."""
+
+    id: int
+    name: str
+
+
+def current() -> Visitor | None:
+    """Whoever is logged in."""
+    return Visitor(session["id"], session["name"]) if "id" in session else None
+
+
+def caller() -> Caller:
+    """The present request, as the store wants to know it."""
+    return Caller(requestid.request_id(request.headers.get(requestid.HEADER)), session.get("gtid", ""))
+
+
+def log_in(user: User) -> None:
+    """Begin a new session, so that nothing planted in the old one lives on."""
+    log_out()
+    session.permanent = True
+    session["id"], session["name"] = user.id, user.name
+
+
+def log_out() -> None:
+    """Forget all but the last write: whoever logs in next must still see it."""
+    seen = session.get("gtid")
+    session.clear()
+    if seen:
+        remember(seen)
+
+
+def remember(position: str) -> None:
+    """Keep the position of a write, for the reads that follow on whichever server."""
+    if gtid.is_position(position):
+        session["gtid"] = position

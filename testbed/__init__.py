@@ -1,0 +1,1 @@
+"""The running thing: box, network, boot, steady state, recovery, faults and the commands."""

@@ -1,0 +1,57 @@
+"""Services that serve only in a group of their kind, started again after some or all of them have failed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from services.service import Gathers
+from services.supervisor import WAITING, Supervisor, Unit
+from topo import wait
+from topo.errors import DeadlineError, RefusedError
+
+GATHERING_SECONDS = 3.0
+
+
+def start_again(supervisor: Supervisor, unit: Unit) -> None:
+    """Start a member; returns when it serves.
+
+    When the group is gone, nobody can say how far it was until all are back: then a member waits, and the last one that
+    may start again starts them all.
+    """
+    if unit.runs:
+        return
+    group = [each for each in supervisor.units if each.service.name == unit.service.name]
+    if _is_there(group):
+        supervisor.launch(unit.service.id)
+        return
+    supervisor.hold(unit.service.id)
+    if all(each.state == WAITING or (each.runs and not each.paused) for each in group):
+        _start_together(supervisor, group)
+
+
+def _is_there(group: list[Unit]) -> bool:
+    """Members that run may be about to find each other."""
+    alive = [each for each in group if each.runs and not each.paused]
+    with suppress(DeadlineError):
+        look = lambda: None if any(_gathered(each) for each in alive) else "nobody in a group"  # noqa: E731
+        wait.until(look, what="a group", seconds=GATHERING_SECONDS if alive else 0)
+        return True
+    return False
+
+
+def _gathered(unit: Unit) -> bool:
+    assert isinstance(unit.service, Gathers)
+    return unit.service.gathered(unit.place)
+
+
+def _start_together(supervisor: Supervisor, group: list[Unit]) -> None:
+    """Those that run as well: outside of a group they serve nobody."""
+    for unit in group:
+        with suppress(RefusedError):  # it does not run
+            supervisor.kill(unit.service.id)
+    for unit in group:
+        assert isinstance(unit.service, Gathers)
+        unit.service.gather(unit.place)
+        supervisor.start(unit.service.id)
+    for unit in group:
+        supervisor.wait_ready(unit.service.id)

@@ -1,0 +1,130 @@
+"""Reaching into an emulated host: start a process there, open a socket there.
+
+A host is five namespaces behind one init process. Two things make this cheap: the pid namespace for children is a
+thread's own, so a process is started *directly* inside, with no helper to supervise between it and us; and a socket
+keeps the network namespace in which it was opened.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from topo.paths import ENVIRONMENT, PRIVATE
+
+CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def _entered(pid: int, kind: str, flag: int) -> Iterator[None]:
+    """This thread (its children, for pid) belongs to another process's namespace for a while."""
+    own = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY)
+    try:
+        other = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
+        try:
+            _setns(other, flag)
+        finally:
+            os.close(other)
+        try:
+            yield
+        finally:
+            _setns(own, flag)
+    finally:
+        os.close(own)
+
+
+def _setns(descriptor: int, flag: int) -> None:
+    if _libc.setns(descriptor, flag):
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")
+
+
+class Inside:
+    """The inside of one host: ``pid`` is its init process, ``home`` its private files as the box sees them.
+
+    ``pid`` None means the box itself, where Open vSwitch and the controller run.
+    """
+
+    def __init__(self, name: str, pid: int | None, home: Path) -> None:
+        self.name = name
+        self.pid = pid
+        self.home = home
+
+    def path(self, path: str) -> Path:
+        """Where the box sees a file that the host sees as ``path`` (below /run, /tmp or /var/log)."""
+        if self.pid is None:
+            return Path(path)
+        for inside, outside in PRIVATE.items():
+            if path == inside or path.startswith(inside + "/"):
+                return self.home / outside / path[len(inside) + 1 :]
+        raise ValueError(f"{path}: not a private path of {self.name}; those are below {', '.join(PRIVATE)}")
+
+    def popen(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        stdin: Any = subprocess.DEVNULL,
+        stdout: Any = None,
+        stderr: Any = None,
+        text: bool = False,
+    ) -> subprocess.Popen[Any]:
+        """Start a process inside, in its own session; its pid is the process's own."""
+        options: dict[str, Any] = {
+            "stdin": stdin,
+            "stdout": stdout,
+            "stderr": stderr,
+            "text": text,
+            "env": {**ENVIRONMENT, **(environment or {})},
+            "start_new_session": True,
+            "cwd": "/",
+        }
+        if self.pid is None:
+            return subprocess.Popen(list(argv), **options)
+        enter = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--uts", "--ipc", "--", *argv]
+        with _entered(self.pid, "pid", CLONE_NEWPID):
+            return subprocess.Popen(enter, **options)
+
+    def run(
+        self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside to its end. Raises subprocess.TimeoutExpired, with the process killed."""
+        process = self.popen(argv, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
+
+    def open_socket(self, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) -> socket.socket:
+        """A new socket (IPv4 unless told otherwise) that sends and listens inside."""
+        if self.pid is None:
+            return socket.socket(family, kind)
+        with _entered(self.pid, "net", CLONE_NEWNET):
+            return socket.socket(family, kind)
+
+    def sysctl(self, name: str, value: int) -> None:
+        """Set one of the kernel's network settings inside, such as ``ipv4/tcp_orphan_retries``."""
+        assert self.pid is not None
+        with _entered(self.pid, "net", CLONE_NEWNET):
+            Path(f"/proc/sys/net/{name}").write_text(str(value))
+
+    def connect(self, port: int, address: str = "127.0.0.1", seconds: float = 1) -> socket.socket:
+        """A TCP connection from inside; to the host itself unless told otherwise. Raises OSError."""
+        connection = self.open_socket()
+        connection.settimeout(seconds)
+        try:
+            connection.connect((address, port))
+        except BaseException:
+            connection.close()
+            raise
+        return connection

@@ -1,0 +1,191 @@
+"""The steady state: what must hold before anything is measured, and hold again afterwards.
+
+Every service ready; every allow-rule passing; replication caught up; the site answered by name, over HTTPS, from each
+server; no database fenced.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dns.exception
+import dns.message
+import dns.query
+
+from controllers.policy import Rule, decide, pairs
+from services.failover import manager
+from services.mariadb import mariadb
+from testbed import databases
+from testbed.namespaces import Inside
+from topo.errors import FoobarError
+from topo.plan import SITE, Host, Plan
+
+if TYPE_CHECKING:
+    from testbed.testbed import Testbed
+
+SECONDS = 2.0
+DNS, ANSWERED = "dns", (("udp", 53), ("icmp", 8))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at; ``seen`` is None when it is as it must be, else what was seen."""
+
+    name: str
+    seen: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "holds": self.seen is None, "seen": self.seen}
+
+
+@dataclass(frozen=True)
+class Steady:
+    """One look at everything."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def holds(self) -> bool:
+        """False too when nothing was looked at."""
+        return bool(self.checks) and self.problems is None
+
+    @property
+    def problems(self) -> str | None:
+        wrong = [f"{check.name}: {check.seen}" for check in self.checks if check.seen]
+        return "; ".join(wrong) or None
+
+
+def look(testbed: Testbed) -> Steady:
+    """Look at everything once, side by side."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        looks = [pool.submit(_service, testbed, unit.service.id) for unit in testbed.supervisor.units]
+        looks += [
+            pool.submit(passes, rule, testbed.inside(src.name), src, dst)
+            for rule in testbed.rules
+            for src, dst in tried(rule, testbed.rules, testbed.plan)
+        ]
+        replication = pool.submit(_replication, testbed)
+        looks.append(pool.submit(_site, testbed))
+        looks.append(pool.submit(_fences, testbed))
+        single = tuple(each.result() for each in looks)
+        return Steady((*single, *replication.result(), *_failover(testbed)))
+
+
+def _service(testbed: Testbed, service_id: str) -> Check:
+    unit = testbed.supervisor.unit(service_id)
+    if unit.state != "ready":
+        return Check(service_id, unit.state)
+    return Check(service_id, unit.service.ready(unit.place))
+
+
+def _fences(testbed: Testbed) -> Check:
+    return Check("no database fenced", ", ".join(testbed.fences) or None)
+
+
+def tried(rule: Rule, rules: tuple[Rule, ...], plan: Plan) -> list[tuple[Host, Host]]:
+    """The pairs of hosts between which an allow-rule can be tried: those about which it decides.
+
+    A range, or "anything goes" (the baseline), names nothing to try. Of UDP only a question to the DNS host, of ICMP
+    only a ping is sure of an answer.
+    """
+    port = rule.port
+    if rule.action != "allow" or not isinstance(port, int) or (rule.proto, port) not in (*ANSWERED, ("tcp", port)):
+        return []
+    return [
+        (src, dst)
+        for src, dst in pairs(rule, plan)
+        if decide(rules, plan, src.name, dst.name, rule.proto, port) == rule
+        and (rule.proto != "udp" or dst.name == DNS)
+    ]
+
+
+def passes(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
+    """Whether a packet that the rule allows gets there, and an answer back."""
+    name = f"rule {rule.name}: {src.name} -> {dst.name}"
+    assert isinstance(rule.port, int)
+    try:
+        if rule.proto == "tcp":
+            with suppress(ConnectionRefusedError):  # somebody has answered; whether services run is looked at besides
+                inside.connect(rule.port, dst.ip, SECONDS).close()
+        elif rule.proto == "udp":
+            _ask_dns(inside, dst.ip, rule.port)
+        else:
+            _ping(inside, dst.ip)
+    except (OSError, dns.exception.DNSException, subprocess.SubprocessError) as error:
+        return Check(name, f"{rule.proto}/{rule.port}: {str(error) or type(error).__name__}")
+    return Check(name, None)
+
+
+def _ask_dns(inside: Inside, address: str, port: int) -> None:
+    with inside.open_socket(socket.SOCK_DGRAM) as datagrams:
+        datagrams.setblocking(False)
+        dns.query.udp(dns.message.make_query(SITE, "A"), address, SECONDS, port, sock=datagrams)
+
+
+def _ping(inside: Inside, address: str) -> None:
+    result = inside.run(["ping", "-n", "-q", "-c", "1", "-W", "1", address], seconds=SECONDS + 1)
+    if result.returncode:
+        raise ConnectionError("no echo reply")
+
+
+def _replication(testbed: Testbed) -> list[Check]:
+    """Every other server follows the primary, and has what it has; in a cluster all must be in their places."""
+    try:
+        primary = databases.primary(testbed)
+    except FoobarError as error:
+        return [Check("primary", str(error))]
+    names = [host.name for host in testbed.plan.servers if testbed.profile.cluster or host.name != primary]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return list(pool.map(lambda name: _replica(testbed, primary, name), names))
+
+
+def _replica(testbed: Testbed, primary: str, name: str) -> Check:
+    label = f"cluster: {name}" if testbed.profile.cluster else f"replication {primary} -> {name}"
+    try:
+        state = testbed.supervisor.unit(f"{name}/mariadb").service
+        assert isinstance(state, mariadb.MariaDB)
+        if problem := state.joined(testbed.inside(name)):
+            return Check(label, problem)
+        ahead = mariadb.position(testbed.inside(primary))
+        behind = mariadb.position(testbed.inside(name))
+    except Exception as error:  # a database that cannot be asked is a look that failed, whatever the reason
+        return Check(label, str(error))
+    return Check(label, None if ahead == behind else f"at {behind or 'nothing'}, primary at {ahead}")
+
+
+def _failover(testbed: Testbed) -> list[Check]:
+    """The failover manager has nothing left to do: one primary, which the balancer knows and everybody follows."""
+    if not testbed.profile.managed:
+        return []
+    told = manager.told(testbed.inside("mon"))
+    return [Check("failover", None if told.get("settled") else f"not settled: {told}")]
+
+
+def _site(testbed: Testbed) -> Check:
+    """As many requests as servers: each must have answered (with ``--balance source`` one address always gets one)."""
+    wanted = {host.name for host in testbed.plan.servers}
+    try:
+        answered = Counter(servers_answering(testbed.inside("client"), len(wanted)))
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check(f"https://{SITE}/", str(error))
+    enough = bool(answered) if testbed.profile.balance == "source" else set(answered) == wanted
+    return Check(f"https://{SITE}/", None if enough else f"answered by {dict(answered) or 'nobody'}")
+
+
+def servers_answering(client: Inside, requests: int) -> list[str]:
+    """Who answered each of some HTTPS requests by name, each on a connection of its own: where TLS is passed on, it is
+    connections that are balanced. Raises ConnectionError with curl's words.
+    """
+    each = [part for _ in range(requests) for part in ("-o", "/dev/null", f"https://{SITE}/")]
+    separate = ["--http1.1", "-H", "Connection: close"]
+    result = client.run(["curl", "-sS", "--fail", "--max-time", "5", "-D", "-", *separate, *each], seconds=20)
+    if result.returncode:
+        raise ConnectionError(result.stderr.strip() or f"curl exit status {result.returncode}")
+    lines = [line.partition(":") for line in result.stdout.splitlines()]
+    return [value.strip() for name, _, value in lines if name.lower() == "x-served-by"]
