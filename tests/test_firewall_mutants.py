@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -24,6 +25,7 @@ from experiments.firewall_mutants.fixture import difference
 from experiments.firewall_mutants.mutants import Mutant, mutants
 from experiments.firewall_mutants.probes import Mismatch, Probe, Prober
 from experiments.firewall_mutants.quick import quick_set
+from topo.errors import DeadlineError
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
@@ -114,6 +116,46 @@ def test_a_probe_that_is_lost_once_is_no_mismatch() -> None:
     assert len(again) < len(QUICK) / 10
 
 
+# --- links that are never silent -----------------------------------------------------------------------------------
+
+
+class NoisyWires(PyWires):
+    """Links with traffic of others at every look: health checks every 40 ms on eight hosts leave no quiet moment."""
+
+    MOST = 2000
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.looks = 0
+
+    def arrivals(self, seconds: float) -> Iterator[tuple[str, bytes]]:
+        self.looks += 1
+        assert self.looks < self.MOST, "waiting never ends"
+        yield from super().arrivals(seconds)
+        time.sleep(0.0005)
+        yield "lb", bytes(60)
+
+
+def test_probing_ends_though_the_links_are_never_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a sender's canary arrives nowhere, as under a mutant that stops its ARP."""
+    monkeypatch.setattr(probing, "LATE_SECONDS", 0.005)
+    mute = tuple(flow for flow in FLOWS if ("arp_spa", "10.0.1.66") not in flow.match)
+    assert len(mute) < len(FLOWS)
+    asked = Prober(PLAN, NoisyWires(PLAN, mute), quiet=0.001)  # type: ignore[arg-type]
+    assert asked.mismatches(QUICK)
+
+
+def test_probes_that_keep_arriving_end_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    wires = NoisyWires(PLAN, FLOWS)
+    asked = Prober(PLAN, wires, quiet=0.001)  # type: ignore[arg-type]
+    frame = QUICK[0].frame.numbered(probing.FIRST_NUMBER + probing.STEP)
+    monkeypatch.setattr(NoisyWires, "arrivals", lambda self, seconds: iter([("lb", frame)]))
+    monkeypatch.setattr(probing, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(probing, "LATE_SECONDS", 1)
+    with pytest.raises(DeadlineError, match="still arrive"):
+        asked.mismatches(QUICK[:1])
+
+
 # --- frames --------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +235,7 @@ def test_it_fails_when_one_survives(good: dict[str, Any], at: int, change: dict[
         (("wrong_before",), ["a hole"], "the flows were wrong before anything was changed: a hole"),
         (("mutants", 0, "installed"), False, "1 of 3 mutants could not be examined"),
         (("mutants", 0, "restored"), False, "1 of 3 mutants could not be examined"),
+        (("mutants", 0, "refused"), "probes still arrive", "1 of 3 mutants could not be examined"),
         (("mutants", 1, "lost"), {"lb": 3}, "1 of 3 mutants could not be examined: frames were lost at lb"),
     ],
 )

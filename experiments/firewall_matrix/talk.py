@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,10 +35,12 @@ def conversing(inside: Inside, client: Host, server: Host, port: int) -> Iterato
 
 
 def _answered(link: socket.socket, port: int, sport: int) -> tuple[int, int]:
-    """What the SYN+ACK says: the next number of who asked, and of who answers."""
-    while True:
+    """What the SYN+ACK says: the next number of the client, and of the server. Raises TimeoutError (an OSError)."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
         if (found := numbers(link.recv(65536), port, sport)) is not None:
             return found
+    raise TimeoutError(f"no SYN+ACK was seen within {SECONDS:g} s")
 
 
 def numbers(frame: bytes, port: int, sport: int) -> tuple[int, int] | None:

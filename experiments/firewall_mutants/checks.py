@@ -18,8 +18,8 @@ def by_packets(row: Row) -> bool:
 
 
 def is_doubtful(row: Row) -> bool:
-    """Whether nothing can be said: it was not on the switches, or frames were lost before they could be looked at."""
-    return not row["installed"] or not row["restored"] or bool(row["lost"])
+    """Whether nothing can be said: it was not on the switches, an oracle gave no answer, or frames were lost."""
+    return not row["installed"] or not row["restored"] or bool(row["refused"] or row["lost"])
 
 
 def survives(row: Row) -> bool:

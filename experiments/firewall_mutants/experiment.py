@@ -102,7 +102,10 @@ class FirewallMutants(Experiment):
 
 def _calm(number: int, examination: Examination, prober: Prober) -> dict[str, Any]:
     """The quick set while nothing is wrong: the positive and negative control of every probe in it."""
-    seen = [str(each) for each in prober.mismatches(examination.quick)]
+    try:
+        seen = [str(mismatch) for mismatch in prober.mismatches(examination.quick)]
+    except FoobarError as error:
+        seen = [str(error)]
     return {"before": number, "seen": seen, "lost": prober.wires.lost()}
 
 

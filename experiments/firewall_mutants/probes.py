@@ -14,10 +14,12 @@ from itertools import permutations
 from experiments.firewall_matrix import crafted
 from experiments.firewall_matrix.crafted import CANARY, FIRST_NUMBER, Frame
 from experiments.instruments.packetsockets import Wires
+from topo.errors import DeadlineError
 from topo.plan import Plan
 
 NUMBERS, STEP = 2048, 4
-QUIET_SECONDS, LATE_SECONDS = 0.003, 0.1
+# no probe for so long: behind the canaries, without them; and a turn's end at the latest
+QUIET_SECONDS, LATE_SECONDS, MOST_SECONDS = 0.003, 0.1, 10.0
 ENDS, IPV4, TCP = slice(26, 38), b"\x08\x00", 6  # where a frame has addresses and ports
 
 
@@ -63,7 +65,7 @@ class Mismatch:
 
 
 class Prober:
-    """Asks probes of the real network. ``quiet``: for how long nothing may come behind the canaries, in seconds."""
+    """Asks probes of the real network. ``quiet``: for how long no probe may come behind the canaries, in seconds."""
 
     def __init__(self, plan: Plan, wires: Wires, quiet: float = QUIET_SECONDS) -> None:
         self.wires = wires
@@ -105,27 +107,42 @@ class Prober:
         return seen
 
     def _drain(self, signs: Mapping[bytes, set[str]], number: int) -> None:
-        """Note what arrives until a canary of every sender has come and all is quiet, or nothing has come for long."""
-        canaries = {}
-        for src, frame in self._canaries:
-            data = frame.numbered(number)
-            canaries[data] = src
-            self.wires.send(src, data)
-        awaited, last = set(canaries.values()), time.monotonic()
-        while True:
+        """Note where probes arrive until a canary of every sender has come and no probe follows, or none has for long.
+
+        Other traffic does not count: with health checks every 40 ms the links are never quiet. Raises DeadlineError
+        when probes go on arriving.
+        """
+        canaries = self._sent_canaries(number)
+        awaited = set(canaries.values())
+        last = began = time.monotonic()
+        while time.monotonic() < began + MOST_SECONDS:
             for host, data in self.wires.arrivals(self.quiet):
-                last = time.monotonic()
                 if data in canaries:
                     awaited.discard(canaries[data])
-                    continue
-                where = signs.get(data)
-                if where is None and data[12:14] == IPV4 and data[23] == TCP:
-                    where = signs.get(data[26:38])
-                if where is not None:
+                elif (where := _sign_of(signs, data)) is not None:
                     where.add(host)
+                else:
+                    continue
+                last = time.monotonic()
             silent = time.monotonic() - last
             if silent >= LATE_SECONDS or (not awaited and silent >= self.quiet):
                 return
+        raise DeadlineError(f"probes still arrive {MOST_SECONDS:g} s after the last one was sent")
+
+    def _sent_canaries(self, number: int) -> dict[bytes, str]:
+        """A canary from every host to every other, on its way: frame -> sender."""
+        canaries = {frame.numbered(number): src for src, frame in self._canaries}
+        for data, src in canaries.items():
+            self.wires.send(src, data)
+        return canaries
+
+
+def _sign_of(signs: Mapping[bytes, set[str]], data: bytes) -> set[str] | None:
+    """Where the probe has arrived so far that this frame is; None when it is no probe."""
+    where = signs.get(data)
+    if where is None and data[12:14] == IPV4 and data[23] == TCP:
+        return signs.get(data[ENDS])
+    return where
 
 
 def _with_what_they_need(probes: Sequence[Probe], wanted: Iterable[str]) -> list[Probe]:

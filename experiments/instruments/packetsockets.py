@@ -10,7 +10,7 @@ import selectors
 import socket
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 
 from testbed.namespaces import Inside
@@ -19,6 +19,7 @@ ETH_P_ALL = 3
 SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, SO_RCVBUFFORCE = 263, 6, 8, 23, 33
 AUXDATA, VLAN_VALID = struct.Struct("=IIIHHHH"), 0x10
 BUFFER, LONGEST = 16 << 20, 65536
+MOST_FRAMES = 4096  # that one look reads of a host
 
 
 class Wires:
@@ -54,14 +55,15 @@ class Wires:
         self._sockets[host].send(frame)
 
     def arrivals(self, seconds: float) -> Iterator[tuple[str, bytes]]:
-        """(host, frame) of what has arrived; waits so long for the first."""
+        """(host, frame) of what has arrived; waits so long for the first.
+
+        Of each host at most ``MOST_FRAMES``, so that it ends on a link that is never silent.
+        """
         for key, _ in self._selector.select(seconds):
             link = self._sockets[key.data]
-            try:
-                while True:
+            with suppress(BlockingIOError):
+                for _ in range(MOST_FRAMES):
                     yield key.data, _received(link)
-            except BlockingIOError:
-                continue
 
     def lost(self) -> dict[str, int]:
         """Frames that arrived and could not be kept since this was last asked, by host; empty when all were seen."""
