@@ -1,6 +1,6 @@
 """Policies as text, one rule a line; docs/policy.md is for those who write them.
 
-    group  web = srv1, srv2
+    group  pair = srv1, srv2
     allow  tcp   internet -> lb   port 80, 443           # site: visitors reach the site
     allow  icmp  mon -> any       type echo-request      # ping: who is alive?
     deny   any   attacker -> any                         # nothing else from there

@@ -11,7 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topo.errors import PlanError
-from topo.plan import ANY, INTERFACE_LIMIT, NETWORK, End, Hop, Host, Link, Plan, Switch
+from topo.plan import (
+    ANY,
+    BALANCER,
+    DATABASE,
+    INTERFACE_LIMIT,
+    MONITOR,
+    NETWORK,
+    RESOLVER,
+    WEB,
+    End,
+    Hop,
+    Host,
+    Link,
+    Plan,
+    Switch,
+)
 from topo.plan import plan as plan_of
 from topo.profile import MAX_SERVERS, Profile
 
@@ -34,11 +49,42 @@ def test_the_seed_has_the_hosts_and_switches_of_the_write_ups(plan: Plan) -> Non
         ("monitoring", "mon"),
         ("primary", "srv1"),
         ("replicas", "srv2 srv3"),
+        ("web", "srv1 srv2 srv3"),
+        ("app", "srv1 srv2 srv3"),
+        ("db", "srv1 srv2 srv3"),
+        ("balancer", "lb"),
+        ("resolver", "dns"),
+        ("monitor", "mon"),
         (ANY, "client attacker dns lb srv1 srv2 srv3 mon"),
     ],
 )
 def test_names_that_rules_may_use(plan: Plan, name: str, members: str) -> None:
     assert [host.name for host in plan.names[name]] == members.split()
+
+
+@pytest.mark.parametrize(
+    ("role", "said"),
+    [(DATABASE, "10.0.2.10:3306"), (BALANCER, "10.0.2.10:443"), (RESOLVER, "10.0.1.53:53")],
+)
+def test_where_a_role_is_reached(plan: Plan, role: str, said: str) -> None:
+    """The database takes writes at the balancer."""
+    assert str(plan.endpoint(role)) == said
+
+
+def test_the_web_servers_port_follows_from_who_speaks_tls() -> None:
+    ports = {tls: plan_of(Profile(tls=tls)).port(WEB) for tls in ("terminate", "reencrypt", "passthrough", "mutual")}
+    assert ports == {"terminate": 80, "reencrypt": 443, "passthrough": 443, "mutual": 443}
+
+
+def test_a_role_that_is_not_on_one_host_is_refused(plan: Plan) -> None:
+    with pytest.raises(PlanError, match="role web: on srv1, srv2, srv3; one was expected"):
+        plan.endpoint(WEB)
+    with pytest.raises(
+        PlanError, match="cook: no such role; roles: client, attacker, resolver, balancer, web, "
+    ):
+        plan.hosts_of("cook")
+    with pytest.raises(PlanError, match="monitor: listens at no port; known: resolver, balancer, "):
+        plan.endpoint(MONITOR)
 
 
 @given(servers=st.integers(1, MAX_SERVERS))
@@ -124,10 +170,10 @@ def test_two_links_on_one_port_and_a_cut_link_are_refused(plan: Plan) -> None:
 def test_a_link_to_nowhere_and_a_long_name_are_refused() -> None:
     core, host = Switch("core", 1), Host("a", "internet", "10.0.1.1", "02:00:00:00:01:01", "nothing")
     with pytest.raises(PlanError, match="a link ends at b, which is neither a host nor a switch"):
-        Plan((host,), (core,), (Link(End("core", 1), End("b", 0)),), ())
+        Plan(Profile(), (host,), (core,), (Link(End("core", 1), End("b", 0)),))
     long = Switch("a-very-long-switch", 1)
     with pytest.raises(PlanError, match="interface name a-very-long-switch-eth1 is longer than 15 characters"):
-        Plan((host,), (long,), (Link(End(long.name, 1), End("a", 0)),), ())
+        Plan(Profile(), (host,), (long,), (Link(End(long.name, 1), End("a", 0)),))
 
 
 def test_all_problems_are_said_at_once(plan: Plan) -> None:

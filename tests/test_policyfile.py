@@ -66,7 +66,7 @@ def test_a_line(line: str, rule: Rule) -> None:
 
 
 def test_groups_empty_lines_and_the_denial_itself() -> None:
-    text = "# mine\n\ngroup web = srv1, srv2\ngroup all-web = web, srv3\nallow tcp lb -> all-web port http\n"
+    text = "# mine\n\ngroup pair = srv1, srv2\ngroup trio = pair, srv3\nallow tcp lb -> trio port http\n"
     rule, rest = read(text + "deny any any -> any # deny-rest: what no rule allows is refused, in both directions\n")
     assert (rule.dst, rule.port, rest) == ("srv1,srv2,srv3", 80, DENY_REST)
 
@@ -90,7 +90,8 @@ def test_groups_empty_lines_and_the_denial_itself() -> None:
         ("allow tcp mon -> lb port mysqll", ["26: mysqll: no such port; did you mean mysql?"]),
         ("group lb = srv1", ["7: lb: is a name already"]),
         ("group 9 = srv1", ["7: 9: a group's name was expected here"]),
-        ("group web srv1", ["11: = was expected here"]),
+        ("group web = srv1", ["7: web: is a name already"]),
+        ("group two srv1", ["11: = was expected here"]),
     ],
 )  # fmt: skip
 def test_a_mistake_has_its_place(line: str, said: list[str]) -> None:

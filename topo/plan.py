@@ -10,8 +10,9 @@
                              |    |    |
                            srv1  srv2  srv3                      zone servers
 
-This is the only file with an address in it. Changing one here changes every configuration, flow and test that
-follows from it.
+This is the only file with an address or a port number in it. Changing one here changes every configuration, flow and
+test that follows from it. What runs where is said by the hosts' roles: code asks for ``hosts_of(WEB)`` or
+``endpoint(DATABASE)``, never for a host by its name.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from functools import cached_property
 
 from topo.errors import PlanError
 from topo.profile import Profile
+from topo.tls import means
 
 DOMAIN = "foobar.com"
 SITE = f"www.{DOMAIN}"
@@ -33,16 +35,46 @@ ZONE_NUMBERS = {"internet": 1, "dmz": 2, "servers": 3, "monitoring": 4}
 INTERFACE_LIMIT = 15
 ANY = "any"
 
+CLIENT, ATTACKER, RESOLVER, BALANCER, WEB, APP, DATABASE, MONITOR = ROLES = (
+    "client",
+    "attacker",
+    "resolver",
+    "balancer",
+    "web",
+    "app",
+    "db",
+    "monitor",
+)
+# ports that a role has beside its own
+HTTP, STATISTICS, RUNTIME = "http", "statistics", "runtime"
+GROUP, TRANSFER, INCREMENTAL = "group", "transfer", "incremental"
+PORTS = {
+    RESOLVER: 53,
+    BALANCER: 443,
+    HTTP: 80,
+    STATISTICS: 8404,
+    RUNTIME: 9999,
+    APP: 8000,
+    DATABASE: 3306,
+    GROUP: 4567,
+    TRANSFER: 4444,
+    INCREMENTAL: 4568,
+}
+
 
 @dataclass(frozen=True)
 class Host:
-    """One emulated machine. ``ip`` is dotted, ``mac`` is lower-case with colons; ``duty``: what it is there for."""
+    """One emulated machine. ``ip`` is dotted, ``mac`` is lower-case with colons; ``duty``: what it is there for.
+
+    ``roles``: what runs there, and so what it is asked for.
+    """
 
     name: str
     zone: str
     ip: str
     mac: str
     duty: str
+    roles: tuple[str, ...] = ()
 
     @property
     def interface(self) -> str:
@@ -101,13 +133,28 @@ class Hop:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The whole topology. ``groups`` gives further names to sets of hosts, beside their zones."""
+class Endpoint:
+    """Where a role is reached by the others."""
 
+    host: Host
+    port: int
+
+    @property
+    def ip(self) -> str:
+        return self.host.ip
+
+    def __str__(self) -> str:
+        return f"{self.ip}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole topology of a profile."""
+
+    profile: Profile
     hosts: tuple[Host, ...]
     switches: tuple[Switch, ...]
     links: tuple[Link, ...]
-    groups: tuple[tuple[str, tuple[str, ...]], ...]
 
     def __post_init__(self) -> None:
         problems = list(_problems(self))
@@ -148,14 +195,44 @@ class Plan:
 
     @cached_property
     def names(self) -> dict[str, tuple[Host, ...]]:
-        """Everything a rule may name: each host, each zone, each group, and ``any``."""
-        table: dict[str, tuple[Host, ...]] = {host.name: (host,) for host in self.hosts}
-        for zone in ZONE_NUMBERS:
-            table[zone] = tuple(host for host in self.hosts if host.zone == zone)
-        for group, members in self.groups:
-            table[group] = tuple(self.host(member) for member in members)
-        table[ANY] = self.hosts
-        return table
+        """Everything a rule may name: each host, each zone, each role, the primary and the replicas, and ``any``.
+
+        A host's name that is a role's too (``client``) means the host.
+        """
+        databases = self.hosts_of(DATABASE)
+        own = {host.name: (host,) for host in self.hosts}
+        return {
+            **own,
+            **{zone: tuple(host for host in self.hosts if host.zone == zone) for zone in ZONE_NUMBERS},
+            "primary": databases[:1],
+            "replicas": databases[1:],
+            **{role: self.hosts_of(role) for role in ROLES if role not in own},
+            ANY: self.hosts,
+        }
+
+    def hosts_of(self, role: str) -> tuple[Host, ...]:
+        """The hosts with that role, in the order of ``hosts``. Raises PlanError for what is no role."""
+        if role not in ROLES:
+            raise PlanError(f"{role}: no such role; roles: {', '.join(ROLES)}")
+        return tuple(host for host in self.hosts if role in host.roles)
+
+    def host_of(self, role: str) -> Host:
+        """The one host with that role. Raises PlanError when there is none, or more than one."""
+        hosts = self.hosts_of(role)
+        if len(hosts) != 1:
+            raise PlanError(f"role {role}: on {', '.join(host.name for host in hosts) or 'no host'}; one was expected")
+        return hosts[0]
+
+    def port(self, role: str) -> int:
+        """The port at which a role listens, or another port of one (STATISTICS, ...)."""
+        ports = PORTS | {WEB: PORTS[BALANCER if means(self.profile).inside else HTTP]}
+        if role not in ports:
+            raise PlanError(f"{role}: listens at no port; known: {', '.join(ports)}")
+        return ports[role]
+
+    def endpoint(self, role: str) -> Endpoint:
+        """Where others reach the one host of a role; the database where it takes writes: on the balancer."""
+        return Endpoint(self.host_of(BALANCER if role == DATABASE else role), self.port(role))
 
     @property
     def servers(self) -> tuple[Host, ...]:
@@ -163,8 +240,8 @@ class Plan:
 
     @property
     def primary(self) -> Host:
-        """The server whose database takes the writes at boot."""
-        return self.names["primary"][0]
+        """The host whose database takes the writes at boot."""
+        return self.hosts_of(DATABASE)[0]
 
     def links_of(self, node: str) -> list[tuple[End, End]]:
         """(own end, far end) of each of a node's links."""
@@ -212,17 +289,17 @@ class Plan:
 def plan(profile: Profile) -> Plan:
     """The plan for a profile: pure, and the same for the same profile."""
     servers = [f"srv{number}" for number in range(1, profile.servers + 1)]
-    roles = ["cluster"] * len(servers) if profile.cluster else ["primary", *["replica"] * (len(servers) - 1)]
+    duties = ["cluster"] * len(servers) if profile.cluster else ["primary", *["replica"] * (len(servers) - 1)]
     hosts = (
-        _host("client", "internet", 10, "a visitor"),
-        _host("attacker", "internet", 66, "nmap, hping3, Scapy"),
-        _host("dns", "internet", 53, f"NSD, authoritative for {DOMAIN}"),
-        _host("lb", "dmz", 10, "HAProxy: TLS, balancing, DB writes"),
+        _host("client", "internet", 10, "a visitor", CLIENT),
+        _host("attacker", "internet", 66, "nmap, hping3, Scapy", ATTACKER),
+        _host("dns", "internet", 53, f"NSD, authoritative for {DOMAIN}", RESOLVER),
+        _host("lb", "dmz", 10, "HAProxy: TLS, balancing, DB writes", BALANCER),
         *(
-            _host(name, "servers", 10 + number, f"nginx, application, MariaDB ({role})")
-            for number, (name, role) in enumerate(zip(servers, roles, strict=True), start=1)
+            _host(name, "servers", 10 + number, f"nginx, application, MariaDB ({duty})", WEB, APP, DATABASE)
+            for number, (name, duty) in enumerate(zip(servers, duties, strict=True), start=1)
         ),
-        _host("mon", "monitoring", 10, "the monitoring host"),
+        _host("mon", "monitoring", 10, "the monitoring host", MONITOR),
     )
     core = Switch("core", 1)
     firewalls = tuple(Switch(f"fw{number}", 1 + number, guards=name) for number, name in enumerate(servers, start=1))
@@ -231,14 +308,13 @@ def plan(profile: Profile) -> Plan:
     for port, firewall in enumerate(firewalls, start=len(direct) + 1):
         links.append(Link(End(core.name, port), End(firewall.name, 1)))
         links.append(Link(End(firewall.name, 2), End(str(firewall.guards), 0)))
-    groups = (("primary", (servers[0],)), ("replicas", tuple(servers[1:])))
-    return Plan(hosts, (core, *firewalls), tuple(links), groups)
+    return Plan(profile, hosts, (core, *firewalls), tuple(links))
 
 
-def _host(name: str, zone: str, number: int, duty: str) -> Host:
+def _host(name: str, zone: str, number: int, duty: str, *roles: str) -> Host:
     zone_number = ZONE_NUMBERS[zone]
     ip = NETWORK.network_address + (zone_number << 8) + number
-    return Host(name, zone, str(ip), f"02:00:00:00:{zone_number:02x}:{number:02x}", duty)
+    return Host(name, zone, str(ip), f"02:00:00:00:{zone_number:02x}:{number:02x}", duty, roles)
 
 
 def _problems(plan: Plan) -> Iterable[str]:
