@@ -38,6 +38,8 @@ settings.load_profile("foobar")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="write the golden files anew; read the diff then")
+    parser.addoption("--beside", action="store_true", help="only tests that others may run beside")
+    parser.addoption("--alone", action="store_true", help="only tests that measure times, and must be alone")
 
 
 def pytest_collection_finish() -> None:
@@ -45,12 +47,26 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _select(config, items)
+    for item in items:
+        shared = {"bed", "second"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("shared" if shared else str(item.path)))
     if os.geteuid() == 0:
         return
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="boots a real testbed: needs root"))
+
+
+def _select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the part that was asked for (tests/__main__.py)."""
+    if not config.getoption("--beside") and not config.getoption("--alone"):
+        return
+    alone = bool(config.getoption("--alone"))
+    others = [item for item in items if bool(item.get_closest_marker("alone")) != alone]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,14 @@ from services.service import Command, File, Look, Service
 from topo.profile import SEED
 
 
+def open_to_all(folder: Path) -> None:
+    """Let every user of the machine into a folder of pytest's: those above it are for their owner alone."""
+    for path in (folder, *folder.parents):
+        path.chmod(0o755)
+        if path.name.startswith("pytest-of-"):
+            break
+
+
 class FakePlace:
     """A host that is a folder: its private paths lie below ``root``, its processes are ordinary local ones."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from fakes import open_to_all
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -72,10 +73,7 @@ def requirements(monkeypatch: pytest.MonkeyPatch) -> list[Requirement]:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the launcher needs, in a folder that any user may read, with no virtual environment."""
     folder = tmp_path_factory.mktemp("clone")
-    for parent in folder.parents[:2]:
-        if parent.owner() != "root" or parent.name.startswith("pytest-"):
-            parent.chmod(0o755)
-    folder.chmod(0o755)
+    open_to_all(folder)
     for name in ["foobar", "setup.py", "vagrant/provision.sh", "vagrant/constraints.txt"]:
         (folder / name).parent.mkdir(exist_ok=True, mode=0o755)
         shutil.copy(PROJECT / name, folder / name)
@@ -244,7 +242,7 @@ def test_the_launcher_stays_in_the_users_folder(complete: Path, user_env: dict[s
 
 def test_the_launcher_tests_in_the_project(complete: Path, user_env: dict[str, str]) -> None:
     done = run(complete / "foobar", "test", "-q", cwd=Path("/usr"), env=user_env, as_nobody=True)
-    assert done.stdout == f"{complete}: -m pytest -q\n", done.stderr
+    assert done.stdout == f"{complete}: tests/run_tests.py -q\n", done.stderr
 
 
 @pytest.mark.parametrize(

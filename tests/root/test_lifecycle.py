@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from beds import PROJECT, Bed, Commands, Machine, Processes, one_line
+from fakes import open_to_all
 
 from topo import wait
 from topo.plan import SITE
@@ -375,10 +376,7 @@ def as_nobody(tmp_path: Path, *prefix: str) -> subprocess.CompletedProcess[str]:
     home = tmp_path / "nobody"
     home.mkdir()
     shutil.chown(home, NOBODY, NOBODY)
-    for parent in tmp_path.parents:
-        if parent.name.startswith("pytest-"):
-            parent.chmod(0o755)
-    tmp_path.chmod(0o755)
+    open_to_all(tmp_path)
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     script = f"""
 "$@" up --detach --name x && "$@" exec client -- curl -sS --fail -o /dev/null -w "%{{http_code}}\n" https://{SITE}/
