@@ -65,9 +65,12 @@ setup(
         "hpack>=4.0",
         "h11>=0.14",
         "httpx[http2]>=0.27",
+        "hyperframe>=6.0",
         "jinja2>=3.1",
+        "junitparser>=4.0",
         "matplotlib>=3.8",
         "mininet==2.3.0.dev6",  # the Python part; mnexec is the system package's
+        "msgspec>=0.19",
         "numpy>=1.23",
         "pymysql>=1.1",
         "rich>=13",

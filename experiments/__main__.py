@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments import catalog
 from experiments.engine import folder
@@ -112,7 +113,7 @@ def _told(name: str, option: Option) -> str:
     return f"{name}: {option.why} ({option.default})".replace("%", "%%")
 
 
-def _own_flags(options: argparse.Namespace, experiments: Sequence[Experiment]) -> dict[str, str]:
+def _own_flags(options: argparse.Namespace, experiments: Sequence[Experiment[Any]]) -> dict[str, str]:
     """What was given of the experiments' own flags. Raises UsageError for one that none of them has."""
     given = {flag: text for flag in _owners() if (text := getattr(options, flag)) is not None}
     theirs = {option.name for each in experiments for option in each.options}
@@ -127,7 +128,7 @@ def _read(option: Option, text: str | None) -> int | None:
     return None if text is None else int(option.read(text))
 
 
-def _refuse_repeat(experiments: Sequence[Experiment], asked: Asked) -> None:
+def _refuse_repeat(experiments: Sequence[Experiment[Any]], asked: Asked) -> None:
     once = [each.name for each in experiments if not each.repeats]
     if asked.repeat is not None and once:
         raise UsageError(f"--repeat {asked.repeat}: {', '.join(once)} measures once and has nothing to repeat")
@@ -143,7 +144,7 @@ class Run(session.Body):
     """Run some experiments, one after the other."""
 
     def __init__(
-        self, experiments: Sequence[Experiment], runs: Path, asked: Asked, *, as_json: bool, junit: Path | None
+        self, experiments: Sequence[Experiment[Any]], runs: Path, asked: Asked, *, as_json: bool, junit: Path | None
     ) -> None:
         self.experiments = experiments
         self.runs = runs
@@ -160,7 +161,7 @@ class Run(session.Body):
 
 
 def _judge(words: list[str]) -> int:
-    from experiments.engine import report, runner
+    from experiments.engine import report
 
     parser = Parser(prog="experiments judge", description="The verdict of a run's folder, from its evidence alone.")
     parser.add_argument("folder", type=Path)
@@ -172,7 +173,7 @@ def _judge(words: list[str]) -> int:
         print(json.dumps(verdict.as_dict(), indent=1))
     else:
         report.say(experiment, verdict)
-    return runner.exit_code(verdict.holds)
+    return verdict.exit_code
 
 
 def _report(words: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from experiments.db_failover.experiment import DbFailover
 from experiments.engine.base import Experiment
 from experiments.firewall_matrix.experiment import FirewallMatrix
@@ -12,7 +14,7 @@ from experiments.tls_tampering.experiment import TlsTampering
 from experiments.web_failover.experiment import WebFailover
 from topo.errors import UsageError, among
 
-EXPERIMENTS: tuple[Experiment, ...] = (
+EXPERIMENTS: tuple[Experiment[Any], ...] = (
     Journey(),
     TlsExposure(),
     TlsTampering(),
@@ -23,7 +25,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
 )
 
 
-def experiment(name: str) -> Experiment:
+def experiment(name: str) -> Experiment[Any]:
     """The experiment of that name. Raises UsageError, naming the possible ones."""
     for each in EXPERIMENTS:
         if each.name == name:

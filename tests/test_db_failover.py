@@ -14,7 +14,8 @@ from experiments.db_failover.checks import findings
 from experiments.db_failover.experiment import DbFailover, chosen
 from experiments.db_failover.gap import PARTS, packed
 from experiments.db_failover.trouble import TROUBLES, left_out, possible
-from experiments.engine.base import Verdict, judged
+from experiments.engine.base import judged
+from experiments.engine.verdict import Verdict
 from topo.errors import UsageError
 from topo.profile import Profile
 

@@ -14,15 +14,16 @@ import pytest
 from fakes import Bed
 
 from experiments.engine import folder, junit, logs, runner
-from experiments.engine.base import Evidence, Experiment, Verdict, judged
+from experiments.engine.base import Evidence, Experiment, judged
 from experiments.engine.machine import LAG_MS, overloaded, watched
 from experiments.engine.options import Option
 from experiments.engine.run import Asked, Run
+from experiments.engine.verdict import Verdict
 from testbed import box
 from topo.errors import UsageError
 
 
-class Toy(Experiment):
+class Toy(Experiment[Evidence]):
     """Measures numbers in rounds, until it is told to break."""
 
     name = "toy"
@@ -63,7 +64,7 @@ class Timed(Toy):
 pytestmark = pytest.mark.usefixtures("impatient")
 
 
-def run(experiment: Experiment, bed: Bed, runs: Path, asked: Asked | None = None) -> tuple[dict[str, Any], Path]:
+def run(experiment: Experiment[Any], bed: Bed, runs: Path, asked: Asked | None = None) -> tuple[dict[str, Any], Path]:
     return runner.run(experiment, bed, runs, asked or Asked(seed=1))  # type: ignore[arg-type]
 
 
@@ -313,7 +314,16 @@ def test_rows_are_one_line_each_and_read_back_the_same(tmp_path: Path) -> None:
 
 def test_json_output_is_nothing_but_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runner.run_all([Toy()], Bed(), tmp_path, as_json=True)  # type: ignore[arg-type]
-    assert json.loads(capsys.readouterr().out)["experiment"] == "toy"
+    result = json.loads(capsys.readouterr().out)
+    assert (result["experiment"], result["folder"]) == ("toy", str(only_run(tmp_path)[2]))
+
+
+def test_json_of_several_runs_is_one_list_whatever_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runner.run_all([Toy(), Timed()], Bed(), tmp_path, as_json=True)  # type: ignore[arg-type]
+    assert [result["experiment"] for result in json.loads(capsys.readouterr().out)] == ["toy", "timed"]
+    with pytest.raises(SystemExit):
+        runner.run_all([Timed(SystemExit(130)), Toy()], Bed(), tmp_path, as_json=True)  # type: ignore[arg-type]
+    assert [result["status"] for result in json.loads(capsys.readouterr().out)] == ["aborted"]
 
 
 def test_judging_leaves_the_evidence_as_it_is() -> None:

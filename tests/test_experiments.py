@@ -17,8 +17,9 @@ from scapy.utils import wrpcap
 from experiments import __main__ as command
 from experiments.catalog import EXPERIMENTS
 from experiments.engine import folder, report, runner
-from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.base import Evidence, Experiment
 from experiments.engine.run import Run
+from experiments.engine.verdict import Verdict
 from experiments.instruments.capture import frames
 from experiments.instruments.visit import Page
 from experiments.journey.experiment import Journey
@@ -29,7 +30,7 @@ from topo.profile import SEED
 RECORDED = json.loads((Path(__file__).parent / "data" / "journey.json").read_text())
 
 
-class Guess(Experiment):
+class Guess(Experiment[Evidence]):
     """An experiment that measures what it is told to."""
 
     name = "guess"
@@ -58,7 +59,7 @@ class Guess(Experiment):
 pytestmark = pytest.mark.usefixtures("impatient")
 
 
-def run(experiment: Experiment, testbed: Bed, runs: Path) -> tuple[dict[str, Any], Path]:
+def run(experiment: Experiment[Any], testbed: Bed, runs: Path) -> tuple[dict[str, Any], Path]:
     return runner.run(experiment, testbed, runs)  # type: ignore[arg-type]
 
 
@@ -67,14 +68,14 @@ def test_a_completed_run_saves_everything(tmp_path: Path) -> None:
     saved = folder.read(path, folder.RESULT)
     assert saved == result
     assert set(saved) == {
-        "experiment", "claim", "profile", "seed", "repeat", "options", "status", "steady",
+        "schema", "experiment", "claim", "profile", "seed", "repeat", "options", "status", "steady",
         "verdict", "provenance", "started", "duration_s",
     }  # fmt: skip
     assert (saved["status"], saved["steady"]) == ("completed", {"before": True, "after": True})
     assert saved["verdict"] == {"holds": True, "because": "it is 3", "numbers": {"number": 3}}
     assert set(saved["provenance"]) == {"commit", "dirty", "versions", "argv", "kernel", "cpus", "datapath"}
     evidence = folder.read(path, folder.EVIDENCE)
-    assert set(evidence) == {"number", "timeline", "machine", "steady"}
+    assert set(evidence) == {"schema", "number", "timeline", "machine", "steady"}
     assert evidence["number"] == 3
     assert "<p>paged</p>" in (path / folder.REPORT).read_text()
     assert path.parent == tmp_path / "guess"
@@ -106,7 +107,9 @@ def test_a_judge_that_throws_is_unknown(tmp_path: Path) -> None:
     assert (result["status"], result["verdict"]["holds"]) == ("completed", None)
 
 
-@pytest.mark.parametrize(("numbers", "code"), [((1,), 0), ((1, 30), 1), ((30, None), 2)])
+@pytest.mark.parametrize(
+    ("numbers", "code"), [((1,), 0), ((1, 30), 1), ((1, None), 2), ((30, None), 1), ((None, 30), 1)]
+)
 def test_the_exit_code_is_the_worst_verdicts(tmp_path: Path, numbers: tuple[int | None, ...], code: int) -> None:
     experiments = [Guess(number) for number in numbers]
     assert runner.run_all(experiments, Bed(True), tmp_path) == code  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from pymysql._auth import scramble_native_password
 from rich.console import Console
 from scapy.utils import RawPcapReader
 
-from experiments.engine.base import Verdict
+from experiments.engine.verdict import Verdict
 from experiments.instruments.pcap import first_frame, packets, place
 from experiments.instruments.search import Hit, Search
 from experiments.tls_exposure import canaries, decrypt, exposurerows

@@ -15,16 +15,17 @@ import pytest
 from experiments import __main__ as command
 from experiments import catalog
 from experiments.engine import compare, drawing, folder, numbers, provenance, report, timetable
-from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.base import Evidence, Experiment
 from experiments.engine.distribution import distribution
 from experiments.engine.plots import OF_SAMPLES, Kind, Mark, Plot, Series, laid_over
+from experiments.engine.verdict import Verdict
 from topo.profile import HARDENED, SEED
 
 PROJECT = Path(__file__).resolve().parent.parent
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-class Lag(Experiment):
+class Lag(Experiment[Evidence]):
     """Some times and how they lie; every text in it wants to be HTML."""
 
     name = "lag"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks import web_failover as benchmark
-from experiments.engine.base import Verdict, judged
+from experiments.engine.base import judged
+from experiments.engine.verdict import Verdict
 from experiments.instruments import load
 from experiments.instruments.load import Outcome
 from experiments.web_failover import balancer, show

@@ -11,8 +11,9 @@ from experiments.db_failover.accounting import Account, Writes, account
 from experiments.db_failover.gap import PARTS, Gap, gap, parts, unpacked
 from experiments.db_failover.spans import numbers, spans
 from experiments.db_failover.trouble import MANAGED, TROUBLES
-from experiments.engine.base import Evidence, Verdict
+from experiments.engine.base import Evidence
 from experiments.engine.distribution import distribution, quantile
+from experiments.engine.verdict import Verdict
 
 #: how much of the time before a fault the answers show (s)
 BEFORE = 1.0

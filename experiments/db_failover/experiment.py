@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.db_failover import checks, dbplots, show
 from experiments.db_failover.trouble import Trouble, left_out, possible
-from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.base import Evidence, Experiment
 from experiments.engine.options import Option
+from experiments.engine.verdict import Verdict
 from topo.errors import DeadlineError, UsageError, among
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-class DbFailover(Experiment):
+class DbFailover(Experiment[Evidence]):
     """Rounds of trouble under writes; then the whole table once more."""
 
     name = "db_failover"

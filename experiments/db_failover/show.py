@@ -8,7 +8,8 @@ from statistics import median
 from experiments.db_failover.checks import Finding, findings
 from experiments.db_failover.gap import PARTS
 from experiments.db_failover.trouble import TROUBLES
-from experiments.engine.base import Evidence, Verdict
+from experiments.engine.base import Evidence
+from experiments.engine.verdict import Verdict
 
 COLUMNS = ("fault", "n", "gap ms: median", "max", "site: median", "max", "rejoin s", "lost", "not back")
 WHAT = {each.name: each.what for each in TROUBLES}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from experiments.engine import evidence as saved
+from experiments.engine.evidence import Raw, SchemaError
 from experiments.engine.machine import TOLERATED, overloaded
 from experiments.engine.options import Option
+from experiments.engine.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,22 +20,22 @@ if TYPE_CHECKING:
     from experiments.engine.run import Run
     from testbed.testbed import Testbed
 
-Evidence = Mapping[str, Any]
+#: what experiments are given that have no evidence class yet
+Evidence = Raw
+E = TypeVar("E")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """``holds``: True, False, or None for unknown: a blind probe proves neither."""
+class Unparsed:
+    """The evidence of an experiment that has no class for it yet: plain data, of schema 1."""
 
-    holds: bool | None
-    because: str
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    SCHEMA = 1
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    @staticmethod
+    def parse(raw: Any) -> Any:
+        return raw
 
 
-class Experiment(ABC):
+class Experiment(ABC, Generic[E]):
     """One claim, always the *good* property, so that a weak design fails it."""
 
     #: what it is called on the command line
@@ -45,62 +48,67 @@ class Experiment(ABC):
     repeats: bool = False
     #: flags of its own; their values are in ``run.options``
     options: tuple[Option, ...] = ()
+    #: the class of its evidence, from its ``evidence.py``
+    evidence: type[Any] = Unparsed
 
     @abstractmethod
-    def measure(self, testbed: Testbed, run: Run) -> Evidence:
-        """Do it on a steady testbed. Returns plain JSON data; files it makes go into ``run.folder``."""
+    def measure(self, testbed: Testbed, run: Run) -> E:
+        """Do it on a steady testbed. Returns the evidence; files it makes go into ``run.folder``."""
 
     @abstractmethod
-    def judge(self, evidence: Evidence) -> Verdict:
+    def judge(self, evidence: E) -> Verdict:
         """Pure: the same evidence gives the same verdict, today and years later, without root or a network."""
 
     @abstractmethod
-    def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:
+    def show(self, evidence: E, verdict: Verdict) -> RenderableType:
         """What is printed at the end of a run, above the verdict."""
 
     @abstractmethod
-    def page(self, evidence: Evidence) -> str:
+    def page(self, evidence: E) -> str:
         """The experiment's part of report.html, as HTML."""
 
-    def plots(self, evidence: Evidence) -> Sequence[Plot]:  # noqa: ARG002 - the default has nothing to draw
+    def plots(self, evidence: E) -> Sequence[Plot]:  # noqa: ARG002 - the default has nothing to draw
         """Pictures of the evidence, as values: report.html shows them, ``compare`` lays two runs' over each other."""
         return ()
 
 
-def judged(experiment: Experiment, evidence: Evidence) -> Verdict:
-    """The judge's verdict, as far as the circumstances of the run, which are evidence too, allow one.
+def judged(experiment: Experiment[Any], raw: Any) -> Verdict:
+    """The judge's verdict on what evidence.json says, as far as the circumstances of the run, too, allow one.
 
     Nothing is known of a testbed that was not steady before, or of a run that was aborted; nothing *holds* that left
-    the testbed broken, but what fails there has failed. A judge that throws knows nothing.
+    the testbed broken, but what fails there has failed. A judge that throws knows nothing. Raises SchemaError for
+    evidence of another version.
     """
     try:
-        return _judged(experiment, evidence)
+        return _judged(experiment, raw)
+    except SchemaError:
+        raise
     except Exception as error:  # whatever evidence it chokes on
         return Verdict(None, f"the evidence cannot be judged: {type(error).__name__}: {error}")
 
 
-def _judged(experiment: Experiment, evidence: Evidence) -> Verdict:
-    steady = evidence.get("steady", {})
-    if not steady.get("before", {"holds": True})["holds"]:
-        return Verdict(None, f"not steady: {steady['before']['problems']}")
-    if "aborted" in evidence:
-        return Verdict(None, f"aborted: {evidence['aborted']}", _numbers_so_far(experiment, evidence))
-    verdict = experiment.judge(evidence)
-    after = steady.get("after", {"holds": True})
-    if verdict.holds and not after["holds"]:
+def _judged(experiment: Experiment[Any], raw: Any) -> Verdict:
+    around = saved.circumstances(raw)
+    before, after = (around.steady.get(when) for when in ("before", "after"))
+    if before and not before["holds"]:
+        return Verdict(None, f"not steady: {before['problems']}")
+    if around.aborted is not None:
+        return Verdict(None, f"aborted: {around.aborted}", _numbers_so_far(experiment, raw))
+    verdict = experiment.judge(experiment.evidence.parse(raw))
+    if verdict.holds and after and not after["holds"]:
         because = f"the testbed did not become steady again: {after['problems']}; before that: {verdict.because}"
         verdict = replace(verdict, holds=None, because=because)
-    return _qualified(verdict, evidence.get("machine", ())) if experiment.timing else verdict
+    return _qualified(verdict, around.machine) if experiment.timing else verdict
 
 
-def _numbers_so_far(experiment: Experiment, evidence: Evidence) -> Mapping[str, Any]:
+def _numbers_so_far(experiment: Experiment[Any], raw: Any) -> Mapping[str, Any]:
     try:
-        return experiment.judge(evidence).numbers
+        return experiment.judge(experiment.evidence.parse(raw)).numbers
     except Exception:  # half the evidence need not make sense
         return {}
 
 
-def _qualified(verdict: Verdict, seconds: Sequence[Mapping[str, float]]) -> Verdict:
+def _qualified(verdict: Verdict, seconds: Sequence[saved.MachineSecond]) -> Verdict:
     """The verdict, which says so when its times were taken on an overloaded machine."""
     slow = overloaded(seconds)
     numbers = {**verdict.numbers, "measured_s": len(seconds), "overloaded_s": slow}

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.engine import folder, numbers
-from experiments.engine.base import Evidence, Experiment, Verdict, judged
+from experiments.engine.base import Experiment, judged
+from experiments.engine.evidence import Raw
 from experiments.engine.plots import Plot, laid_over
+from experiments.engine.verdict import Verdict
 from topo.errors import UsageError
 
 
@@ -20,7 +22,7 @@ class Side:
     name: str
     folder: Path
     result: Mapping[str, Any]
-    evidence: Evidence
+    evidence: Raw
     verdict: Verdict
 
 
@@ -38,7 +40,7 @@ class Row:
 class Comparison:
     """``asked``: axes, rounds and options that differ. ``alone``: titles of plots that only one side has."""
 
-    experiment: Experiment
+    experiment: Experiment[Any]
     a: Side
     b: Side
     asked: Sequence[Row]
@@ -47,7 +49,7 @@ class Comparison:
     alone: Sequence[str]
 
 
-def side(name: str, path: Path, experiment: Experiment) -> Side:
+def side(name: str, path: Path, experiment: Experiment[Any]) -> Side:
     """Read a run's folder and judge it. Raises UsageError when it is none."""
     result, evidence = folder.read(path, folder.RESULT), folder.read(path, folder.EVIDENCE)
     return Side(name, path, result, evidence, judged(experiment, evidence))
@@ -61,9 +63,11 @@ def common(a: Path, b: Path) -> str:
     return str(first)
 
 
-def compared(experiment: Experiment, a: Side, b: Side) -> Comparison:
+def compared(experiment: Experiment[Any], a: Side, b: Side) -> Comparison:
     """The profiles' differences, all numbers, and the plots that both have."""
-    ours, theirs = ({plot.title: plot for plot in experiment.plots(each.evidence)} for each in (a, b))
+    ours, theirs = (
+        {plot.title: plot for plot in experiment.plots(experiment.evidence.parse(each.evidence))} for each in (a, b)
+    )
     both = [title for title in ours if title in theirs and ours[title].kind == theirs[title].kind]
     return Comparison(
         experiment,
@@ -74,6 +78,10 @@ def compared(experiment: Experiment, a: Side, b: Side) -> Comparison:
         [laid_over({a.name: ours[title], b.name: theirs[title]}) for title in both],
         [title for title in {**ours, **theirs} if title not in both],
     )
+
+
+def _plots(experiment: Experiment[Any], evidence: Raw) -> dict[str, Plot]:
+    return {plot.title: plot for plot in experiment.plots(experiment.evidence.parse(evidence))}
 
 
 def _asked(result: Mapping[str, Any]) -> dict[str, Any]:

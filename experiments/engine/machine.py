@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from experiments.engine.evidence import MachineSecond
 
 NAP = 0.01
 EVERY = 1.0
@@ -20,19 +22,19 @@ LAG_MS = 25.0
 TOLERATED = 0.05
 
 
-def overloaded(seconds: Sequence[Mapping[str, float]]) -> int:
+def overloaded(seconds: Sequence[MachineSecond]) -> int:
     """How many of the noted seconds were overloaded."""
     return sum(each["lag_ms"] > LAG_MS or each["idle"] < LEAST_IDLE for each in seconds)
 
 
 @contextmanager
-def watched() -> Iterator[list[dict[str, float]]]:
+def watched() -> Iterator[list[MachineSecond]]:
     """Note once a second, while the block runs, ``{"time", "idle", "lag_ms"}``.
 
     ``idle``: the share of the machine's processors' time with nothing to do; ``lag_ms``: by how much a sleep of 10 ms
     was late, at worst.
     """
-    seconds: list[dict[str, float]] = []
+    seconds: list[MachineSecond] = []
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(seconds, over), daemon=True, name="machine")
     watcher.start()
@@ -43,7 +45,7 @@ def watched() -> Iterator[list[dict[str, float]]]:
         watcher.join(EVERY)
 
 
-def _watch(seconds: list[dict[str, float]], over: threading.Event) -> None:
+def _watch(seconds: list[MachineSecond], over: threading.Event) -> None:
     before = _processors()
     while not over.is_set():
         lag = _worst_lag(over)

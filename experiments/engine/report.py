@@ -16,10 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.engine import folder, machine, numbers, provenance, timetable
-from experiments.engine.base import Evidence, Experiment, Verdict, judged
+from experiments.engine.base import Experiment, judged
 from experiments.engine.compare import Comparison, Row
 from experiments.engine.distribution import is_distribution
+from experiments.engine.evidence import MachineSecond, Raw
 from experiments.engine.plots import Plot, Series
+from experiments.engine.verdict import Verdict
 from topo.errors import UsageError
 from topo.paths import PROJECT
 
@@ -46,23 +48,23 @@ class Picture:
     trouble: str = ""
 
 
-def show(experiment: Experiment, result: Mapping[str, Any], path: Path) -> None:
+def show(experiment: Experiment[Any], result: Mapping[str, Any], path: Path) -> None:
     """The experiment's own story, then the verdict and where everything is."""
     verdict = Verdict(**result["verdict"])
     if result["status"] == "completed":
-        console.print(experiment.show(folder.read(path, folder.EVIDENCE), verdict))
+        console.print(experiment.show(experiment.evidence.parse(folder.read(path, folder.EVIDENCE)), verdict))
     say(experiment, verdict)
     console.print(f"results: {path}", soft_wrap=True, markup=False)
 
 
-def say(experiment: Experiment, verdict: Verdict) -> None:
+def say(experiment: Experiment[Any], verdict: Verdict) -> None:
     """Claim and verdict in two lines."""
     word, style = WORDS[verdict.holds]
     console.print(f"claim: {experiment.claim}", soft_wrap=True, markup=False)
     console.print(Text.assemble("verdict: ", (word, style), f" - {verdict.because}"), soft_wrap=True)
 
 
-def write(experiment: Experiment, path: Path) -> Path:
+def write(experiment: Experiment[Any], path: Path) -> Path:
     """Write the plots and report.html from what is in a run's folder; returns the report's path."""
     result = folder.read(path, folder.RESULT)
     evidence = folder.read(path, folder.EVIDENCE)
@@ -148,23 +150,23 @@ def _picture(plot: Plot, path: Path | None) -> Picture:
     return Picture(plot.title, name, b64encode(data).decode())
 
 
-def _plots(experiment: Experiment, evidence: Evidence) -> Sequence[Plot]:
+def _plots(experiment: Experiment[Any], evidence: Raw) -> Sequence[Plot]:
     try:
-        return experiment.plots(evidence)
+        return experiment.plots(experiment.evidence.parse(evidence))
     except Exception:  # a run that was aborted has whatever evidence it has
         return ()
 
 
-def _page(experiment: Experiment, evidence: Evidence) -> Markup:
+def _page(experiment: Experiment[Any], evidence: Raw) -> Markup:
     """The experiment's own part; what it cannot make of half the evidence is no reason to show nothing."""
     try:
-        return Markup(experiment.page(evidence))
+        return Markup(experiment.page(experiment.evidence.parse(evidence)))
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         return Markup("<p class=faint>The evidence is not enough for this experiment's own page ({}).</p>").format(why)
 
 
-def _load(seconds: Sequence[Mapping[str, float]]) -> Iterator[Plot]:
+def _load(seconds: Sequence[MachineSecond]) -> Iterator[Plot]:
     """How busy the machine was, once it was measured for long enough to be a line."""
     if len(seconds) < 2:
         return

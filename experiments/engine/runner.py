@@ -6,28 +6,33 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from experiments.engine import folder, junit, logs, machine, progress, provenance, report
-from experiments.engine.base import Evidence, Experiment, Verdict, judged
+from experiments.engine.base import Experiment, judged
+from experiments.engine.evidence import Evidence, Raw
 from experiments.engine.run import PLAIN, Asked, Progress, Run, Silent
+from experiments.engine.verdict import Verdict, worst_exit
 from testbed import box
 from testbed.testbed import Testbed
 from topo import wait
-from topo.errors import EXIT_FAILS, EXIT_HOLDS, EXIT_UNKNOWN, DeadlineError
+from topo.errors import DeadlineError
 
 # how long a testbed may take to be steady: it should be before, and recovers from faults after
 BEFORE_SECONDS, AFTER_SECONDS = 5.0, 20.0
 
-Shown = Callable[[Experiment, dict[str, Any], Path], None]
+#: of result.json
+SCHEMA = 1
+
+Shown = Callable[[Experiment[Any], dict[str, Any], Path], None]
 
 
 def run(
-    experiment: Experiment,
+    experiment: Experiment[Any],
     testbed: Testbed,
     runs: Path,
     asked: Asked = PLAIN,
@@ -43,7 +48,7 @@ def run(
     path = folder.make(runs, experiment.name)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     this = Run(path, seed, asked.repeat, asked.values(experiment.options), bar or Silent())
-    evidence: dict[str, Any] = {}
+    evidence: dict[str, Any] = {"schema": experiment.evidence.SCHEMA}
     result = _begun(experiment, testbed, this)
     began = time.monotonic()
     try:
@@ -65,9 +70,10 @@ def run(
     return result, path
 
 
-def _begun(experiment: Experiment, testbed: Testbed, this: Run) -> dict[str, Any]:
+def _begun(experiment: Experiment[Any], testbed: Testbed, this: Run) -> dict[str, Any]:
     """result.json before anything has happened."""
     return {
+        "schema": SCHEMA,
         "experiment": experiment.name,
         "claim": experiment.claim,
         "profile": testbed.profile.as_dict(),
@@ -101,18 +107,19 @@ def _steady(testbed: Testbed, this: Run, evidence: dict[str, Any], when: str, se
     return problems is None
 
 
-def _measure(experiment: Experiment, testbed: Testbed, this: Run, evidence: dict[str, Any]) -> None:
+def _measure(experiment: Experiment[Any], testbed: Testbed, this: Run, evidence: dict[str, Any]) -> None:
     """Fill ``evidence``; when measuring does not come to its end, with what was kept until then."""
     with machine.watched() as seconds, _shown_as(this.progress, f"measuring {experiment.name}"):
         evidence |= {"timeline": this.timeline, "machine": seconds}
         try:
-            evidence |= experiment.measure(testbed, this)
+            measured = experiment.measure(testbed, this)
+            evidence |= measured.own() if isinstance(measured, Evidence) else measured
         finally:
             evidence |= {name: value for name, value in this.kept.items() if name not in evidence}
 
 
 def _save(
-    experiment: Experiment, testbed: Testbed, this: Run, evidence: dict[str, Any], result: dict[str, Any]
+    experiment: Experiment[Any], testbed: Testbed, this: Run, evidence: dict[str, Any], result: dict[str, Any]
 ) -> None:
     """Everything into the run's folder, what matters most first; nothing that fails here hides what failed before."""
     saved = _saved(this.folder, evidence)
@@ -128,16 +135,16 @@ def _save(
     folder.hand_over(this.folder)
 
 
-def _not_yet(experiment: Experiment, evidence: Evidence) -> Verdict:  # noqa: ARG001 - as `judged`
+def _not_yet(experiment: Experiment[Any], evidence: Raw) -> Verdict:  # noqa: ARG001 - as `judged`
     """What a result says while its judge is at work, which may take minutes."""
     return Verdict(None, "not judged yet: `python -m experiments judge` does it")
 
 
-def _saved(path: Path, evidence: Evidence) -> Evidence:
+def _saved(path: Path, evidence: Raw) -> Raw:
     """The evidence as it is in the folder now, which is what any later judge will see."""
     try:
         folder.write_rows(path, folder.EVIDENCE, evidence)
-        saved: Evidence = folder.read(path, folder.EVIDENCE)
+        saved: Raw = folder.read(path, folder.EVIDENCE)
     except (OSError, TypeError, ValueError, RuntimeError) as error:
         print(f"foobar: the evidence cannot be saved: {error}", file=sys.stderr)
         return {"aborted": f"the evidence cannot be saved: {error}"}
@@ -171,7 +178,7 @@ def _why(error: BaseException) -> str:
 
 
 def run_all(
-    experiments: Iterable[Experiment],
+    experiments: Sequence[Experiment[Any]],
     testbed: Testbed,
     runs: Path,
     asked: Asked = PLAIN,
@@ -179,26 +186,25 @@ def run_all(
     as_json: bool = False,
     junit_file: Path | None = None,
 ) -> int:
-    """Run them one after the other and show each; returns the exit code of the worst verdict."""
+    """Run them one after the other and show each; returns the exit code of the worst verdict.
+
+    ``as_json``: standard output is one document when all is over, an object for one experiment and a list for several:
+    result.json's content with the run's ``folder``. What was interrupted is in it, too.
+    """
     results: list[dict[str, Any]] = []
 
-    def shown(experiment: Experiment, result: dict[str, Any], path: Path) -> None:
+    def shown(experiment: Experiment[Any], result: dict[str, Any], path: Path) -> None:
         results.append({**result, "folder": str(path)})
-        if as_json:
-            print(json.dumps(result, indent=1))
-        else:
+        if not as_json:
             report.show(experiment, result, path)
 
     try:
         for experiment in experiments:
             run(experiment, testbed, runs, asked, shown=shown, bar=progress.progress())
     finally:
+        if as_json and results:
+            print(json.dumps(results if len(experiments) > 1 else results[0], indent=1))
         if junit_file:
             junit_file.write_text(junit.xml(results))
             folder.give(junit_file)
-    return max(exit_code(result["verdict"]["holds"]) for result in results)
-
-
-def exit_code(holds: bool | None) -> int:
-    """The exit code of a verdict."""
-    return EXIT_UNKNOWN if holds is None else EXIT_HOLDS if holds else EXIT_FAILS
+    return worst_exit(Verdict(**result["verdict"]).exit_code for result in results)

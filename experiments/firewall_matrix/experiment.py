@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from controllers.policy import policy
-from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.base import Evidence, Experiment
 from experiments.engine.options import Option
+from experiments.engine.verdict import Verdict
 from experiments.firewall_matrix import asked, classes, malformed, pairrows, samples
 from experiments.firewall_matrix.checks import findings
 from experiments.firewall_matrix.prober import Sweep, sweep
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 SHOWN = 3
 
 
-class FirewallMatrix(Experiment):
+class FirewallMatrix(Experiment[Evidence]):
     """Ask everybody, compare."""
 
     name = "firewall_matrix"

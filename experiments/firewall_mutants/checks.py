@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.engine.base import Evidence, Verdict
+from experiments.engine.base import Evidence
+from experiments.engine.verdict import Verdict
 from experiments.firewall_mutants.examination import CAUGHT, EQUIVALENT
 
 Row = Mapping[str, Any]

@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from controllers.verify import explain
-from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.base import Evidence, Experiment
 from experiments.engine.options import Option
+from experiments.engine.verdict import Verdict
 from experiments.firewall_mutants.checks import kinds, verdict, worst_first
 from experiments.firewall_mutants.examination import NEITHER, Examination, Finding
 from experiments.firewall_mutants.fixture import Bench, alike
@@ -37,7 +38,7 @@ LIST = "mutants.json"
 NOTHING_SEEN = Finding(NEITHER, 0, 0, 0, ())
 
 
-class FirewallMutants(Experiment):
+class FirewallMutants(Experiment[Evidence]):
     """Put each mutant on the switches, ask both oracles, undo it; then count who survived."""
 
     name = "firewall_mutants"

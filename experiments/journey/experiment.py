@@ -12,7 +12,8 @@ from dataclasses import asdict
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.base import Evidence, Experiment
+from experiments.engine.verdict import Verdict
 from experiments.instruments import observe, visitor
 from experiments.instruments.capture import Capture, Frame, capturing, frames
 from experiments.journey.checks import steps
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
 
-class Journey(Experiment):
+class Journey(Experiment[Evidence]):
     """Capture everything, make one visit, then read what was seen."""
 
     name = "journey"

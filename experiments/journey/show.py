@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from experiments.engine.base import Verdict
 from experiments.engine.report import TEMPLATES
+from experiments.engine.verdict import Verdict
 from experiments.journey.checks import Seen, Step
 
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}

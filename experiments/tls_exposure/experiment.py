@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.base import Evidence, Experiment
+from experiments.engine.verdict import Verdict
 from experiments.instruments import observe, visitor
 from experiments.instruments.capture import Capture, capturing
 from experiments.instruments.keylog import keys_logged
@@ -43,7 +44,7 @@ class Keys(NamedTuple):
     since: float
 
 
-class TlsExposure(Experiment):
+class TlsExposure(Experiment[Evidence]):
     """Capture everything, make visits, search everything."""
 
     name = "tls_exposure"

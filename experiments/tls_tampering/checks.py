@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.engine.base import Evidence, Verdict
+from experiments.engine.base import Evidence
+from experiments.engine.verdict import Verdict
 
 Row = Mapping[str, Any]
 # OpenSSL's words for "this is not who it says it is"

@@ -17,9 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.base import Evidence, Experiment
 from experiments.engine.options import Option
 from experiments.engine.plots import Mark, Plot, Series
+from experiments.engine.verdict import Verdict
 from experiments.tls_tampering import redirect
 from experiments.tls_tampering.alarms import alarms
 from experiments.tls_tampering.checks import story, verdict
@@ -42,7 +43,7 @@ BEFORE_SECONDS, AFTER_SECONDS, LAST_SECONDS = 2.0, 5.0, 30.0
 ENVIRONMENT = {"PYTHONPATH": str(PROJECT)}
 
 
-class TlsTampering(Experiment):
+class TlsTampering(Experiment[Evidence]):
     """Ask, redirect, ask on, heal, ask on; then look whose pages had the line."""
 
     name = "tls_tampering"

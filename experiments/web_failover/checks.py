@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from experiments.engine.base import Evidence, Verdict
+from experiments.engine.base import Evidence
 from experiments.engine.distribution import distribution, quantile
+from experiments.engine.verdict import Verdict
 from experiments.instruments.load import Outcome, rows
 from experiments.web_failover.choice import CRASH, KINDS, SILENT
 from experiments.web_failover.windows import SHOWN, Window, false_alarms, windows

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.engine.base import Evidence, Experiment, Verdict
+from experiments.engine.base import Evidence, Experiment
 from experiments.engine.options import Option
+from experiments.engine.verdict import Verdict
 from experiments.instruments import load
 from experiments.web_failover import balancer, capacity, show
 from experiments.web_failover.checks import verdict
@@ -37,7 +38,7 @@ SESSIONS = 2
 STEP = 1_000_000
 
 
-class WebFailover(Experiment):
+class WebFailover(Experiment[Evidence]):
     """One fault after the other under load; then the database's own rows."""
 
     name = "web_failover"
