@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pcaps
 import pytest
 from fakes import Bed
+from pcaps import CLIENT, SERVER
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.utils import wrpcap
@@ -20,7 +22,7 @@ from experiments.engine import folder, report, runner
 from experiments.engine.base import Evidence, Experiment
 from experiments.engine.run import Run
 from experiments.engine.verdict import Verdict
-from experiments.instruments.capture import frames
+from experiments.instruments.pcap import frames
 from experiments.instruments.visit import Page
 from experiments.journey.experiment import Journey
 from experiments.wire import payloads
@@ -240,6 +242,22 @@ def test_padding_is_not_payload(tmp_path: Path) -> None:
     file = tmp_path / "some.pcap"
     wrpcap(str(file), [packet])
     assert frames(file)[0].payload == b""
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("magic", "parts"), [(0xA1B2C3D4, 1e-6), (0xA1B23C4D, 1e-9)])
+def test_times_are_right_in_files_of_micro_and_of_nanoseconds(
+    tmp_path: Path, order: str, magic: int, parts: float
+) -> None:
+    file = tmp_path / "some.pcap"
+    file.write_bytes(pcaps.pcap([pcaps.tcp(CLIENT, SERVER, 1, b"x")] * 3, order, magic))
+    assert [frame.time for frame in frames(file)] == pytest.approx([1 + number * 1000 * parts for number in range(3)])
+
+
+def test_pcapng_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "some.pcap").write_bytes(b"\x0a\x0d\x0d\x0a" + bytes(60))
+    with pytest.raises(UsageError, match=r"no pcap file \(pcapng is not read: capture with dumpcap -P\)"):
+        frames(tmp_path / "some.pcap")
 
 
 def test_an_empty_capture_has_no_frames(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ ALLOWED = {
     "eventlet": ("controllers/firewall.py",),
     "scapy": (
         "benchmarks/sniff.py",
-        "experiments/instruments/capture.py",
         "experiments/firewall_matrix/*.py",
         "experiments/firewall_mutants/*.py",
         "experiments/instruments/packetsockets.py",

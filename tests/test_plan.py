@@ -79,9 +79,7 @@ def test_the_web_servers_port_follows_from_who_speaks_tls() -> None:
 def test_a_role_that_is_not_on_one_host_is_refused(plan: Plan) -> None:
     with pytest.raises(PlanError, match="role web: on srv1, srv2, srv3; one was expected"):
         plan.endpoint(WEB)
-    with pytest.raises(
-        PlanError, match="cook: no such role; roles: client, attacker, resolver, balancer, web, "
-    ):
+    with pytest.raises(PlanError, match="cook: no such role; roles: client, attacker, resolver, balancer, web, "):
         plan.hosts_of("cook")
     with pytest.raises(PlanError, match="monitor: listens at no port; known: resolver, balancer, "):
         plan.endpoint(MONITOR)

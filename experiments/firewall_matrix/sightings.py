@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from experiments.instruments.pcap import FILE_HEADER, ORDERS, RECORD_HEADER
+from experiments.instruments.pcap import FILE_HEADER, Pcap
 
 GROUP = 1  # the bit of a MAC address that is everybody's or many's
 
@@ -17,7 +16,8 @@ class Sightings:
     def __init__(self, data: bytes, mac: str) -> None:
         self._data = data
         self._mac = bytes.fromhex(mac.replace(":", ""))
-        self._frames = list(_frames(data))
+        begun = len(data) >= FILE_HEADER
+        self._frames = [(begin, end) for _, begin, end, _ in Pcap(data).records()] if begun else []
         self._begins = [begin for begin, _ in self._frames]
 
     def arrived(self, frame: bytes, sign: bytes) -> int:
@@ -41,17 +41,3 @@ class Sightings:
                 places.add(self._frames[number])
             at = self._data.find(sign, at + 1)
         return places
-
-
-def _frames(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where each frame begins and ends in a capture file; a last one that is not whole yet is left out."""
-    if len(data) < FILE_HEADER:
-        return
-    length = struct.Struct(ORDERS[data[:4]] + "I").unpack_from
-    at = FILE_HEADER
-    while at + RECORD_HEADER <= len(data):
-        begin = at + RECORD_HEADER
-        at = begin + length(data, at + 8)[0]
-        if at > len(data):
-            return
-        yield begin, at

@@ -1,6 +1,6 @@
-"""Capturing packets on links without loss, and reading them back.
+"""Capturing packets on links without loss.
 
-dumpcap writes, Scapy reads: Scapy's own sniffing drops packets at a few thousand a second. tcpdump would do as well,
+dumpcap writes: Scapy's sniffing drops packets at a few thousand a second. tcpdump would do as well,
 but insists on setgroups(), which an ordinary user's namespace does not permit.
 """
 
@@ -13,7 +13,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,19 +46,6 @@ class Capture:
     @property
     def link(self) -> str:
         return self.inside.name if self.interface != "lo" else f"{self.inside.name}-lo"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One captured packet with a payload or a TCP flag that begins or ends something. ``number`` is Wireshark's."""
-
-    number: int
-    time: float
-    src: str
-    dst: str
-    proto: str
-    flags: str
-    payload: bytes = field(repr=False)
 
 
 @contextmanager
@@ -157,38 +144,3 @@ class _Tail:
 def _words(process: subprocess.Popen[Any]) -> IO[str]:
     assert process.stderr is not None
     return process.stderr
-
-
-def frames(file: Path) -> list[Frame]:
-    """The packets of a capture that say something: all but bare acknowledgements, with their frame numbers."""
-    from scapy.layers.inet import ICMP, IP, TCP, UDP
-    from scapy.layers.l2 import ARP, Ether
-    from scapy.utils import RawPcapReader
-
-    found = []
-    with RawPcapReader(str(file)) as packets:
-        for number, (data, meta) in enumerate(packets, start=1):
-            packet = Ether(data)
-            moment = meta.sec + meta.usec / 1e6
-            if IP not in packet:
-                if ARP in packet:
-                    found.append(Frame(number, moment, packet[ARP].psrc, packet[ARP].pdst, "arp", "", b""))
-                continue
-            ip = packet[IP]
-            if TCP in packet:
-                flags, payload = str(packet[TCP].flags), _payload(ip, packet[TCP])
-                if payload or set(flags) & set("SFR"):
-                    ends = f"{ip.src}:{packet[TCP].sport}", f"{ip.dst}:{packet[TCP].dport}"
-                    found.append(Frame(number, moment, *ends, "tcp", flags, payload))
-            elif UDP in packet:
-                ends = f"{ip.src}:{packet[UDP].sport}", f"{ip.dst}:{packet[UDP].dport}"
-                found.append(Frame(number, moment, *ends, "udp", "", bytes(packet[UDP].payload)))
-            elif ICMP in packet:
-                found.append(Frame(number, moment, ip.src, ip.dst, "icmp", "", b""))
-    return found
-
-
-def _payload(ip: Any, tcp: Any) -> bytes:
-    """TCP's data without Ethernet's padding."""
-    length = ip.len - ip.ihl * 4 - tcp.dataofs * 4
-    return bytes(tcp.payload)[:length] if ip.len else bytes(tcp.payload)

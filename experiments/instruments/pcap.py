@@ -1,7 +1,10 @@
 """Reading a capture quickly: which bytes of the file are which packet's, with Wireshark's frame numbers.
 
-Scapy makes an object of every layer of every packet, which is a hundred times too slow for a search of everything that
-was on the wire. Only the headers that say where the data lies are read here, and nothing is copied.
+    file -> records (where a packet lies, when it passed) -> packets, by connection; or frames, one by one
+
+dumpcap writes times in microseconds or, in Debian 13, in nanoseconds: the file's first bytes say which. Scapy makes an
+object of every layer of every packet, which is a hundred times too slow for a search of everything that was on the
+wire. Only the headers that say where the data lies are read here, and nothing is copied.
 """
 
 from __future__ import annotations
@@ -10,25 +13,58 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from topo.errors import UsageError
 
-# the file's first bytes: byte order, and whether times are in nano- instead of microseconds
-NANOSECONDS = (b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
-ORDERS = {
-    b"\xd4\xc3\xb2\xa1": "<",
-    b"\x4d\x3c\xb2\xa1": "<",
-    b"\xa1\xb2\xc3\xd4": ">",
-    b"\xa1\xb2\x3c\x4d": ">",
+# the file's first bytes: byte order, and the unit of a time's second part (s)
+KINDS = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1e-6),
+    b"\x4d\x3c\xb2\xa1": ("<", 1e-9),
+    b"\xa1\xb2\xc3\xd4": (">", 1e-6),
+    b"\xa1\xb2\x3c\x4d": (">", 1e-9),
 }
 FILE_HEADER, RECORD_HEADER = 24, 16
 ETHERNET = 1
-IPV4, TCP, UDP, SYN = b"\x08\x00", 6, 17, 0x02
+IPV4, ARP = b"\x08\x00", b"\x08\x06"
+ICMP, TCP, UDP = 1, 6, 17
+FLAGS, SYN = "FSRPAUEC", 0x02
 FRAGMENT = 0x3FFF  # "more follow", or an offset
 
 _ip = struct.Struct(">BxHxxHxB").unpack_from
 _tcp = struct.Struct(">4xI4xBB").unpack_from
+
+
+class Pcap:
+    """A pcap file's content. Raises UsageError when it is no capture of Ethernet frames."""
+
+    def __init__(self, data: bytes) -> None:
+        if data[:4] not in KINDS or len(data) < FILE_HEADER:
+            raise UsageError("this is no pcap file (pcapng is not read: capture with dumpcap -P)")
+        order, self._unit = KINDS[data[:4]]
+        if struct.unpack_from(order + "I", data, 20)[0] & 0xFFFF != ETHERNET:
+            raise UsageError("this pcap file does not hold Ethernet frames")
+        self.data = data
+        self._two = struct.Struct(order + "II").unpack_from
+
+    def records(self) -> Iterator[tuple[int, int, int, int]]:
+        """(frame, where it begins, where it ends, its length on the wire); a last one that is not whole is left out."""
+        data, two, size = self.data, self._two, len(self.data)
+        frame, end = 0, FILE_HEADER
+        while end + RECORD_HEADER <= size:
+            captured, length = two(data, end + 8)
+            begin = end + RECORD_HEADER
+            end = begin + captured
+            if end > size:
+                return
+            frame += 1
+            yield frame, begin, end, length
+
+    def time(self, begin: int) -> float:
+        """When the frame passed that begins there (seconds since 1970)."""
+        seconds, parts = self._two(self.data, begin - RECORD_HEADER)
+        return float(seconds + parts * self._unit)
 
 
 # a TCP segment: sequence number, frame, and where its data begins and ends in the file; plain, for there are many
@@ -61,22 +97,11 @@ class Packets:
 
 def packets(data: bytes) -> Packets:
     """A pcap file's content, taken apart. Raises UsageError when it is no capture of Ethernet frames."""
-    order = ORDERS.get(data[:4])
-    if order is None or len(data) < FILE_HEADER:
-        raise UsageError("this is no pcap file (pcapng is not read: capture with dumpcap -P)")
-    if struct.unpack_from(order + "I", data, 20)[0] & 0xFFFF != ETHERNET:
-        raise UsageError("this pcap file does not hold Ethernet frames")
-    record = struct.Struct(order + "II").unpack_from
     found = Packets(data)
     flows: dict[bytes, list[Segment]] = {}
-    offset, frame, size = FILE_HEADER, 0, len(data)
-    while offset + RECORD_HEADER <= size:
-        captured, length = record(data, offset + 8)
-        begin = offset + RECORD_HEADER
-        offset = end = begin + captured
-        if end > size:
-            break
-        frame += 1
+    frame = 0
+    for frame, begin, end, length in Pcap(data).records():
+        captured = end - begin
         if captured < length:
             found.unread["cut off by the capture"] += 1
         # 54: Ethernet, IPv4 and TCP headers without options
@@ -111,29 +136,63 @@ def packets(data: bytes) -> Packets:
 
 def first_frame(data: bytes, moment: float) -> int:
     """The first frame captured at or after a moment (seconds since 1970); one more than there are when none was."""
-    order, fraction = ORDERS[data[:4]], 1e-9 if data[:4] in NANOSECONDS else 1e-6
-    time = struct.Struct(order + "II").unpack_from
-    frame = 0
-    for frame, offset in _records(data):
-        seconds, parts = time(data, offset)
-        if seconds + parts * fraction >= moment:
+    pcap, frame = Pcap(data), 0
+    for frame, begin, _, _ in pcap.records():
+        if pcap.time(begin) >= moment:
             return frame
     return frame + 1
 
 
 def place(data: bytes, frame: int) -> int:
     """Where a frame's record begins in the file; its end when there is no such frame."""
-    return next((offset for number, offset in _records(data) if number == frame), len(data))
+    begins = (begin for number, begin, _, _ in Pcap(data).records() if number == frame)
+    return next(begins, len(data) + RECORD_HEADER) - RECORD_HEADER
 
 
-def _records(data: bytes) -> Iterator[tuple[int, int]]:
-    """(frame, where its record begins) of every packet."""
-    length = struct.Struct(ORDERS[data[:4]] + "I").unpack_from
-    offset, frame = FILE_HEADER, 0
-    while offset + RECORD_HEADER <= len(data):
-        frame += 1
-        yield frame, offset
-        offset += RECORD_HEADER + length(data, offset + 8)[0]
+@dataclass(frozen=True)
+class Frame:
+    """One captured packet with a payload or a TCP flag that begins or ends something. ``number`` is Wireshark's."""
+
+    number: int
+    time: float
+    src: str
+    dst: str
+    proto: str
+    flags: str
+    payload: bytes = field(repr=False)
+
+
+def frames(file: Path) -> list[Frame]:
+    """The packets of a capture that say something: all but bare acknowledgements. Raises UsageError as ``Pcap``."""
+    pcap = Pcap(file.read_bytes())
+    records = ((number, pcap.time(begin), pcap.data[begin:end]) for number, begin, end, _ in pcap.records())
+    return [frame for number, time, data in records if (frame := _frame(number, time, data)) is not None]
+
+
+def _frame(number: int, time: float, data: bytes) -> Frame | None:
+    if data[12:14] == ARP and len(data) >= 42:
+        return Frame(number, time, _address(data[28:32]), _address(data[38:42]), "arp", "", b"")
+    if data[12:14] != IPV4 or len(data) < 34:
+        return None
+    version, total, fragment, protocol = _ip(data, 14)
+    # without Ethernet's padding; a length of zero is more than 64 KB, by segmentation offload
+    content = data[14 + (version & 15) * 4 : 14 + total if total else None]
+    src, dst = data[26:30], data[30:34]
+    if protocol == ICMP:
+        return Frame(number, time, _address(src), _address(dst), "icmp", "", b"")
+    if fragment & FRAGMENT or len(content) < 8:
+        return None
+    ends = _end(src, content[:2]), _end(dst, content[2:4])
+    if protocol == UDP:
+        return Frame(number, time, *ends, "udp", "", content[8:])
+    return _segment(number, time, ends, content) if protocol == TCP and len(content) >= 20 else None
+
+
+def _segment(number: int, time: float, ends: tuple[str, str], content: bytes) -> Frame | None:
+    _, header, bits = _tcp(content, 0)
+    payload = content[(header >> 4) * 4 :]
+    flags = "".join(letter for bit, letter in enumerate(FLAGS) if bits >> bit & 1)
+    return Frame(number, time, *ends, "tcp", flags, payload) if payload or set(flags) & set("SFR") else None
 
 
 def _opened(found: Packets, key: bytes) -> list[Segment]:

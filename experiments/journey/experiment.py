@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from experiments.engine.base import Evidence, Experiment
 from experiments.engine.verdict import Verdict
 from experiments.instruments import observe, visitor
-from experiments.instruments.capture import Capture, Frame, capturing, frames
+from experiments.instruments.capture import Capture, capturing
+from experiments.instruments.pcap import Frame, frames
 from experiments.journey.checks import steps
 from experiments.wire import payloads
 from services.gunicorn import PORT as APP_PORT
