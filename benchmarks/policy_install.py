@@ -87,7 +87,7 @@ class Installed(Body):
 def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
     """ms from an empty switch to the first packet that crosses it; raises FoobarError when one crosses it before."""
     from controllers import sampling
-    from testbed import power
+    from testbed import core
 
     vsctl.part_from_controller(switch)
     ofctl.delete_all_flows(switch)
@@ -98,7 +98,7 @@ def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
         for number in sampling.meters(flows).get(switch, ()):
             ofctl.add_meter(switch, number)
     fill: dict[str, Callable[[], None]] = {
-        CONTROLLER: lambda: vsctl.lead_to_controller(switch, power.CONTROLLER),
+        CONTROLLER: lambda: vsctl.lead_to_controller(switch, core.CONTROLLER_ADDRESS),
         BY_HAND: lambda: ofctl.exchange_flows(switch, (), flows),
     }
     with ThreadPoolExecutor(1) as other:
@@ -110,7 +110,7 @@ def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
     if not crossed:
         raise FoobarError(f"policy_install: {switch}: no packet has crossed it for {LONGEST_S:g} s: {way}")
     if way == BY_HAND:
-        vsctl.lead_to_controller(switch, power.CONTROLLER)
+        vsctl.lead_to_controller(switch, core.CONTROLLER_ADDRESS)
     testbed.wait_for_flows()
     return taken
 

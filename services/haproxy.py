@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import socket
 import struct
@@ -99,11 +101,19 @@ class HAProxy(Service):
 
 
 def writer(look: Look) -> str | None:
-    """The server of a cluster that the write endpoint has chosen; None before its first connection. Raises OSError."""
+    """The server of a cluster that the next connection to the write endpoint gets; None when none can. Raises OSError.
+
+    It is the one in the endpoint's table as long as that is up; otherwise, and before the first connection, the first
+    that is up, backups last: the order of the configuration.
+    """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1)
         connection.connect(str(look.path(SOCKET)))
-        connection.sendall(b"show table db-write\n")
+        connection.sendall(b"show table db-write;show stat db-write 4 -1\n")
         with connection.makefile() as stream:
-            found = re.search(r"server_key=(\S+)", stream.read())
-    return found[1] if found else None
+            table, _, servers = stream.read().partition("# pxname,")
+    chosen = re.search(r"server_key=(\S+)", table)
+    rows = csv.DictReader(io.StringIO(f"pxname,{servers}"))
+    up = [row for row in rows if row["status"].startswith("UP")]
+    up.sort(key=lambda row: (not chosen or row["svname"] != chosen[1], row["bck"] == "1"))
+    return up[0]["svname"] if up else None

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from services import haproxy
 from services.mariadb import mariadb
+from testbed.core import TestbedCore
 from topo.errors import RefusedError
 
-if TYPE_CHECKING:
-    from testbed.testbed import Testbed
 
-
-def primary(testbed: Testbed) -> str:
+def primary(testbed: TestbedCore) -> str:
     """The server that takes writes. Raises RefusedError when there is none, or more than one."""
     if testbed.profile.cluster:
-        return haproxy.writer(testbed.inside("lb")) or testbed.plan.primary.name
+        if named := haproxy.writer(testbed.inside("lb")):
+            return named
+        raise RefusedError("the balancer has no server of the cluster that takes writes")
     if not testbed.profile.managed:
         return testbed.plan.primary.name
     asked = [host.name for host in testbed.plan.servers]
@@ -25,13 +23,13 @@ def primary(testbed: Testbed) -> str:
     return writers[0]
 
 
-def replicas(testbed: Testbed) -> list[str]:
+def replicas(testbed: TestbedCore) -> list[str]:
     """All the others."""
     first = primary(testbed)
     return [host.name for host in testbed.plan.servers if host.name != first]
 
 
-def _is_writable(testbed: Testbed, name: str) -> bool:
+def _is_writable(testbed: TestbedCore, name: str) -> bool:
     try:
         return mariadb.is_writable(testbed.inside(name))
     except Exception:  # a database that cannot be asked takes no writes, whatever the reason

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controllers.ovs import ofctl, vsctl, vswitchd
+from testbed.core import CONTROLLER_ADDRESS
 from topo import wait
 from topo.errors import RefusedError
 from topo.plan import Link
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from testbed.namespaces import Inside
     from testbed.testbed import Testbed
 
-CONTROLLER = ("127.0.0.1", 6653)
 # how often a socket without a process says good-bye: 0 means the kernel's own idea, some minutes
 ORPHAN_RETRIES = "ipv4/tcp_orphan_retries"
 USUAL, ONCE = 0, 1
@@ -81,7 +81,7 @@ def switch_on(testbed: Testbed, name: str) -> None:
     Where the controller is broken too it lets nothing through until somebody heals that.
     """
     del testbed.powerless[name]
-    vsctl.lead_to_controller(name, CONTROLLER)
+    vsctl.lead_to_controller(name, CONTROLLER_ADDRESS)
     for flow in testbed.links.flows:
         if flow.switch == name:
             ofctl.add_flow(flow)

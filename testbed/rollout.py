@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from controllers import northbound
 from controllers.compile import compile_flows, controller_file
@@ -26,17 +26,15 @@ from controllers.verify import explain
 from controllers.verify.change import changes
 from controllers.verify.proof import Proof
 from services.controller import FLOWS, NORTHBOUND
+from testbed.core import TestbedCore
 from topo.errors import FoobarError, RefusedError
 from topo.paths import BOX
-
-if TYPE_CHECKING:
-    from testbed.testbed import Testbed
 
 
 class Adoption:
     """What can be asked about, and done with, the policy of one testbed. Its proof remembers the last one."""
 
-    def __init__(self, testbed: Testbed) -> None:
+    def __init__(self, testbed: TestbedCore) -> None:
         self.testbed = testbed
         self._proof = Proof(testbed.plan)
         self._lock = Lock()

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed import box
+from testbed import box, detaching, interruption, launcher
 from testbed.commandline import guarded
 from topo.errors import EXIT_HOLDS
 from topo.profile import SEED, Profile, lacking
@@ -45,7 +45,7 @@ def in_box(
     if ties is None:
         if profile != SEED and (missing := lacking(profile)):
             print(f"foobar: hardened does without {missing}: not built yet", file=sys.stderr)
-        return box.enter(name, argv, profile.as_dict(), detach=detach)
+        return launcher.enter(name, argv, profile.as_dict(), detach=detach)
     code = guarded(lambda: _live(ties, profile, body, quiet=quiet))
     # The kernel ends whatever is left in the box; threads that still wait for a deadline are not waited for.
     sys.stdout.flush()
@@ -56,7 +56,7 @@ def in_box(
 
 def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
     began = time.monotonic()
-    interruption = box.Interruption()
+    leaving = interruption.Interruption()
     box.move_in(ties)
     from controllers import jsonsocket
     from testbed import render
@@ -65,16 +65,16 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
     waterfall = render.Waterfall(shown=not quiet)
     with ExitStack() as stack:
         with waterfall:
-            testbed = Testbed(profile, box.HOME, mark=waterfall.mark, began=began, broken=interruption.broken)
+            testbed = Testbed(profile, box.HOME, mark=waterfall.mark, began=began, broken=leaving.broken)
             stack.enter_context(testbed)
-        interruption.booted()
+        leaving.booted()
         jsonsocket.serve(ties.control, _handlers(testbed))
         if not quiet:
             render.console.print(render.topology(testbed.plan, profile))
         sys.stdout.flush()
         pids = {host.name: testbed.inside(host.name).pid for host in testbed.plan.hosts}
         box.report(ties, phase="up", hosts=pids)
-        stack.callback(interruption.ignore)
+        stack.callback(leaving.ignore)
         return body(testbed)
 
 
@@ -107,7 +107,7 @@ class Serve(Body):
 
     def __call__(self, testbed: Testbed) -> int:  # noqa: ARG002 - it serves by being there
         if self.detached:
-            box.silence()
+            detaching.silence()
         else:
             print("up; end it with Ctrl-C", flush=True)
         while True:  # not signal.pause(), which sleeps on when the signal came an instant before it

@@ -12,7 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dns.exception
 import dns.message
@@ -22,12 +22,10 @@ from controllers.policy import Rule, decide, pairs
 from services.failover import manager
 from services.mariadb import mariadb
 from testbed import databases
+from testbed.core import TestbedCore
 from testbed.namespaces import Inside
 from topo.errors import FoobarError
 from topo.plan import SITE, Host, Plan
-
-if TYPE_CHECKING:
-    from testbed.testbed import Testbed
 
 SECONDS = 2.0
 DNS, ANSWERED = "dns", (("udp", 53), ("icmp", 8))
@@ -61,7 +59,7 @@ class Steady:
         return "; ".join(wrong) or None
 
 
-def look(testbed: Testbed) -> Steady:
+def look(testbed: TestbedCore) -> Steady:
     """Look at everything once, side by side."""
     with ThreadPoolExecutor(max_workers=16) as pool:
         looks = [pool.submit(_service, testbed, unit.service.id) for unit in testbed.supervisor.units]
@@ -77,14 +75,14 @@ def look(testbed: Testbed) -> Steady:
         return Steady((*single, *replication.result(), *_failover(testbed)))
 
 
-def _service(testbed: Testbed, service_id: str) -> Check:
+def _service(testbed: TestbedCore, service_id: str) -> Check:
     unit = testbed.supervisor.unit(service_id)
     if unit.state != "ready":
         return Check(service_id, unit.state)
     return Check(service_id, unit.service.ready(unit.place))
 
 
-def _fences(testbed: Testbed) -> Check:
+def _fences(testbed: TestbedCore) -> Check:
     return Check("no database fenced", ", ".join(testbed.fences) or None)
 
 
@@ -134,7 +132,7 @@ def _ping(inside: Inside, address: str) -> None:
         raise ConnectionError("no echo reply")
 
 
-def _replication(testbed: Testbed) -> list[Check]:
+def _replication(testbed: TestbedCore) -> list[Check]:
     """Every other server follows the primary, and has what it has; in a cluster all must be in their places."""
     try:
         primary = databases.primary(testbed)
@@ -145,7 +143,7 @@ def _replication(testbed: Testbed) -> list[Check]:
         return list(pool.map(lambda name: _replica(testbed, primary, name), names))
 
 
-def _replica(testbed: Testbed, primary: str, name: str) -> Check:
+def _replica(testbed: TestbedCore, primary: str, name: str) -> Check:
     label = f"cluster: {name}" if testbed.profile.cluster else f"replication {primary} -> {name}"
     try:
         state = testbed.supervisor.unit(f"{name}/mariadb").service
@@ -159,7 +157,7 @@ def _replica(testbed: Testbed, primary: str, name: str) -> Check:
     return Check(label, None if ahead == behind else f"at {behind or 'nothing'}, primary at {ahead}")
 
 
-def _failover(testbed: Testbed) -> list[Check]:
+def _failover(testbed: TestbedCore) -> list[Check]:
     """The failover manager has nothing left to do: one primary, which the balancer knows and everybody follows."""
     if not testbed.profile.managed:
         return []
@@ -167,7 +165,7 @@ def _failover(testbed: Testbed) -> list[Check]:
     return [Check("failover", None if told.get("settled") else f"not settled: {told}")]
 
 
-def _site(testbed: Testbed) -> Check:
+def _site(testbed: TestbedCore) -> Check:
     """As many requests as servers: each must have answered (with ``--balance source`` one address always gets one)."""
     wanted = {host.name for host in testbed.plan.servers}
     try:

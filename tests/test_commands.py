@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import box, cli, commandline, control, preflight, state
+from testbed import box, cli, commandline, control, detaching, launcher, preflight, state
 from testbed.state import Claim, Entry
 from topo.early import BOX_VARIABLE
 from topo.errors import (
@@ -45,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     def no_box(*_: object, **__: object) -> int:
         raise AssertionError("a box was about to be made")
 
-    monkeypatch.setattr(box, "_Launcher", no_box)
+    monkeypatch.setattr(launcher, "Launcher", no_box)
 
     def no_visit(*_: object) -> int:
         raise AssertionError("a visit was about to be made")
@@ -273,14 +273,14 @@ def test_a_missing_program_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_background_processs_code_is_the_commands() -> None:
-    assert box._in_background(lambda ready: 7) == 7
+    assert detaching.in_background(lambda ready: 7) == 7
 
 
 def test_its_error_keeps_its_code() -> None:
     def work(ready: Callable[[], None]) -> int:
         raise UsageError("a testbed named a is running")
 
-    assert box._in_background(work) == 64
+    assert detaching.in_background(work) == 64
 
 
 def test_it_stays_when_it_has_said_that_it_is_up(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_it_stays_when_it_has_said_that_it_is_up(tmp_path: Path) -> None:
         time.sleep(60)
         return 0
 
-    assert box._in_background(work) == 0
+    assert detaching.in_background(work) == 0
     pid = int(pid_file.read_text())
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -309,7 +309,7 @@ def test_ctrl_c_while_it_boots_ends_the_background_process_too(tmp_path: Path) -
         return 0
 
     with pytest.raises(KeyboardInterrupt):
-        box._in_background(work)
+        detaching.in_background(work)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
 

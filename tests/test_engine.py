@@ -19,7 +19,7 @@ from experiments.engine.machine import LAG_MS, overloaded, watched
 from experiments.engine.options import Option
 from experiments.engine.run import Asked, Run
 from experiments.engine.verdict import Verdict
-from testbed import box
+from testbed import interruption
 from topo.errors import UsageError
 
 
@@ -185,7 +185,7 @@ def test_a_wish_to_leave_waits_while_things_are_saved() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     try:
-        with box.undisturbed():
+        with interruption.undisturbed():
             signal.raise_signal(signal.SIGTERM)
         assert heard == []
         signal.raise_signal(signal.SIGTERM)
@@ -198,7 +198,7 @@ def test_other_threads_leave_the_signals_alone() -> None:
     done: list[bool] = []
 
     def quietly() -> None:
-        with box.undisturbed():
+        with interruption.undisturbed():
             done.append(True)
 
     thread = threading.Thread(target=quietly)

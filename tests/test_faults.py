@@ -22,10 +22,10 @@ from services.secrets import Secrets
 from services.service import Service
 from services.supervisor import Supervisor
 from testbed import links
-from testbed.box import undisturbed
+from testbed.active import Breakage
 from testbed.faults import injection
-from testbed.faults.active import Breakage
 from testbed.faults.injection import KINDS, Fault, Kind, injected, meant, possible
+from testbed.interruption import undisturbed
 from testbed.links import Links
 from testbed.testbed import Testbed
 from topo import wait
@@ -195,7 +195,7 @@ class FakeTestbed:
         for service in services:
             self.supervisor.launch(service)
 
-    def thaw(self, service: str) -> None:
+    def resume(self, service: str) -> None:
         self.supervisor.resume(service)
 
     @property

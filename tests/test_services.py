@@ -400,18 +400,33 @@ def test_all_members_start_from_one_state_and_one_group(
     assert groups.pop().count("member: ") == 3
 
 
-def test_the_writer_of_a_cluster_is_who_the_endpoint_has_chosen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("chosen", "up", "named"),
+    [
+        ("srv2", "srv1 srv2 srv3", "srv2"),
+        ("srv2", "srv1 srv3", "srv1"),
+        ("srv1", "srv2 srv3", "srv2"),
+        (None, "srv1 srv2 srv3", "srv1"),
+        (None, "srv3", "srv3"),
+        ("srv2", "", None),
+        (None, "", None),
+    ],
+)
+def test_the_writer_of_a_cluster_is_the_server_that_the_endpoint_uses(
+    chosen: str | None, up: str, named: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     look = FakeLook(Path())
     table = b"# table: db-write, type: integer, size:1, used:1\n"
     place = look.path(haproxies.SOCKET)
-    with listening(place, table + b"0x55: key=1 use=0 exp=0 shard=0 server_id=2 server_key=srv2\n\n"):
-        assert haproxies.writer(look) == "srv2"
-    place.unlink()
-    with listening(place, table):
-        assert haproxies.writer(look) is None
+    entry = f"0x55: key=1 use=0 exp=0 shard=0 server_id=2 server_key={chosen}\n" if chosen else ""
+    rows = [
+        f"db-write,{name},0,{'UP' if name in up else 'DOWN 1/2'},{int(name != 'srv1')},"
+        for name in ("srv1", "srv2", "srv3")
+    ]
+    servers = "\n".join(["# pxname,svname,qcur,status,bck,", *rows, "", ""])
+    with listening(place, table + f"{entry}\n{servers}".encode()):
+        assert haproxies.writer(look) == named
 
 
 def test_a_clusters_check_is_a_login_without_a_password_and_a_question() -> None:

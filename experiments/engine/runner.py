@@ -17,7 +17,7 @@ from experiments.engine.base import Experiment, judged
 from experiments.engine.evidence import Evidence, Raw
 from experiments.engine.run import PLAIN, Asked, Progress, Run, Silent
 from experiments.engine.verdict import Verdict, worst_exit
-from testbed import box
+from testbed import interruption
 from testbed.testbed import Testbed
 from topo import wait
 from topo.errors import DeadlineError
@@ -62,7 +62,7 @@ def run(
         evidence["aborted"] = _why(error)
         raise
     finally:
-        with box.undisturbed():
+        with interruption.undisturbed():
             result["duration_s"] = round(time.monotonic() - began, 3)
             _save(experiment, testbed, this, evidence, result)
             with _aside("showing the result"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from controllers import sampling
 from controllers.flow import Flow
 from controllers.ovs import conntrack, dump, ofctl, vswitchd
-from testbed.box import undisturbed
+from testbed.interruption import undisturbed
 from topo.errors import FoobarError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from controllers.compile import blackhole_flow
 from services.service import Fails, Service
 from testbed import power
-from testbed.box import undisturbed
+from testbed.interruption import undisturbed
 from topo.errors import UsageError, among
 from topo.paths import BOX
 from topo.plan import Plan
@@ -163,7 +163,7 @@ def _stopped(testbed: Testbed, fault: Fault) -> Iterator[None]:
 @contextmanager
 def _frozen(testbed: Testbed, fault: Fault) -> Iterator[None]:
     service = _running(testbed, fault)
-    with _undone(lambda: testbed.supervisor.pause(service), lambda: testbed.thaw(service)):
+    with _undone(lambda: testbed.supervisor.pause(service), lambda: testbed.resume(service)):
         yield
 
 

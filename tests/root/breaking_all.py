@@ -26,7 +26,7 @@ sys.path.insert(0, str(PROJECT))
 
 from controllers.compile import OWN_COOKIES  # noqa: E402
 from controllers.ovs import ofctl, vswitchd  # noqa: E402
-from testbed import power, session  # noqa: E402
+from testbed import core, session  # noqa: E402
 from testbed.faults.injection import Fault, by_hand, injected  # noqa: E402
 from testbed.testbed import Testbed  # noqa: E402
 from topo import profile, wait  # noqa: E402
@@ -157,7 +157,7 @@ def no_controller(testbed: Testbed) -> str | None:
 
 def led() -> int:
     """How many switches talk to a controller; Open vSwitch's own database knows it only some seconds later."""
-    words = ("ss", "-Htn", "state", "established", "dport", "=", f":{power.CONTROLLER[1]}")
+    words = ("ss", "-Htn", "state", "established", "dport", "=", f":{core.CONTROLLER_ADDRESS[1]}")
     return len(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines())
 
 

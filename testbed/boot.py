@@ -1,0 +1,144 @@
+"""A boot: hosts, daemons, switches and links at the same time, each step as soon as what it needs is there."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import ExitStack
+from functools import partial
+
+from controllers import jsonsocket
+from controllers.ovs import receivebuffers, vsctl
+from services import deployment, secrets
+from services.failover import powerswitch
+from services.service import Joins, Service
+from services.supervisor import Unit, tail
+from testbed import network as networks
+from testbed import recovery, steady
+from testbed.core import CONTROLLER_ADDRESS, CONTROLLER_ID, TestbedCore
+from testbed.recovery import OVSDB, SWITCHD
+from topo import wait
+from topo.errors import ServiceError
+
+
+class Boot:
+    """One boot of one testbed; ``undo`` gets what must be undone, whether the boot succeeds or not."""
+
+    def __init__(self, testbed: TestbedCore, undo: ExitStack, broken: Callable[[str], None]) -> None:
+        self.testbed = testbed
+        self.supervisor = testbed.supervisor
+        self.broken = broken
+        undo.callback(testbed.pool.shutdown, wait=False, cancel_futures=True)
+        undo.callback(self.supervisor.stop_all)
+
+    def run(self) -> steady.Steady:
+        """Returns when the testbed is steady, with the look that saw it so. Raises FoobarError."""
+        testbed = self.testbed
+        self._add(deployment.network_services(testbed.plan, testbed.rules, testbed.flows))
+        self.supervisor.configure(unit.service for unit in self.supervisor.units)
+        # from the first moment: what talks to Open vSwitch waits for ever when it has died
+        threading.Thread(target=recovery.watch, args=(testbed, self.broken), daemon=True, name="watch").start()
+        controller = testbed.pool.submit(self.supervisor.launch, CONTROLLER_ID)
+        switching = testbed.pool.submit(self._start_openvswitch)
+        # made while the first daemons start
+        self.secrets = secrets.fresh(testbed.plan, testbed.profile)
+        self._make_hosts()
+        services = testbed.pool.submit(self._start_services)
+        self._build_network(switching, controller)
+        services.result()
+        self._launch(unit for unit in self.supervisor.units if unit.service.last)
+        self._join()
+        return self._settle()
+
+    def _add(self, services: tuple[Service, ...]) -> None:
+        for service in services:
+            self.supervisor.add(service, self.testbed.insides[service.host])
+
+    def _start_openvswitch(self) -> None:
+        self.supervisor.launch(OVSDB)
+        vsctl.prefer_offloads()
+        self.supervisor.launch(SWITCHD)
+        self.testbed.datapath = vsctl.detect_datapath()
+
+    def _make_hosts(self) -> None:
+        testbed, homes = self.testbed, self.testbed.home / "hosts"
+        testbed.network = networks.Network(testbed.plan, homes)
+        for host in testbed.plan.hosts:
+            networks.write_host_files(testbed.plan, host.name, homes / host.name, self.secrets.authority)
+            testbed.insides[host.name] = testbed.network.add_host(host.name)
+        self._note("hosts")
+
+    def _start_services(self) -> None:
+        testbed = self.testbed
+        if testbed.profile.managed:
+            self._offer_power()
+        services = deployment.host_services(testbed.plan, testbed.profile, self.secrets)
+        self._add(services)
+        self.supervisor.configure(services)
+        self._launch(unit for unit in self.supervisor.units if not unit.service.last and unit.process is None)
+
+    def _offer_power(self) -> None:
+        """The monitoring host gets a power switch for each server's database."""
+        path = self.testbed.insides["mon"].path(str(powerswitch.SOCKET))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen()
+        jsonsocket.serve(listening.detach(), {"cycle": partial(recovery.cycle_database, self.testbed)})
+
+    def _launch(self, units: Iterable[Unit]) -> None:
+        pool = self.testbed.pool
+        for launched in [pool.submit(self.supervisor.launch, unit.service.id) for unit in units]:
+            launched.result()
+
+    def _build_network(self, switching: Future[None], controller: Future[None]) -> None:
+        testbed = self.testbed
+        switching.result()
+        testbed.network.link(CONTROLLER_ADDRESS, testbed.datapath)
+        controller.result()
+        testbed.network.start()
+        vsctl.wait_for_interfaces(testbed.plan)
+        if testbed.datapath == "user":
+            receivebuffers.widen_receive_buffers(self._pid(SWITCHD))
+        self._note("links")
+        testbed.wait_for_flows()
+        self._note("flows")
+
+    def _join(self) -> None:
+        joining = [unit for unit in self.supervisor.units if isinstance(unit.service, Joins)]
+        for joined in [self.testbed.pool.submit(_join, unit) for unit in joining]:
+            joined.result()
+        self._note("replication")
+
+    def _settle(self) -> steady.Steady:
+        last = steady.Steady(())
+
+        def unsteady() -> str | None:
+            nonlocal last
+            self.supervisor.check_alive()
+            last = steady.look(self.testbed)
+            return last.problems
+
+        wait.until(unsteady, what="steady state", seconds=20)
+        self._note("steady")
+        return last
+
+    def _pid(self, service_id: str) -> int:
+        process = self.supervisor.unit(service_id).process
+        assert process is not None
+        return process.pid
+
+    def _note(self, what: str) -> None:
+        self.testbed.mark(what, "ready", time.monotonic() - self.testbed.began)
+
+
+def _join(unit: Unit) -> None:
+    assert isinstance(unit.service, Joins)
+    try:
+        unit.service.join(unit.place)
+        recovery.wait_joined(unit)
+    except Exception as error:  # whatever its client library says: the daemon's own log knows more
+        raise ServiceError(f"{unit.service.id} does not join: {error}", detail=tail(unit)) from None

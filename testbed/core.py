@@ -1,0 +1,123 @@
+"""What a running testbed consists of, and what it holds now: boot, steady state, recovery and faults all act on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from controllers.compile import compile_flows, fence_flows, rule_cookie
+from controllers.flow import Flow, of_switch
+from controllers.ovs import ofctl
+from controllers.policy import Rule, policy
+from controllers.sampling import unsampled
+from services.controller import Controller
+from services.supervisor import Supervisor
+from testbed.active import Breakage
+from testbed.links import Links
+from testbed.namespaces import Inside
+from topo import wait
+from topo.paths import BOX
+from topo.plan import plan
+from topo.profile import Profile
+
+if TYPE_CHECKING:  # it loads mininet
+    from testbed.network import Network
+
+CONTROLLER_ID = f"{BOX}/{Controller.name}"
+CONTROLLER_ADDRESS = ("127.0.0.1", 6653)
+
+#: told (what, phase, seconds since the boot began) as things happen
+Mark = Callable[[str, str, float], None]
+
+
+class TestbedCore:
+    """The parts of one testbed, before, while and after they run."""
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    def __init__(self, profile: Profile, home: Path, mark: Mark, began: float | None) -> None:
+        self.profile = profile
+        self.home = home
+        self.plan = plan(profile)
+        self.rules = policy(profile)
+        self.flows = compile_flows(self.plan, self.rules)
+        self.mark = mark
+        self.began = time.monotonic() if began is None else began
+        self.supervisor = Supervisor(mark, self.began)
+        self.insides: dict[str, Inside] = {BOX: Inside(BOX, None, home)}
+        self.network: Network
+        self.links = Links(self.plan)
+        self.breakage = Breakage()
+        #: hosts and switches without power -> the services to start when it is back
+        self.powerless: dict[str, list[str]] = {}
+        #: services that were to be started again in the background -> why they were not
+        self.failures: dict[str, str] = {}
+        self.datapath = ""
+        self.pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="testbed")
+
+    def inside(self, name: str) -> Inside:
+        """The inside of a host (or ``box``). Raises PlanError for a name the plan does not have."""
+        if name != BOX:
+            self.plan.host(name)
+        return self.insides[name]
+
+    @property
+    def controller(self) -> Controller:
+        service = self.supervisor.unit(CONTROLLER_ID).service
+        assert isinstance(service, Controller)
+        return service
+
+    @property
+    def fences(self) -> list[str]:
+        """The hosts whose databases the controller fences."""
+        return Controller.fences(self.insides[BOX])
+
+    @property
+    def unsampled(self) -> list[str]:
+        """The switches that cannot tell of denied packets, for lack of meters."""
+        return self.controller.unmetered(self.insides[BOX])
+
+    def adopt(self, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> None:
+        """From now on these are the rules, and the flows that they become (rollout.py puts them on the switches)."""
+        self.rules, self.flows = rules, flows
+        self.controller.rules, self.controller.flows = rules, flows
+
+    def rule_counters(self) -> dict[str, dict[str, int]]:
+        """For each switch: how many packets each rule of the policy has matched so far, by the rule's name."""
+        names = {rule_cookie(number): rule.name for number, rule in enumerate(self.rules, start=1)}
+        return {
+            switch.name: {
+                names[cookie]: packets
+                for cookie, packets in ofctl.packets_by_cookie(switch.name).items()
+                if cookie in names
+            }
+            for switch in self.plan.switches
+        }
+
+    def wanted_flows(self) -> tuple[Flow, ...]:
+        """All that the switches shall hold now: the compiled flows, the fences in force, and what faults put there."""
+        fences = (flow for host in self.fences for flow in fence_flows(self.plan, host))
+        return (*unsampled(self.flows, self.unsampled), *fences, *self.links.flows)
+
+    def wait_for_flows(self) -> None:
+        """Every switch that has power has confirmed its flows, and holds exactly the wanted ones.
+
+        While the controller is broken on purpose nothing is waited for: healing it waits. Raises DeadlineError.
+        """
+        unit = self.supervisor.unit(CONTROLLER_ID)
+        if unit.paused or not unit.wanted:
+            return
+        look, without = self.insides[BOX], self.powerless
+        wait.until(lambda: self.controller.installed(look, without=without), what="flows installed", seconds=10)
+        flows = self.wanted_flows()
+        for switch in (switch for switch in self.plan.switches if switch.name not in without):
+            expected = self.home / f"{switch.name}.flows"
+            expected.write_text("".join(f"{flow.text()}\n" for flow in of_switch(flows, switch.name)))
+            wait.until(
+                lambda name=switch.name, file=expected: ofctl.flow_differences(name, file),  # type: ignore[misc]
+                what=f"the flows of {switch.name} as compiled",
+                seconds=5,
+            )
