@@ -11,7 +11,7 @@ from services.supervisor import Unit
 from testbed import groups
 from testbed.core import CONTROLLER_ID, TestbedCore
 from topo import wait
-from topo.errors import FoobarError, RefusedError
+from topo.errors import RefusedError
 from topo.paths import BOX
 
 OVSDB, SWITCHD = INFRASTRUCTURE = (f"{BOX}/ovsdb-server", f"{BOX}/ovs-vswitchd")
@@ -84,8 +84,7 @@ def _launch(testbed: TestbedCore, service_id: str) -> None:
     except RefusedError:  # another thread was quicker
         pass
     except Exception as error:  # whatever it is, it must not be lost with the thread
-        detail = error.detail if isinstance(error, FoobarError) else ""
-        testbed.failures[service_id] = "\n".join(filter(None, [f"not started again: {error}", detail]))
+        testbed.failures[service_id] = f"not started again: {error}"
     else:
         testbed.failures.pop(service_id, None)
 
@@ -101,7 +100,11 @@ def watch(testbed: TestbedCore, broken: Callable[[str], None]) -> None:
     """Bring the controller back when it dies; call ``broken`` when Open vSwitch has died."""
     while True:
         time.sleep(WATCH_SECONDS)
-        testbed.supervisor.revive()
+        try:
+            testbed.supervisor.revive()
+            testbed.failures.pop(CONTROLLER_ID, None)
+        except Exception as error:  # whatever it is, this thread must live on: it also looks after Open vSwitch
+            testbed.failures[CONTROLLER_ID] = f"not started again: {error}"
         for service_id in INFRASTRUCTURE:
             unit = testbed.supervisor.unit(service_id)
             if unit.state == "died" and "ready" in unit.times:

@@ -138,7 +138,8 @@ def services(answer: Mapping[str, Any]) -> Group:
             f"{ready:.2f} s" if ready else "",
         )
     steady = "steady" if answer["steady"] else "not steady"
-    broken = [Text(f"  {fault(each)}", style="yellow") for each in answer["faults"]]
+    broken = [Text(f"  {fault(row)}", style="yellow") for row in answer["faults"]]
+    broken += [Text(f"  {service}: {why}", style="red") for service, why in answer["failures"].items()]
     fenced = [f"fenced: the databases of {', '.join(answer['fences'])}"] if answer["fences"] else []
     blind = [f"no meters on {', '.join(answer['unsampled'])}: nothing sampled there"] if answer["unsampled"] else []
     return Group(Text("; ".join([steady, f"datapath: {answer['datapath']}", *fenced, *blind])), *broken, table)

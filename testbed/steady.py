@@ -78,7 +78,7 @@ def look(testbed: TestbedCore) -> Steady:
 def _service(testbed: TestbedCore, service_id: str) -> Check:
     unit = testbed.supervisor.unit(service_id)
     if unit.state != "ready":
-        return Check(service_id, unit.state)
+        return Check(service_id, ": ".join(filter(None, [unit.state, testbed.failures.get(service_id)])))
     return Check(service_id, unit.service.ready(unit.place))
 
 
