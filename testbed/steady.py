@@ -158,11 +158,11 @@ def _replica(testbed: TestbedCore, primary: str, name: str) -> Check:
 
 
 def _failover(testbed: TestbedCore) -> list[Check]:
-    """The failover manager has nothing left to do: one primary, which the balancer knows and everybody follows."""
+    """The failover manager has nothing left to do: one primary, which the balancer knows and all others follow."""
     if not testbed.profile.managed:
         return []
-    told = manager.told(testbed.inside("mon"))
-    return [Check("failover", None if told.get("settled") else f"not settled: {told}")]
+    noted = manager.noted(testbed.inside("mon"))
+    return [Check("failover", None if noted.get("settled") else f"not settled: {noted}")]
 
 
 def _site(testbed: TestbedCore) -> Check:

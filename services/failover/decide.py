@@ -1,13 +1,13 @@
-"""What to do next: a pure function of what is seen. No clock, no socket, no memory.
+"""What to do next: a pure function of an observation. No clock, no socket, no memory.
 
-    the primary answers and takes writes  -> keep it: close other writers, route to it, let the others follow
-    its port refuses                      -> dead: a successor, at once
-    it is silent                          -> dead only if its replicas miss its heartbeats too: a manager that is cut
-                                             off from a living primary changes nothing
-    it answers, but read-only             -> it was restarted: whoever has most takes over, it too may be the one
+    the primary answers and takes writes  -> keep it: close other writers, route to it, let the others follow it
+    its port refuses connections          -> it is dead: promote another server at once
+    it is silent                          -> it is dead only if its replicas miss its heartbeats too: a manager that is
+                                             cut off from a living primary changes nothing
+    it answers, but is read-only          -> it was restarted: promote the server that has most, which may be itself
 
-With semisync an acknowledged write is on the primary's disk and in the relay log of *one* replica, nobody knows which.
-So a successor is chosen only when all servers but one are heard, and either the last writer is among them or none of
+With semisync an acknowledged write is on the primary's disk and in the relay log of *one* replica, and it is unknown
+which. So a server is promoted only when all servers but one answer, and either the last writer is among them or none of
 the others has been restarted since (a restart drops what was received and not applied). Otherwise it waits: no write
 rather than a lost one.
 """
@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.failover.observation import SILENT_S, Server, View, sequence, writer
+from services.failover.observation import SILENT_S, Observation, ServerState, last_writer, sequence
 
 
 @dataclass(frozen=True)
-class Stay:
-    """Nothing to do, or (``blocked``) nothing that may be done yet. ``settled``: everybody follows the primary."""
+class NoAction:
+    """Nothing to do, or (``blocked``) nothing that may be done yet. ``settled``: all others follow the primary."""
 
     why: str
     settled: bool = False
@@ -29,7 +29,7 @@ class Stay:
 
 
 @dataclass(frozen=True)
-class Succeed:
+class Promote:
     """``candidate`` becomes the primary in the place of ``old`` ("" at boot)."""
 
     candidate: str
@@ -40,7 +40,7 @@ class Succeed:
 
 @dataclass(frozen=True)
 class Route:
-    """The balancer sends writes to ``primary`` and to nobody else."""
+    """The balancer sends writes to ``primary`` and to no other server."""
 
     primary: str
     why: str
@@ -56,7 +56,7 @@ class Demote:
 
 
 @dataclass(frozen=True)
-class Join:
+class Rejoin:
     """``server`` follows ``primary`` from now on, and is no longer fenced."""
 
     server: str
@@ -64,103 +64,113 @@ class Join:
     why: str
 
 
-Action = Stay | Succeed | Route | Demote | Join
+Action = NoAction | Promote | Route | Demote | Rejoin
+STALE = NoAction("the last change has not been observed yet")
 
 
-def decide(view: View) -> Action:
+def decide(observation: Observation) -> Action:
     """The next step."""
-    if not view.heard:
-        return Stay("no server is heard: this host itself is cut off", blocked=True)
-    name = incumbent(view)
+    if not observation.reachable:
+        return NoAction("no server answers: this host itself is cut off", blocked=True)
+    name = current_primary(observation)
     if not name:
-        absent = [each.name for each in view.servers if not each.heard]
-        if absent:
-            return Stay(f"no primary is known, and {', '.join(absent)} not heard", blocked=True)
-        return _elect(view, "", "nobody takes writes yet")
-    primary = view[name]
-    if primary.heard:
-        if primary.writable:
-            return _reign(view, primary)
-        return _elect(view, name, f"{name} is read-only")
+        if observation.absent:
+            absent = ", ".join(observation.absent)
+            return NoAction(f"no primary is known, and no answer from {absent}", blocked=True)
+        return _elect(observation, "", "no server takes writes yet")
+    primary = observation[name]
     if primary.dead:
-        return _elect(view, name, f"{name} refuses connections")
-    if primary.silent < SILENT_S:
-        return Stay(f"{name} has not answered for {primary.silent * 1000:.0f} ms")
-    return _silent(view, primary)
+        return _elect(observation, name, f"{name} refuses connections")
+    if not primary.reachable:
+        return _silent(observation, primary)
+    if primary.writable:
+        return _keep(observation, primary)
+    return _elect(observation, name, f"{name} is read-only")
 
 
-def incumbent(view: View) -> str:
-    """Who is the primary, dead or alive: by the manager's note, by the balancer, or because it alone takes writes."""
-    known = {each.name for each in view.servers}
-    for name in (view.noted, view.routed):
+def current_primary(observation: Observation) -> str:
+    """The primary, dead or alive: by the manager's note, by the balancer, or the one server that takes writes."""
+    known = {server.name for server in observation.servers}
+    for name in (observation.noted, observation.routed):
         if name in known:
             return str(name)
-    writers = [each.name for each in view.heard if each.writable]
+    writers = [server.name for server in observation.reachable if server.writable]
     return writers[0] if len(writers) == 1 else ""
 
 
-def _silent(view: View, primary: Server) -> Action:
-    followers = [each for each in view.heard if each.follows == primary.name and each.starved is not None]
-    fed = [each.name for each in followers if each.receiving and (each.starved or 0.0) < SILENT_S]
-    if fed:
-        return Stay(f"{primary.name} is silent here, but feeds {', '.join(fed)}", blocked=True)
+def _silent(observation: Observation, primary: ServerState) -> Action:
+    followers = [
+        server
+        for server in observation.reachable
+        if server.follows == primary.name and server.heartbeat_age is not None
+    ]
+    alive = [server.name for server in followers if server.receiving and (server.heartbeat_age or 0.0) < SILENT_S]
+    if alive:
+        return NoAction(f"{primary.name} is silent here, but sends heartbeats to {', '.join(alive)}", blocked=True)
     if not followers:
-        return Stay(f"{primary.name} is silent, and no replica confirms it", blocked=True)
-    names = ", ".join(each.name for each in followers)
-    return _elect(view, primary.name, f"{primary.name} is silent here and to {names}")
+        return NoAction(f"{primary.name} is silent, and no replica confirms it", blocked=True)
+    names = ", ".join(server.name for server in followers)
+    return _elect(observation, primary.name, f"{primary.name} is silent here and to {names}")
 
 
-def _elect(view: View, old: str, why: str) -> Action:
+def _elect(observation: Observation, old: str, why: str) -> Action:
+    """Promote the server with most transactions; a second one that takes writes is closed before."""
+    if observation.stale:
+        return STALE
+    if observation.lossless and (problem := unsafe(observation)):
+        return NoAction(f"{why}; {problem}", blocked=True)
+    best = _furthest(observation, old)
+    behind = [server.name for server in observation.reachable if server.writable and server is not best]
+    if behind and not observation.lossless:
+        return Demote(behind[0], best.name, f"{best.name} has more")
+    return Promote(best.name, old, why, tuple((server.name, server.position) for server in observation.reachable))
+
+
+def _furthest(observation: Observation, old: str) -> ServerState:
     """The server with most transactions; of equals one that is open already, the old one, then the first listed."""
-    if view.stale:
-        return Stay("what was done has not been seen yet")
-    if view.lossless and (problem := unsafe(view)):
-        return Stay(f"{why}; {problem}", blocked=True)
-    order = [each.name for each in view.servers]
-    best = max(
-        view.heard,
-        key=lambda each: (
-            sequence(each.position),
-            each.writable,
-            sequence(each.written),
-            each.name == old,
-            -order.index(each.name),
+    return max(
+        observation.reachable,
+        key=lambda server: (
+            sequence(server.position),
+            server.writable,
+            sequence(server.written),
+            server.name == old,
         ),
     )
-    behind = [each.name for each in view.heard if each.writable and each is not best]
-    if behind and not view.lossless:
-        return Demote(behind[0], best.name, f"{best.name} has more")
-    return Succeed(best.name, old, why, tuple((each.name, each.position) for each in view.heard))
 
 
-def unsafe(view: View) -> str | None:
-    """Why choosing now could lose an acknowledged write; None when it cannot. See the module's docstring."""
-    absent = [each.name for each in view.servers if not each.heard]
+def unsafe(observation: Observation) -> str | None:
+    """Why a promotion now could lose an acknowledged write; None when it cannot. See the module's docstring."""
+    absent = observation.absent
     if len(absent) > 1:
-        return f"{' and '.join(absent)} are not heard: either may hold the only copy of an acknowledged write"
-    furthest = max((each.position for each in view.heard), key=sequence)
-    if not furthest or writer(furthest) in {each.number for each in view.heard}:
+        return f"no answer from {' and '.join(absent)}: either may hold the only copy of an acknowledged write"
+    furthest = max((server.position for server in observation.reachable), key=sequence)
+    if not furthest or last_writer(furthest) in {server.number for server in observation.reachable}:
         return None
-    restarted = [each.name for each in view.heard if not each.holds]
+    restarted = [server.name for server in observation.reachable if not server.keeps_relay_log]
     if restarted:
-        return f"{', '.join(restarted)} has been restarted and {', '.join(absent)} is not heard"
+        return f"{', '.join(restarted)} has been restarted, and no answer from {', '.join(absent)}"
     return None
 
 
-def _reign(view: View, primary: Server) -> Action:
-    if view.stale:
-        return Stay("what was done has not been seen yet")
-    others = [each for each in view.heard if each is not primary]
-    for each in others:
-        if each.writable:
-            return Demote(each.name, primary.name, f"{primary.name} is the primary")
+def _keep(observation: Observation, primary: ServerState) -> Action:
+    if observation.stale:
+        return STALE
+    others = [server for server in observation.reachable if server is not primary]
+    for server in others:
+        if server.writable:
+            return Demote(server.name, primary.name, f"{primary.name} is the primary")
     if primary.fenced:  # it was given up, and is the primary again: the others must reach it
         return Route(primary.name, "it is fenced")
-    if view.routed != "?" and (view.routed != primary.name or view.held):
-        return Route(primary.name, f"was {view.routed or 'nobody'}")
-    for each in others:
-        joined = each.follows == primary.name and each.applying and not each.stopped and not each.fenced
-        if not joined and not each.diverged:
-            return Join(each.name, primary.name, "fenced" if each.fenced else f"followed {each.follows or 'nobody'}")
-    present = len(others) == len(view.servers) - 1
-    return Stay(f"{primary.name} is the primary", settled=present and all(each.receiving for each in others))
+    if observation.routed != "?" and (observation.routed != primary.name or observation.held):
+        return Route(primary.name, f"was {observation.routed or 'none'}")
+    for server in others:
+        if not server.diverged and not _follows(server, primary):
+            why = "fenced" if server.fenced else f"followed {server.follows or 'none'}"
+            return Rejoin(server.name, primary.name, why)
+    complete = not observation.absent and all(server.receiving for server in others)
+    return NoAction(f"{primary.name} is the primary", settled=complete)
+
+
+def _follows(server: ServerState, primary: ServerState) -> bool:
+    return server.follows == primary.name and server.applying and not server.stopped and not server.fenced

@@ -1,22 +1,22 @@
-"""The failover manager on the monitoring host: decides who takes the writes when a primary dies (services/succession).
+"""The failover manager on the monitoring host: decides which server takes the writes when a primary dies.
 
 Its event log, /var/log/failover.log, has one JSON object a line: {"time": unix s, "event": ..., "ms": since the change
 began, ...}.
 
-    started         the process began; ``primary``: whom it had noted before
-    detect          no primary any more; ``why`` says by which evidence, ``positions`` who has how much
+    started         the process began; ``primary``: the one noted before
+    detect          no primary any more; ``why``: by which evidence, ``positions``: who has how much
     fence, fenced   a flow rule in front of the old primary was asked for, is in force; ``fence-failed``
-    candidate       who has most, asked after everybody stopped receiving
+    candidate       the server that has most, asked after all stopped receiving
     drain, drained  its relay log is being applied, is applied; ``drain-slow``: gave up, tries again
     promote, promoted   it is about to take writes, takes them
     repoint         another replica follows it; ``repoint-failed``
-    routed          the balancer sends writes to it, and to nobody else
+    routed          the balancer sends writes to it, and to no other
     demote, demoted a server that takes writes though it is not the primary: fenced, and made read-only
     rejoin, unfenced, rejoined  a server comes back as a read-only replica, from its own GTID position
     rejoin-refused  it cannot: it has transactions that the primary does not; ``positions`` of both
     switchover      a planned change began; then drained, promoted, routed, repoint; ``switchover-refused``
     waiting         nothing may be done yet, and ``why``
-    succeed-failed, route-failed, demote-failed, join-failed   a step could not be done; it is decided anew
+    promote-failed, route-failed, demote-failed, rejoin-failed   a step could not be done; it is decided anew
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONFIG = "/run/failover/config.json"
 STATE = "/run/failover/state.json"
 ASK = "/run/failover/failover.sock"
 LOG = "/var/log/failover.log"
-# whom the manager believes, and what it shows
+# the certificate authority that the manager trusts, and its own certificate
 AUTHORITY, PROOF = "/run/failover/ca.pem", "/run/failover/failover.pem"
 HEARTBEAT_S = 0.05
 
@@ -100,15 +100,15 @@ class Failover(Service):
 
     def ready(self, look: Look) -> str | None:
         """It has found or made a primary."""
-        state = told(look)
+        state = noted(look)
         return None if state.get("primary") else "no primary yet"
 
     def checks(self) -> tuple[Command, ...]:
         return ((sys.executable, "-c", f"import json, services.failover.decide; json.load(open('{CONFIG}'))"),)
 
 
-def told(look: Look) -> dict[str, Any]:
-    """What the manager last noted: {"primary": name, "settled": everybody follows it}; empty before it decided."""
+def noted(look: Look) -> dict[str, Any]:
+    """The manager's last note: {"primary": name, "settled": all others follow it}; empty before it has decided."""
     path = look.path(STATE)
     value: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return value

@@ -1,4 +1,4 @@
-"""What the failover manager sees at one moment: plain values, made by the rim and judged by ``decide``."""
+"""What the failover manager sees at one moment: plain values, made by the control loop and judged by ``decide``."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ from dataclasses import dataclass, field
 
 from services.site import gtid
 
-#: seconds without an answer after which a server counts as silent, and without the primary's sign of life as starved
+#: seconds without an answer after which a server counts as silent, and without a heartbeat of its primary as cut off
 SILENT_S = 0.2
 
 
 def sequence(position: str) -> int:
     """How far a GTID position reaches; 0 for none. There is one replication domain, so one number tells."""
-    return max((int(each.rpartition("-")[2]) for each in position.split(",") if gtid.is_position(each)), default=0)
+    return max((int(part.rpartition("-")[2]) for part in position.split(",") if gtid.is_position(part)), default=0)
 
 
-def writer(position: str) -> int:
-    """The server_id of a position's last transaction: who was primary then; 0 for none."""
+def last_writer(position: str) -> int:
+    """The server_id of a position's last transaction: the primary of that time; 0 for none."""
     last = max(position.split(","), key=sequence)
     return int(last.split("-")[1]) if gtid.is_position(last) else 0
 
 
 @dataclass(frozen=True)
-class Server:
-    """One database server as seen by the manager.
+class ServerState:
+    """One database server as the manager sees it.
 
-    ``silent`` is seconds since it last answered. ``dead``: its host answers for it that nobody listens (connection
-    refused), so the process has gone. The rest is what it said when it was last heard: ``written`` its
-    own position, ``received`` the position up to which it has the relay log, ``follows`` the server it replicates from,
-    ``starved`` seconds since that one last sent anything, a heartbeat included.
+    ``silent``: seconds since it last answered. ``dead``: its host refuses connections, so the process has gone. The
+    rest is from its last answer: ``written`` its own position, ``received`` the position up to which it has the relay
+    log, ``follows`` the server it replicates from, ``heartbeat_age`` seconds since that server last sent anything.
     """
 
     name: str
@@ -42,12 +41,12 @@ class Server:
     receiving: bool = False
     stopped: bool = False
     applying: bool = False
-    starved: float | None = None
+    heartbeat_age: float | None = None
     error: str = ""
     fenced: bool = False
 
     @property
-    def heard(self) -> bool:
+    def reachable(self) -> bool:
         return not self.dead and self.silent < SILENT_S
 
     @property
@@ -56,26 +55,27 @@ class Server:
         return max(self.written, self.received, key=sequence)
 
     @property
-    def holds(self) -> bool:
+    def keeps_relay_log(self) -> bool:
         """Whether what it once received is still there: a restart ends both threads, and drops what was not applied."""
         return self.applying or self.writable
 
     @property
     def diverged(self) -> bool:
-        """The one it follows told it that it has transactions which are nowhere else."""
+        """Its primary has told it that it has transactions which the primary does not."""
         return bool(self.error)
 
 
 @dataclass(frozen=True)
-class View:
+class Observation:
     """Everything at one moment.
 
-    ``noted``: whom the manager last opened for writes, by its own note. ``routed``: whom the balancer sends writes to,
-    None for nobody, "?" when it cannot be asked. ``held``: it may hold back connections. ``stale``: something was
-    changed since the servers were asked. ``lossless``: a commit is acknowledged by one replica (``--db semisync``).
+    ``noted``: the server that the manager last opened for writes, by its own note. ``routed``: the server to which the
+    balancer sends writes, None for none, "?" when the balancer cannot be asked. ``held``: the balancer may hold back
+    connections. ``stale``: something was changed since the servers were asked. ``lossless``: a commit is acknowledged
+    by one replica (``--db semisync``).
     """
 
-    servers: tuple[Server, ...]
+    servers: tuple[ServerState, ...]
     lossless: bool = False
     noted: str = ""
     routed: str | None = None
@@ -83,9 +83,14 @@ class View:
     stale: bool = False
     positions: dict[str, str] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> Server:
-        return next(each for each in self.servers if each.name == name)
+    def __getitem__(self, name: str) -> ServerState:
+        return next(server for server in self.servers if server.name == name)
 
     @property
-    def heard(self) -> tuple[Server, ...]:
-        return tuple(each for each in self.servers if each.heard)
+    def reachable(self) -> tuple[ServerState, ...]:
+        return tuple(server for server in self.servers if server.reachable)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The names of the servers that do not answer."""
+        return tuple(server.name for server in self.servers if not server.reachable)

@@ -115,7 +115,7 @@ def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(managed: Bed) 
 
 
 def power_on(bed: Bed, host: str) -> None:
-    code = f"from services.failover.manager import power; power.cycle({host!r})"
+    code = f"from services.failover import powerswitch; powerswitch.cycle({host!r})"
     from beds import PROJECT
 
     bed.run("mon", "env", f"PYTHONPATH={PROJECT}", *bed_python(), "-c", code)

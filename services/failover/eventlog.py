@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Journal:
+class EventLog:
     """Appends; a line is written before ``note`` returns."""
 
     def __init__(self, path: Path) -> None:

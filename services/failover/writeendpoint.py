@@ -13,8 +13,8 @@ SECONDS = 0.3
 FORCED_MAINTENANCE = 0x01
 
 
-class Balancer:
-    """Who of ``servers`` gets the writes. Every method may raise OSError."""
+class WriteEndpoint:
+    """Which of ``servers`` gets the writes. Every method may raise OSError."""
 
     def __init__(self, address: tuple[str, int], servers: Sequence[str]) -> None:
         self.address = address
@@ -33,15 +33,15 @@ class Balancer:
         self._ask(f"set server {BACKEND}/{server} state maint", f"shutdown sessions server {BACKEND}/{server}")
 
     def route(self, server: str) -> None:
-        """Writes go to this server and to nobody else."""
-        others = [each for each in self.servers if each != server]
-        closing = [f"set server {BACKEND}/{each} state maint" for each in others]
-        ending = [f"shutdown sessions server {BACKEND}/{each}" for each in others]
+        """Writes go to this server and to no other."""
+        others = [name for name in self.servers if name != server]
+        closing = [f"set server {BACKEND}/{name} state maint" for name in others]
+        ending = [f"shutdown sessions server {BACKEND}/{name}" for name in others]
         opening = [f"set server {BACKEND}/{server} state ready"]
         self._ask(*closing, *opening, *ending)
 
     def _ask(self, *commands: str) -> str:
-        """What it answers to the commands, all sent at once."""
+        """Its answers to the commands, which are sent all at once."""
         with self._lock:
             try:
                 return self._exchange(commands)

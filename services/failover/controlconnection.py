@@ -1,0 +1,136 @@
+"""The control connection: what the failover manager has one database server do, over one kept connection."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import pymysql
+
+from services.failover.observation import sequence
+from services.failover.watcher import CHANNELS, POSITIONS, own_channel, written
+from services.mariadb.connection import DatabaseConnection
+
+ANSWER_S = 3.0
+#: a wait within the server is shorter than the time it has for an answer
+WAIT_S = 2.0
+#: a second replication channel, which never connects: see ``ControlConnection.stop_receiving``
+HELPER = "helper"
+
+
+class ControlConnection:
+    """``login`` is pymysql's keywords for this server. Every method may raise pymysql.Error or OSError."""
+
+    def __init__(self, login: Mapping[str, Any], lossless: bool) -> None:
+        self._login = login
+        self._lossless = lossless
+        self._connection: DatabaseConnection | None = None
+        self._outlived = False
+        self._lock = threading.Lock()
+
+    def run(self, *statements: str, values: tuple[object, ...] = ()) -> list[dict[str, Any]]:
+        """Run statements; the last one's rows."""
+        with self._lock:
+            try:
+                connection = self._open()
+                for statement in statements:
+                    rows = connection.query(statement, values if "%s" in statement else None)
+                return rows
+            except (pymysql.err.OperationalError, pymysql.err.InterfaceError, OSError):
+                self._cut()
+                raise
+
+    def outlive(self) -> None:
+        """The server's process has gone: the next statement begins with a new connection."""
+        self._outlived = True
+
+    def open_early(self) -> None:
+        """Have the connection before it is needed."""
+        if self._connection is None:
+            with suppress(pymysql.Error, OSError):
+                self.run("SELECT 1")
+
+    def _open(self) -> DatabaseConnection:
+        if self._outlived:
+            self._cut()
+        if self._connection is None:
+            self._connection = DatabaseConnection(self._login, ANSWER_S, ANSWER_S)
+            self._outlived = False
+        return self._connection
+
+    def _cut(self) -> None:
+        if self._connection is not None:
+            self._connection.cut()
+        self._connection = None
+
+    def position(self) -> str:
+        """The position up to which it has everything applied, asked now."""
+        return written(self.run(POSITIONS)[0])
+
+    def furthest(self) -> str:
+        """The furthest position that it has, applied or in the relay log, asked now."""
+        received = str(own_channel(self.run(CHANNELS)).get("Gtid_IO_Pos") or "")
+        return max(received, self.position(), key=sequence)
+
+    def stop_receiving(self, *, silent: bool) -> None:
+        """Receive no more; what is in the relay log is still applied.
+
+        Stopping a semisync replica's receiver connects to its primary once more, to end the other side; when that one
+        is silent this takes a second at least. Not so once semisync is off, which only the start of *some* receiver
+        makes true: so the helper channel, which reaches no server, is started for an instant.
+        """
+        if silent and self._lossless:
+            self.run("SET GLOBAL rpl_semi_sync_slave_enabled = OFF", f"START SLAVE '{HELPER}' IO_THREAD")
+            self._wait_for_semisync_off()
+            self.run("STOP SLAVE IO_THREAD", f"STOP SLAVE '{HELPER}'", "SET GLOBAL rpl_semi_sync_slave_enabled = ON")
+        else:
+            self.run("STOP SLAVE IO_THREAD")
+
+    def _wait_for_semisync_off(self) -> None:
+        deadline = time.monotonic() + 0.2
+        while time.monotonic() < deadline:
+            rows = self.run("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_slave_status'")
+            if rows and rows[0]["Value"] == "OFF":
+                return
+            time.sleep(0.001)
+
+    def follow(self, statement: str, address: str, password: str) -> None:
+        """Replicate from another server, from the end of what this one has; ``statement`` is the CHANGE MASTER."""
+        self.run("STOP ALL SLAVES")
+        if self._lossless:
+            helper = f"CHANGE MASTER '{HELPER}' TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='nobody'"
+            self.run("SET GLOBAL rpl_semi_sync_master_enabled = OFF", helper)
+        position = self.position()
+        if position != str(self.run("SELECT @@gtid_slave_pos AS position")[0]["position"] or ""):
+            self.run("SET GLOBAL gtid_slave_pos = %s", values=(position,))
+        self.run(statement, values=(address, password))
+        self.run("START SLAVE")
+
+    def stop_following(self) -> None:
+        self.run("STOP SLAVE", "RESET SLAVE ALL")
+
+    def close_writes(self, seconds: float = 1.0) -> None:
+        """Take no more writes: returns when those under way are done. Raises pymysql.Error when not in time."""
+        self.run(f"SET SESSION lock_wait_timeout = {max(1, round(seconds))}", "SET GLOBAL read_only = ON")
+
+    def open_writes(self) -> None:
+        """Take writes. With semisync a commit waits for a replica from now on."""
+        if self._lossless:
+            self.run("SET GLOBAL rpl_semi_sync_master_enabled = ON")
+        self.run("SET GLOBAL read_only = OFF")
+
+    def disconnect_writers(self) -> None:
+        """End the application's connections."""
+        self.run("KILL HARD CONNECTION USER app_write")
+
+    def wait_for(self, position: str, seconds: float) -> bool:
+        """Whether everything up to a position has been applied within some seconds."""
+        deadline = time.monotonic() + seconds
+        while position and (left := deadline - time.monotonic()) > 0:
+            row = self.run("SELECT MASTER_GTID_WAIT(%s, %s) AS late", values=(position, min(left, WAIT_S)))[0]
+            if row["late"] == 0:
+                return True
+        return not position

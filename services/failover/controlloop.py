@@ -1,0 +1,192 @@
+"""The failover manager's control loop: observe, decide, execute."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from controllers import jsonsocket, northbound
+from services.failover.controlconnection import ControlConnection
+from services.failover.decide import Action, NoAction, Route, current_primary, decide
+from services.failover.eventlog import EventLog
+from services.failover.execute import FAILURES, Tools, execute
+from services.failover.observation import Observation, ServerState
+from services.failover.switchover import switch_over
+from services.failover.watcher import DatabaseWatcher
+from services.failover.writeendpoint import WriteEndpoint
+from topo.errors import FoobarError
+
+LOOK_S, OTHERS_S, PULSE_S, LATE_S = 0.02, 0.25, 0.02, 0.05
+
+
+class ControlLoop:
+    """What lasts is in the servers, the balancer and the controller; the note is a hint for the next process."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.lossless: bool = config["lossless"]
+        self.wake = threading.Event()
+        self.log = EventLog(Path(config["log"]))
+        self.note_file, self.socket_file = Path(config["state"]), Path(config["ask"])
+        self.note = _read_note(self.note_file)
+        self.tools = self._tools(config)
+        self.watchers = self._watchers(config)
+        self.turn = threading.Lock()
+        self.routed: str | None = "?"
+        self.held = True
+        self.fences: list[str] = []
+        self.acted_at = time.monotonic()
+        self.refused: dict[str, str] = {}
+        self.said = ""
+
+    def _tools(self, config: dict[str, Any]) -> Tools:
+        addresses: dict[str, str] = config["servers"]
+        return Tools(
+            {
+                name: ControlConnection({**config["login"], "host": address}, self.lossless)
+                for name, address in addresses.items()
+            },
+            addresses,
+            config["follow"],
+            config["replication_password"],
+            self.lossless,
+            WriteEndpoint((config["balancer"], config["port"]), list(addresses)),
+            self.log,
+            ThreadPoolExecutor(max_workers=16),
+            lambda primary: self._save(primary=primary),
+        )
+
+    def _watchers(self, config: dict[str, Any]) -> tuple[DatabaseWatcher, ...]:
+        addresses: dict[str, str] = config["servers"]
+        peers = {address: name for name, address in addresses.items()}
+        return tuple(
+            DatabaseWatcher(
+                ServerState(name, number, silent=1e9),
+                {**config["login"], "host": address},
+                peers,
+                self.wake.set,
+                self.tools.databases[name].outlive,
+            )
+            for number, (name, address) in enumerate(addresses.items(), start=1)
+        )
+
+    def run(self) -> None:
+        self.log.note("started", primary=self.note.get("primary", ""), why="boot or restart")
+        for watcher in self.watchers:
+            watcher.start()
+        jsonsocket.serve(_listen(self.socket_file).detach(), {"switchover": self.switch_over})
+        self._ask_others()
+        for target in (self._watch_others, self._watch_itself):
+            threading.Thread(target=target, daemon=True, name=target.__name__).start()
+        while True:
+            self.wake.wait(LOOK_S)
+            self.wake.clear()
+            with self.turn:
+                self._step()
+
+    def switch_over(self, host: str) -> dict[str, Any]:
+        """Asked from outside: a planned change of the primary."""
+        with self.turn:
+            observation = self._observe()
+            answer = switch_over(self.tools, host, observation, current_primary(observation))
+            self._acted()
+            return answer
+
+    def _step(self) -> None:
+        observation = self._observe()
+        action = decide(observation)
+        if isinstance(action, NoAction):
+            self._stay(observation, action)
+        else:
+            self._act(observation, action)
+
+    def _act(self, observation: Observation, action: Action) -> None:
+        self._save(settled=False)
+        try:
+            execute(self.tools, action, observation)
+            self.held = self.held and not isinstance(action, Route)
+        except FAILURES as error:
+            self._say(f"{type(action).__name__.lower()}-failed", str(error))
+        self._acted()
+
+    def _acted(self) -> None:
+        self._ask_others()
+        self.acted_at = time.monotonic()
+
+    def _stay(self, observation: Observation, action: NoAction) -> None:
+        self._save(settled=action.settled)
+        for server in observation.reachable:
+            if server.diverged and self.refused.get(server.name) != server.position:
+                self.refused[server.name] = server.position
+                self.log.note("rejoin-refused", server=server.name, why=server.error, positions=observation.positions)
+        if action.blocked:
+            self._say("waiting", action.why)
+
+    def _say(self, event: str, why: str) -> None:
+        """Once for each new reason."""
+        if why != self.said:
+            self.said = why
+            self.log.note(event, why=why)
+
+    def _observe(self) -> Observation:
+        now = time.monotonic()
+        servers = tuple(watcher.state(now, watcher.name in self.fences) for watcher in self.watchers)
+        reachable = {server.name: server.position for server in servers if server.reachable}
+        stale = any(watcher.asked_at < self.acted_at for watcher in self.watchers if watcher.name in reachable)
+        noted = self.note.get("primary", "")
+        return Observation(servers, self.lossless, noted, self.routed, self.held, stale, reachable)
+
+    def _watch_itself(self) -> None:
+        """When this process was not let run, it could hear from no server: that is not the servers' silence."""
+        while True:
+            before = time.monotonic()
+            time.sleep(PULSE_S)
+            late = time.monotonic() - before - PULSE_S
+            if late > LATE_S:
+                for watcher in self.watchers:
+                    watcher.forgive(late)
+
+    def _watch_others(self) -> None:
+        """Only this process changes what balancer and controller hold, but they may be restarted."""
+        while True:
+            time.sleep(OTHERS_S if self.routed != "?" else LOOK_S)
+            self._ask_others()
+            for server in self._observe().reachable:
+                self.tools.databases[server.name].open_early()
+
+    def _ask_others(self) -> None:
+        try:
+            self.routed = self.tools.endpoint.routed()
+        except OSError:
+            self.routed = "?"
+        with suppress(FoobarError):
+            self.fences = list(northbound.ask("fences"))
+
+    def _save(self, **changes: Any) -> None:
+        """Keep the note; before writes are opened on a server, its name."""
+        if any(self.note.get(name) != value for name, value in changes.items()):
+            self.note = {**self.note, **changes}
+            partial = self.note_file.with_suffix(".part")
+            partial.write_text(json.dumps(self.note))
+            partial.replace(self.note_file)
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    try:
+        return {**json.loads(path.read_text()), "settled": False}
+    except (OSError, ValueError):
+        return {}
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    path.chmod(0o600)
+    listening.listen()
+    return listening

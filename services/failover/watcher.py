@@ -1,0 +1,128 @@
+"""Watching one database server: a thread with a connection of its own asks it all the while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pymysql
+
+from services.failover.observation import SILENT_S, ServerState, sequence
+from services.mariadb.connection import DatabaseConnection
+
+LOOK_S = 0.03
+#: both positions of a server: what it has applied, and what is in its binary log
+POSITIONS = (
+    "SELECT @@server_id AS number, @@read_only AS read_only, @@gtid_current_pos AS current, @@gtid_binlog_pos AS logged"
+)
+CHANNELS = "SHOW ALL SLAVES STATUS"
+DIVERGED = 1236
+
+
+class DatabaseWatcher:
+    """``login`` is pymysql's keywords for this server; ``peers`` tells names by address.
+
+    ``wake`` is called on news, ``refused`` when its port refuses connections.
+    """
+
+    def __init__(
+        self,
+        state: ServerState,
+        login: Mapping[str, Any],
+        peers: Mapping[str, str],
+        wake: Callable[[], None],
+        refused: Callable[[], None],
+    ) -> None:
+        self.name = state.name
+        self.asked_at = 0.0
+        self._login = login
+        self._peers = peers
+        self._wake = wake
+        self._refused = refused
+        self._state = state
+        self._answered_at = 0.0
+        self._heartbeat: object = None
+        self._heartbeat_at = 0.0
+
+    def start(self) -> None:
+        threading.Thread(target=self._watch, daemon=True, name=f"watch {self.name}").start()
+
+    def state(self, now: float, fenced: bool) -> ServerState:
+        """The server's state at a moment."""
+        state = self._state
+        age = now - self._heartbeat_at if state.follows else None
+        return replace(state, silent=now - self._answered_at, heartbeat_age=age, fenced=fenced)
+
+    def forgive(self, seconds: float) -> None:
+        """The manager itself could not look for so long: that is not the server's silence."""
+        now = time.monotonic()
+        self._answered_at = min(now, self._answered_at + seconds)
+        self._heartbeat_at = min(now, self._heartbeat_at + seconds)
+
+    def _watch(self) -> None:
+        connection: DatabaseConnection | None = None
+        while True:
+            try:
+                connection = connection or DatabaseConnection(self._login, SILENT_S, SILENT_S)
+                self._ask(connection)
+                if connection.readable(LOOK_S):  # a connection that ends is noticed at once
+                    raise ConnectionResetError("the connection ended")
+            except (pymysql.Error, OSError) as error:
+                self._lose(connection, error)
+                connection = None
+
+    def _ask(self, connection: DatabaseConnection) -> None:
+        """Ask it everything, and remember the answer."""
+        asked_at = time.monotonic()
+        own = connection.query(POSITIONS)[0]
+        channel = own_channel(connection.query(CHANNELS))
+        self._answered_at = time.monotonic()
+        heartbeat = tuple(
+            channel.get(name) for name in ("Slave_received_heartbeats", "Gtid_IO_Pos", "Read_Master_Log_Pos")
+        )
+        if heartbeat != self._heartbeat:
+            self._heartbeat, self._heartbeat_at = heartbeat, self._answered_at
+        before, self._state = self._state, self._parsed(own, channel)
+        self.asked_at = asked_at
+        if before.dead or before.writable != self._state.writable:
+            self._wake()
+
+    def _parsed(self, own: Mapping[str, Any], channel: Mapping[str, Any]) -> ServerState:
+        return ServerState(
+            self.name,
+            own["number"],
+            writable=not own["read_only"],
+            written=written(own),
+            received=channel.get("Gtid_IO_Pos") or "",
+            follows=self._peers.get(channel.get("Master_Host", ""), ""),
+            receiving=channel.get("Slave_IO_Running") == "Yes",
+            stopped=channel.get("Slave_IO_Running") == "No",
+            applying=channel.get("Slave_SQL_Running") == "Yes",
+            error=str(channel["Last_IO_Error"]) if channel.get("Last_IO_Errno") == DIVERGED else "",
+        )
+
+    def _lose(self, connection: DatabaseConnection | None, error: Exception) -> None:
+        """The connection broke or was silent: look at what its port answers."""
+        if connection is not None:
+            connection.cut()
+        if isinstance(error, ConnectionRefusedError):
+            self._refused()
+            if not self._state.dead:
+                self._state = replace(self._state, dead=True, writable=False)
+                self._wake()
+            time.sleep(LOOK_S)
+        elif connection is None:
+            time.sleep(LOOK_S / 3)
+
+
+def written(row: Mapping[str, Any]) -> str:
+    """The position that a row of ``POSITIONS`` tells."""
+    return max(row["current"] or "", row["logged"] or "", key=sequence)
+
+
+def own_channel(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of the channel that follows the primary; the helper channel has a name. Empty when it follows none."""
+    return next((row for row in rows if not row["Connection_name"]), {})
