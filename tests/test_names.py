@@ -1,0 +1,107 @@
+"""A name is used once: a class, and a file's basename. And what is long gets split: files, functions."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+#: names that mean the same wherever they stand; every experiment has the same files
+SHARED = {"__init__", "__main__", "conftest", "experiment", "measure", "checks", "show", "evidence"}
+MOST_LINES, MEDIAN_LINES, TENTH_LINES = 300, 8, 25
+#: still to be renamed or split; nothing may be added
+OPEN_NAMES = set(
+    """
+    Bed Bench Boot Browser Capture Connection Controller Conversation Counted DbFailover Endpoint Entry
+    Finding FirewallMatrix Form Frame Journey Kind Link Mismatch Network Piece Place Probe Proof Reading Run
+    Seen Series Settings Step Struck Switch Watch Way WebFailover Write base boot capture catalog visit
+    """.split()
+)
+OPEN_FILES = {
+    "controllers/firewall.py",
+    "controllers/verify/reachability.py",
+    "experiments/journey/checks.py",
+    "services/supervisor.py",
+    "topo/plan.py",
+}
+File = tuple[str, str]
+
+
+@cache
+def project() -> tuple[File, ...]:
+    """``(path, source)`` of every Python file that belongs to the project."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.py"], cwd=PROJECT, capture_output=True)
+    paths = [PROJECT / name for name in listed.stdout.decode().split()]
+    return tuple((str(path.relative_to(PROJECT)), path.read_text()) for path in paths if path.exists())
+
+
+def twice(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """``(name, path)`` -> the names that stand in more than one place, with these."""
+    places = defaultdict(list)
+    for name, path in names:
+        places[name].append(path)
+    return {name: sorted(paths) for name, paths in places.items() if len(paths) > 1}
+
+
+def classes(files: Iterable[File]) -> Iterator[tuple[str, str]]:
+    for path, source in files:
+        yield from ((node.name, path) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef))
+
+
+def basenames(files: Iterable[File]) -> Iterator[tuple[str, str]]:
+    yield from ((Path(path).stem, path) for path, _ in files if Path(path).stem not in SHARED)
+
+
+def functions(files: Iterable[File]) -> list[tuple[int, str]]:
+    """Lines of every function, and where it is; one inside another counts as its own."""
+    return sorted(
+        ((node.end_lineno or node.lineno) - node.lineno + 1, f"{path}:{node.name}")
+        for path, source in files
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+def code() -> list[File]:
+    return [(path, source) for path, source in project() if not path.startswith("tests/")]
+
+
+def test_a_class_name_is_used_once() -> None:
+    assert twice(classes(project())).keys() - OPEN_NAMES == set()
+
+
+def test_a_basename_is_used_once() -> None:
+    assert twice(basenames(project())).keys() - OPEN_NAMES == set()
+
+
+def test_no_file_is_long() -> None:
+    lengths = {path: source.count("\n") for path, source in code()}
+    assert {path for path, lines in lengths.items() if lines > MOST_LINES} - OPEN_FILES == set()
+
+
+def test_functions_are_short() -> None:
+    lengths = [lines for lines, _ in functions(code())]
+    assert statistics.median(lengths) <= MEDIAN_LINES
+    assert lengths[len(lengths) * 9 // 10] <= TENTH_LINES
+
+
+@pytest.mark.parametrize("second", ["class Link: ...", "def f():\n    class Link:\n        pass"])
+def test_a_name_used_twice_is_seen(second: str) -> None:
+    files = [("topo/plan.py", "class Link: ..."), ("services/plan.py", second), ("services/__init__.py", "")]
+    assert twice(classes(files)) == {"Link": ["services/plan.py", "topo/plan.py"]}
+    assert twice(basenames(files)) == {"plan": ["services/plan.py", "topo/plan.py"]}
+    assert twice(basenames([*files[2:], ("topo/__init__.py", "")])) == {}
+
+
+def test_lengths_are_counted() -> None:
+    assert functions([("a.py", "def f():\n    x = 1\n\n    return x\n\n\nclass A:\n    def g(self): ...\n")]) == [
+        (1, "a.py:g"),
+        (4, "a.py:f"),
+    ]
