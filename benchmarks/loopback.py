@@ -24,16 +24,16 @@ from services.supervisor import Supervisor
 from testbed.namespaces import Inside
 from topo import wait
 from topo.errors import FoobarError
-from topo.plan import Host, Plan
+from topo.plan import APP, Host, Plan
 from topo.profile import Profile
 
 Pins = tuple[tuple[str, str], ...]
 
-# For each service: what is changed in its files, and into what. {ip} is its host's address, {own} one of 127.0.0.0/8
+# For each program: what is changed in its files, and into what. {ip} is its host's address, {own} one of 127.0.0.0/8
 # that is its host's alone. On loopback every connection comes from the address it goes to, so accounts name no address.
 PINS: Mapping[str, Pins] = {
     "mariadb": ((r"^bind_address = 0\.0\.0\.0$", "bind_address = {ip}"), (r"@'10\.[\d.]+'", "@'%'")),
-    "app": ((rf'^bind = "127\.0\.0\.1:{APP_PORT}"$', f'bind = "{{own}}:{APP_PORT}"'),),
+    "gunicorn": ((rf'^bind = "127\.0\.0\.1:{APP_PORT}"$', f'bind = "{{own}}:{APP_PORT}"'),),
     "nginx": ((r"\blisten 80;", "listen {ip}:80;"), (rf"\b127\.0\.0\.1:{APP_PORT};", f"{{own}}:{APP_PORT};")),
     "haproxy": ((r"\bbind :", "bind {ip}:"),),
     "nsd": (),
@@ -51,7 +51,7 @@ class Pinned(Service):
     def __init__(self, service: Service, host: Host) -> None:
         super().__init__(service.host)
         self.service = service
-        self.name = service.name
+        self.role, self.product = service.role, service.product
         self.last = service.last
         self.addresses = {"ip": host.ip, "own": own(host)}
 
@@ -64,7 +64,7 @@ class Pinned(Service):
         return self.service.environment
 
     def files(self) -> tuple[File, ...]:
-        return pinned(self.service.files(), PINS[self.name], self.addresses)
+        return pinned(self.service.files(), PINS[self.product or self.role], self.addresses)
 
     def directories(self) -> tuple[str, ...]:
         return self.service.directories()
@@ -76,7 +76,7 @@ class Pinned(Service):
         return self.service.command()
 
     def ready(self, look: Look) -> str | None:
-        return self.service.ready(Elsewhere(look, self.addresses["own" if self.name == "app" else "ip"]))
+        return self.service.ready(Elsewhere(look, self.addresses["own" if self.role == APP else "ip"]))
 
     def prepare(self, look: Look) -> None:
         if isinstance(self.service, Prepares):

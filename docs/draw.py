@@ -139,7 +139,8 @@ def _zone(zone: str, x: int, y: int, width: int, *, below: bool = False) -> str:
 
 
 def _card(host: Host, x: int, y: int, profile: Profile) -> Iterator[str]:
-    runs = [each.name for each in deployment.host_services(plan(profile), profile, Secrets()) if each.host == host.name]
+    services = deployment.host_services(plan(profile), profile, Secrets())
+    runs = [service.product or service.role for service in services if service.host == host.name]
     yield f'<rect class="card" x="{x}" y="{y}" width="{CARD}" height="{HEIGHT}" rx="10"/>'
     yield f'<rect x="{x}" y="{y + 14}" width="4" height="{HEIGHT - 28}" rx="2" style="fill: var(--{host.zone})"/>'
     yield f'<text class="name" x="{x + 16}" y="{y + 28}">{host.name}</text>'

@@ -27,7 +27,7 @@ PORT = 6653
 class Controller(Service):
     """Killing it changes nothing for traffic (fail_mode=secure); the supervisor starts it again."""
 
-    name = "controller"
+    role = "controller"
     restarts = True
 
     def __init__(self, host: str, plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
 from topo.paths import PROJECT
-from topo.plan import Plan
+from topo.plan import APP, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -27,7 +27,8 @@ BROKEN = "/run/app/broken"
 class Gunicorn(Service):
     """One worker with threads. Reads go to the database on the same host, writes to the balancer's endpoint."""
 
-    name = "app"
+    role = APP
+    product = "gunicorn"
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets, database_socket: str) -> None:
         super().__init__(host)

@@ -13,7 +13,7 @@ from services.gunicorn import THREADS
 from services.pki import CIPHERS
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
-from topo.plan import SITE, Plan
+from topo.plan import BALANCER, SITE, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -43,7 +43,8 @@ def packet(number: int, body: bytes) -> bytes:
 class HAProxy(Service):
     """One process in the foreground; its log goes to standard output, one JSON object a line."""
 
-    name = "haproxy"
+    role = BALANCER
+    product = "haproxy"
     last = True
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:

@@ -10,7 +10,7 @@ from services.gunicorn import PORT as APP_PORT
 from services.pki import CIPHERS
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
-from topo.plan import Plan
+from topo.plan import WEB, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -23,7 +23,8 @@ STATIC = Path(__file__).parent / "site" / "static"
 class Nginx(Service):
     """Logs each request as one JSON object a line, with the request id: its own where TLS is passed on."""
 
-    name = "nginx"
+    role = WEB
+    product = "nginx"
     # "quit"; SIGTERM is its fast shutdown, which drops requests half-way
     stop_signal = signal.SIGQUIT
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.service import Command, File, Look, Service, listens, render
-from topo.plan import DOMAIN, REVERSE_DOMAIN, Plan
+from topo.plan import DOMAIN, RESOLVER, REVERSE_DOMAIN, Plan
 
 CONFIG = "/run/nsd/nsd.conf"
 ZONES = {
@@ -18,7 +18,8 @@ class Nsd(Service):
     Without the reverse zone, tools that ask for an address's name (nmap does, unasked) wait 13 s for nothing.
     """
 
-    name = "nsd"
+    role = RESOLVER
+    product = "nsd"
 
     def __init__(self, host: str, plan: Plan) -> None:
         super().__init__(host)

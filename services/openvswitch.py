@@ -19,7 +19,7 @@ SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 class Database(Service):
     """ovsdb-server, on a database made at boot."""
 
-    name = "ovsdb-server"
+    role = "ovsdb-server"
 
     def directories(self) -> tuple[str, ...]:
         return (str(DIRECTORY),)
@@ -37,7 +37,7 @@ class Database(Service):
 class Switchd(Service):
     """ovs-vswitchd: all bridges of the testbed in one process."""
 
-    name = "ovs-vswitchd"
+    role = "ovs-vswitchd"
 
     @property
     def environment(self) -> Mapping[str, str]:

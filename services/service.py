@@ -61,8 +61,12 @@ class Look(Protocol):
 class Service(ABC):
     """One daemon on one host. Subclasses are plain values: everything comes in through ``__init__``."""
 
-    #: what the daemon is called in lists, logs and flags
-    name: str
+    #: what it does: the second part of its id
+    role: str
+    #: the program that does it, where that has a name of its own: its log's name, and understood on command lines
+    product = ""
+    #: other names that are understood
+    aliases: tuple[str, ...] = ()
     #: start again when it ends unasked; only for what the testbed itself needs
     restarts = False
     #: start when all others serve and the network carries packets: it judges them from its first moment
@@ -77,12 +81,16 @@ class Service(ABC):
 
     @property
     def id(self) -> str:
-        return f"{self.host}/{self.name}"
+        return f"{self.host}/{self.role}"
+
+    def is_called(self, word: str) -> bool:
+        """Whether somebody who types this word means it."""
+        return word in (self.role, self.product, *self.aliases) and bool(word)
 
     @property
     def output(self) -> str:
         """Where its standard output and error go, as the host sees it."""
-        return f"{BOX_LOGS if self.host == BOX else '/var/log'}/{self.name}.log"
+        return f"{BOX_LOGS if self.host == BOX else '/var/log'}/{self.product or self.role}.log"
 
     @property
     def logs(self) -> tuple[str, ...]:

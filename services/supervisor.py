@@ -90,7 +90,7 @@ class Supervisor:
         return tuple(self._units.values())
 
     def unit(self, service_id: str) -> Unit:
-        """The unit of that id (``host/name``). Raises UsageError, naming the possible ones."""
+        """The unit of that id (``host/role``). Raises UsageError, naming the possible ones."""
         if service_id not in self._units:
             raise UsageError(f"{service_id}: no such service; services: {', '.join(self._units)}")
         return self._units[service_id]
@@ -226,12 +226,13 @@ class Supervisor:
                 _end_session(unit)
 
     def status(self) -> list[dict[str, Any]]:
-        """One row per service: id, host, name, state, pid, restarts, and when it reached each phase (s)."""
+        """One row per service: id, host, role, product, state, pid, restarts, and when it reached each phase (s)."""
         return [
             {
                 "id": unit.service.id,
                 "host": unit.service.host,
-                "name": unit.service.name,
+                "role": unit.service.role,
+                "product": unit.service.product,
                 "state": unit.state,
                 "pid": unit.process.pid if unit.process else None,
                 "restarts": unit.restarts,

@@ -26,7 +26,7 @@ from topo.profile import Profile
 if TYPE_CHECKING:  # it loads mininet
     from testbed.network import Network
 
-CONTROLLER_ID = f"{BOX}/{Controller.name}"
+CONTROLLER_ID = f"{BOX}/{Controller.role}"
 CONTROLLER_ADDRESS = ("127.0.0.1", 6653)
 
 #: told (what, phase, seconds since the boot began) as things happen

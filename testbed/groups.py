@@ -20,7 +20,7 @@ def start_again(supervisor: Supervisor, unit: Unit) -> None:
     """
     if unit.runs:
         return
-    group = [each for each in supervisor.units if each.service.name == unit.service.name]
+    group = [each for each in supervisor.units if each.service.role == unit.service.role]
     if _is_there(group):
         supervisor.launch(unit.service.id)
         return

@@ -80,12 +80,9 @@ class CommandLine(CLI):  # type: ignore[misc]
 
     def do_logs(self, line: str) -> None:
         """logs HOST [SERVICE]: the last lines of what the services on a host have written"""
-        words = line.split()
-        units = [
-            unit
-            for unit in self.testbed.supervisor.units
-            if words and unit.service.host == words[0] and words[1:] in ([], [unit.service.name])
-        ]
+        host, _, word = " ".join(line.split()).partition(" ")
+        here = [unit for unit in self.testbed.supervisor.units if unit.service.host == host]
+        units = [unit for unit in here if not word or unit.service.is_called(word)]
         if not units:
             ids = ", ".join(unit.service.id.replace("/", " ") for unit in self.testbed.supervisor.units)
             raise FoobarError(f"usage: logs HOST [SERVICE], one of: {ids}")
@@ -101,7 +98,7 @@ class CommandLine(CLI):  # type: ignore[misc]
         render.console.print(f"{told['primary']} takes the writes; they waited for {told['held_ms']:g} ms")
 
     def do_fault(self, line: str) -> None:
-        """fault KIND TARGET [WHAT]: break something, as in: fault kill srv1 nginx; fault list: what is broken"""
+        """fault KIND TARGET [WHAT]: break something, as in: fault kill srv1 web; fault list: what is broken"""
         from testbed.faults import injection
 
         if line.split() == ["list"]:
@@ -150,7 +147,7 @@ class CommandLine(CLI):  # type: ignore[misc]
         services = [unit.service for unit in self.testbed.supervisor.units]
         before = line.split()[1:] if line.endswith(" ") else line.split()[1:-1]
         names = (
-            {each.name for each in services if each.host == before[0]} if before else {each.host for each in services}
+            {each.role for each in services if each.host == before[0]} if before else {each.host for each in services}
         )
         return sorted(name for name in names if name.startswith(text))
 

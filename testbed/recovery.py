@@ -13,6 +13,7 @@ from testbed.core import CONTROLLER_ID, TestbedCore
 from topo import wait
 from topo.errors import RefusedError
 from topo.paths import BOX
+from topo.plan import DATABASE
 
 OVSDB, SWITCHD = INFRASTRUCTURE = (f"{BOX}/ovsdb-server", f"{BOX}/ovs-vswitchd")
 WATCH_SECONDS = 0.1
@@ -71,7 +72,7 @@ def cycle_database(testbed: TestbedCore, host: str) -> None:
     """Off and on again, as at the plug; returns when it is off. Raises RefusedError without power."""
     if host in testbed.powerless:
         raise RefusedError(f"{host} has no power")
-    service_id = f"{host}/mariadb"
+    service_id = f"{host}/{DATABASE}"
     with suppress(RefusedError):  # it is off already
         testbed.supervisor.kill(service_id)
     testbed.pool.submit(_launch, testbed, service_id)

@@ -25,7 +25,7 @@ from testbed import databases
 from testbed.core import TestbedCore
 from testbed.namespaces import Inside
 from topo.errors import FoobarError
-from topo.plan import SITE, Host, Plan
+from topo.plan import DATABASE, SITE, Host, Plan
 
 SECONDS = 2.0
 DNS, ANSWERED = "dns", (("udp", 53), ("icmp", 8))
@@ -146,7 +146,7 @@ def _replication(testbed: TestbedCore) -> list[Check]:
 def _replica(testbed: TestbedCore, primary: str, name: str) -> Check:
     label = f"cluster: {name}" if testbed.profile.cluster else f"replication {primary} -> {name}"
     try:
-        state = testbed.supervisor.unit(f"{name}/mariadb").service
+        state = testbed.supervisor.unit(f"{name}/{DATABASE}").service
         assert isinstance(state, mariadb.MariaDB)
         if problem := state.joined(testbed.inside(name)):
             return Check(label, problem)

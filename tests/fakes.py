@@ -70,7 +70,7 @@ class FakeService(Service):
         host: str = "srv1",
     ) -> None:
         super().__init__(host)
-        self.name = name
+        self.role = name
         self._command, self._check, self._files, self.waits = command, check, files, waits
 
     def files(self) -> tuple[File, ...]:
@@ -83,7 +83,7 @@ class FakeService(Service):
         return self._command
 
     def ready(self, look: Look) -> str | None:
-        if self.waits and not look.path(f"/run/{self.name}.ready").exists():
+        if self.waits and not look.path(f"/run/{self.role}.ready").exists():
             return "no sign of it"
         return None
 
@@ -99,10 +99,10 @@ class Bed:
 
     def __init__(self, *looks: bool, log: Path | None = None) -> None:
         self.looks = list(looks or (True,))
-        service = SimpleNamespace(host="srv1", name="nginx", logs=["/var/log/error.log"])
+        service = SimpleNamespace(host="srv1", role="web", logs=["/var/log/error.log"])
         unit = SimpleNamespace(service=service, place=SimpleNamespace(path=lambda _: log))
         self.supervisor = SimpleNamespace(units=[unit] if log else [])
 
     def look(self) -> Any:
         holds = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        return SimpleNamespace(holds=holds, problems=None if holds else "srv1/nginx: died")
+        return SimpleNamespace(holds=holds, problems=None if holds else "srv1/web: died")

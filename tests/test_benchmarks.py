@@ -315,12 +315,12 @@ def test_the_page_cache_that_may_not_be_emptied(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_the_clock_starts_with_the_command() -> None:
-    found = {"began": 100.5, "steady": 102.0, "written": 102.5, "services": {"lb/haproxy": {"ready": 1.0}}}
+    found = {"began": 100.5, "steady": 102.0, "written": 102.5, "services": {"lb/balancer": {"ready": 1.0}}}
     write = boot.first_write(found, 100.0, Footprint(1, 2, 3))
     assert write.seconds == 2.5
     assert write.waterfall == {
         "in the box": {"ready": 0.5},
-        "lb/haproxy": {"ready": 1.5},
+        "lb/balancer": {"ready": 1.5},
         "steady": {"ready": 2.0},
         "first write": {"ready": 2.5},
     }
@@ -358,11 +358,11 @@ def test_the_sites_forms_have_the_token_where_the_visitor_looks() -> None:
 def test_every_service_of_the_site_can_be_pinned_and_every_pin_fits(plan: Plan, secrets: Secrets) -> None:
     """Fails when a template changes so that the reference would no longer be the same site on loopback."""
     services = host_services(plan, Profile(), secrets)
-    assert {service.name for service in services} == set(loopback.PINS)
+    assert {service.product for service in services} == set(loopback.PINS)
     for service in services:
         host = plan.host(service.host)
         text = "".join(file.text for file in loopback.Pinned(service, host).files())
-        if loopback.PINS[service.name]:
+        if loopback.PINS[service.product]:
             assert loopback.own(host) in text or host.ip in text
         assert not re.search(r"listen 80;|bind :|0\.0\.0\.0|127\.0\.0\.1:8000", text), service.id
 
@@ -496,7 +496,7 @@ class Fake(Benchmark):
         self.sizes.append(size)
         if self.error:
             raise self.error
-        return Report((self.taken,), ("fake: a note",), {"lb/haproxy": {"started": 0.5, "ready": 1.0}})
+        return Report((self.taken,), ("fake: a note",), {"lb/balancer": {"started": 0.5, "ready": 1.0}})
 
     def body(self, size: Size) -> Body:
         raise NotImplementedError
@@ -522,7 +522,7 @@ def test_json_is_all_there_is_on_standard_output(fake: Fake, capsys: pytest.Capt
 def test_the_table_shows_measures_notes_and_the_waterfall(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     said = capsys.readouterr().out
-    for part in ("speed", "9 1/s", "0.9", "ratio >= 0.7", "yes", "something", "fake: a note", "lb/haproxy"):
+    for part in ("speed", "9 1/s", "0.9", "ratio >= 0.7", "yes", "something", "fake: a note", "lb/balancer"):
         assert part in said
     assert all(len(line) <= 80 for line in table_lines(fake))
 
@@ -615,7 +615,7 @@ def test_progress_is_told_and_the_result_returned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("err", "message", "detail"),
     [
-        ("foobar: lb/haproxy died\n--- log\nline\n", "benchmark fake: lb/haproxy died", "--- log\nline"),
+        ("foobar: lb/balancer died\n--- log\nline\n", "benchmark fake: lb/balancer died", "--- log\nline"),
         ("", "benchmark fake: ended with exit code 7 and no result", ""),
     ],
 )

@@ -211,10 +211,10 @@ def test_every_error_has_its_exit_code(error: FoobarError, code: int, capsys: py
 
 def test_a_logs_tail_stands_under_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
-        raise ServiceError("srv1/nginx died", detail="--- srv1:/var/log/nginx.log\nno such user")
+        raise ServiceError("srv1/web died", detail="--- srv1:/var/log/nginx.log\nno such user")
 
     assert commandline.guarded(work) == 3
-    assert capsys.readouterr().err == "foobar: srv1/nginx died\n--- srv1:/var/log/nginx.log\nno such user\n"
+    assert capsys.readouterr().err == "foobar: srv1/web died\n--- srv1:/var/log/nginx.log\nno such user\n"
 
 
 def test_an_unexpected_error_is_3_never_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,7 +106,7 @@ def test_a_testbed_that_stays_broken_afterwards_lets_nothing_hold(tmp_path: Path
     result, path = run(Toy(), Bed(True, False), tmp_path)
     assert (result["status"], result["steady"]) == ("completed", {"before": True, "after": False})
     assert result["verdict"]["holds"] is None
-    assert "did not become steady again: srv1/nginx: died; before that: the largest is" in result["verdict"]["because"]
+    assert "did not become steady again: srv1/web: died; before that: the largest is" in result["verdict"]["because"]
     assert judged(Toy(), folder.read(path, folder.EVIDENCE)).as_dict() == result["verdict"]
 
 
@@ -219,7 +219,7 @@ def test_the_ends_of_all_logs_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
                 run(Toy(error), Bed(log=log), tmp_path / "bad")
     for runs in ("good", "bad"):
         _, _, path = only_run(tmp_path / runs)
-        assert (path / "logs" / "srv1-nginx-error.log").read_text() == "just now"
+        assert (path / "logs" / "srv1-web-error.log").read_text() == "just now"
 
 
 # --- the machine -----------------------------------------------------------------------------------------------

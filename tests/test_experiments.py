@@ -91,7 +91,7 @@ def test_a_claim_that_fails_is_a_completed_run(tmp_path: Path) -> None:
 def test_a_testbed_that_is_not_steady_is_refused_and_unknown(tmp_path: Path) -> None:
     result, path = run(Guess(), Bed(False), tmp_path)
     assert (result["status"], result["verdict"]["holds"]) == ("refused", None)
-    assert "srv1/nginx: died" in result["verdict"]["because"]
+    assert "srv1/web: died" in result["verdict"]["because"]
     assert not (path / "made.txt").exists()
 
 

@@ -52,9 +52,14 @@ def test_a_fault_reads_as_it_is_typed() -> None:
 @pytest.mark.parametrize(
     ("typed", "understood"),
     [
-        ("kill srv1 nginx", "kill srv1 nginx"),
+        ("kill srv1 nginx", "kill srv1 web"),
+        ("kill srv1 web", "kill srv1 web"),
+        ("freeze srv1 gunicorn", "freeze srv1 app"),
+        ("kill srv1 mariadb", "kill srv1 db"),
+        ("kill dns nsd", "kill dns resolver"),
         ("kill box controller", "kill box controller"),
-        ("kill lb", "kill lb haproxy"),
+        ("kill lb", "kill lb balancer"),
+        ("kill lb haproxy", "kill lb balancer"),
         ("cut srv1", "cut srv1 fw1"),
         ("cut core fw1", "cut core fw1"),
         ("error500 srv2", "error500 srv2 app"),
@@ -72,7 +77,7 @@ def test_what_goes_without_saying_is_filled_in(plan: Plan, services: Services, t
         ("kil srv1 nginx", r"kil: no such fault; faults: kill, stop, .* \(did you mean kill\?\)"),
         ("kill srv9 nginx", r"fault kill HOST SERVICE: srv9 cannot be its target; .* \(did you mean srv\d\?\)"),
         ("kill", r"fault kill HOST SERVICE: it needs a target; possible: .*srv1.*"),
-        ("kill srv1", r"fault kill HOST SERVICE: which of srv1\?; possible: mariadb, app, nginx"),
+        ("kill srv1", r"fault kill HOST SERVICE: which of srv1\?; possible: db, app, web"),
         ("kill srv1 ngnix", r"fault kill .*: ngnix is not of srv1; .* \(did you mean nginx\?\)"),
         ("kill box ovs-vswitchd", r"fault kill .*: ovs-vswitchd is not of box; possible: controller"),
         ("error500 lb", r"fault error500 HOST: lb cannot be its target; possible: srv1, srv2, srv3"),
@@ -96,7 +101,7 @@ def test_everything_possible_is_understood_as_it_is(plan: Plan, services: Servic
     assert {fault.kind for fault in every} == set(KINDS)
     assert all(meant(fault, plan, services) == fault for fault in every)
     assert Fault("off", "core") in every
-    assert Fault("kill", "mon", "nginx") not in every
+    assert Fault("kill", "mon", "web") not in every
 
 
 def test_every_kind_says_what_it_does() -> None:
@@ -188,8 +193,8 @@ class FakeTestbed:
         self.breakage = Breakage()
         self.powerless: dict[str, list[str]] = {}
         self.supervisor = Supervisor()
-        self.supervisor.add(FakeService("nginx"), FakePlace(root))
-        self.supervisor.launch("srv1/nginx")
+        self.supervisor.add(FakeService("web"), FakePlace(root))
+        self.supervisor.launch("srv1/web")
 
     def restart(self, *services: str) -> None:
         for service in services:
@@ -200,7 +205,7 @@ class FakeTestbed:
 
     @property
     def state(self) -> str:
-        return self.supervisor.unit("srv1/nginx").state
+        return self.supervisor.unit("srv1/web").state
 
 
 @pytest.fixture
@@ -233,7 +238,7 @@ def test_it_is_in_force_in_the_block_and_healed_after_it(
     def block() -> None:
         with injected(bed, Fault(kind, "srv1"), mark) as number:
             assert (bed.state, [what for what, _ in marks]) == (state, ["fault", "fault in force"])
-            assert [(row["number"], row["fault"]) for row in bed.breakage.status()] == [(number, f"{kind} srv1 nginx")]
+            assert [(row["number"], row["fault"]) for row in bed.breakage.status()] == [(number, f"{kind} srv1 web")]
             if interruption:
                 raise interruption
 
@@ -243,7 +248,7 @@ def test_it_is_in_force_in_the_block_and_healed_after_it(
     else:
         block()
     assert bed.state == "ready"
-    assert marks == [(what, f"{kind} srv1 nginx") for what in ("fault", "fault in force", "heal", "healed")]
+    assert marks == [(what, f"{kind} srv1 web") for what in ("fault", "fault in force", "heal", "healed")]
     assert bed.breakage.status() == []
 
 
@@ -267,7 +272,7 @@ def test_a_fault_that_fails_half_way_is_undone(
 def test_what_does_not_run_cannot_fail(bed: Any, mark: Any) -> None:
     with (
         injected(bed, Fault("kill", "srv1"), mark),
-        pytest.raises(RefusedError, match=r"^srv1/nginx is not running$"),
+        pytest.raises(RefusedError, match=r"^srv1/web is not running$"),
         injected(bed, Fault("kill", "srv1"), mark),
     ):
         raise AssertionError("not reached")
@@ -282,14 +287,14 @@ def test_what_has_no_power_cannot_lose_it(bed: Any) -> None:
 
 def test_what_is_healed_on_a_host_without_power_starts_with_it(tmp_path: Path) -> None:
     testbed = Testbed(Profile(), tmp_path)
-    testbed.supervisor.add(FakeService("nginx"), FakePlace(tmp_path))
+    testbed.supervisor.add(FakeService("web"), FakePlace(tmp_path))
     testbed.powerless["srv1"] = ["srv1/app"]
-    testbed.restart("srv1/nginx")
-    assert not testbed.supervisor.unit("srv1/nginx").runs
-    assert testbed.powerless == {"srv1": ["srv1/app", "srv1/nginx"]}
+    testbed.restart("srv1/web")
+    assert not testbed.supervisor.unit("srv1/web").runs
+    assert testbed.powerless == {"srv1": ["srv1/app", "srv1/web"]}
     del testbed.powerless["srv1"]
-    testbed.restart("srv1/nginx")
-    assert testbed.supervisor.unit("srv1/nginx").state == "ready"
+    testbed.restart("srv1/web")
+    assert testbed.supervisor.unit("srv1/web").state == "ready"
     testbed.supervisor.stop_all()
 
 
@@ -307,10 +312,10 @@ def test_a_failed_healing_is_told_and_not_marked(
 
 def test_by_hand_it_stays_until_it_is_healed(bed: Any) -> None:
     row = injection.by_hand(bed, "freeze", "srv1")
-    assert (row["fault"], row["by_hand"], bed.state) == ("freeze srv1 nginx", True, "paused")
-    with pytest.raises(RefusedError, match=r"^no fault 9 was injected by hand; there are: 1 \(freeze srv1 nginx\)$"):
+    assert (row["fault"], row["by_hand"], bed.state) == ("freeze srv1 web", True, "paused")
+    with pytest.raises(RefusedError, match=r"^no fault 9 was injected by hand; there are: 1 \(freeze srv1 web\)$"):
         bed.breakage.heal(9)
-    assert bed.breakage.heal(row["number"]) == ["freeze srv1 nginx"]
+    assert bed.breakage.heal(row["number"]) == ["freeze srv1 web"]
     assert (bed.state, bed.breakage.status()) == ("ready", [])
     assert bed.breakage.heal() == []
 
@@ -345,7 +350,7 @@ def test_a_healing_that_fails_keeps_no_other_from_being_healed(
         restart(service)
         raise RefusedError("it does not come back")
 
-    for words in ("cut srv1", "kill srv1 nginx"):
+    for words in ("cut srv1", "kill srv1 web"):
         injection.by_hand(bed, *words.split())
     monkeypatch.setattr(bed, "restart", broken)
     with pytest.raises(RefusedError, match="does not come back"):

@@ -38,10 +38,10 @@ for _ in range(4):
 @pytest.mark.parametrize(
     ("tls", "writers"),
     [
-        ("terminate", {"lb/haproxy"}),
-        ("reencrypt", {"lb/haproxy"}),
-        ("passthrough", {"srv1/nginx", "srv2/nginx", "srv3/nginx"}),
-        ("mutual", {"lb/haproxy", "srv1/app", "srv2/app", "srv3/app", "srv2/mariadb", "srv3/mariadb"}),
+        ("terminate", {"lb/balancer"}),
+        ("reencrypt", {"lb/balancer"}),
+        ("passthrough", {"srv1/web", "srv2/web", "srv3/web"}),
+        ("mutual", {"lb/balancer", "srv1/app", "srv2/app", "srv3/app", "srv2/db", "srv3/db"}),
     ],
 )
 def test_one_end_of_every_encrypted_link_writes(plan: Plan, tls: str, writers: set[str]) -> None:

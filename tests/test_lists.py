@@ -45,9 +45,10 @@ def test_the_catalog_lists_every_service(
     assert found == service_classes()
 
 
-def test_every_service_has_a_name_and_says_what_it_is() -> None:
+def test_every_service_has_a_role_and_says_what_it_is() -> None:
     for each in service_classes():
-        assert re.fullmatch(r"[a-z-]+", each.name), each
+        assert re.fullmatch(r"[a-z-]+", each.role), each
+        assert re.fullmatch(r"[a-z-]*", each.product), each
         assert each.__doc__, each
 
 

@@ -24,7 +24,7 @@ Start = Callable[..., Testbed]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """``start("mariadb")``: a testbed with that service alone, on srv1."""
+    """``start("db")``: a testbed with that service alone, on srv1."""
     testbeds: list[Testbed] = []
 
     def make(name: str) -> Testbed:
@@ -47,8 +47,8 @@ def seen_by_the_steady_state(testbed: Testbed, service_id: str) -> str | None:
 
 
 def test_a_database_at_the_power_switch_is_started_again(start: Start) -> None:
-    testbed = start("mariadb")
-    unit = testbed.supervisor.unit("srv1/mariadb")
+    testbed = start("db")
+    unit = testbed.supervisor.unit("srv1/db")
     before = unit.process
     recovery.cycle_database(testbed, "srv1")
     testbed.pool.shutdown(wait=True)
@@ -56,30 +56,30 @@ def test_a_database_at_the_power_switch_is_started_again(start: Start) -> None:
 
 
 def test_a_relaunch_that_fails_is_told(start: Start) -> None:
-    testbed = start("mariadb")
-    unit = testbed.supervisor.unit("srv1/mariadb")
+    testbed = start("db")
+    unit = testbed.supervisor.unit("srv1/db")
     unit.service._command = DIES  # type: ignore[attr-defined]
     unit.place.path("/run/mariadb.ready").unlink()
     recovery.cycle_database(testbed, "srv1")
     testbed.pool.shutdown(wait=True)
-    line = "not started again: srv1/mariadb died while starting (exit status 7)"
-    assert testbed.failures == {"srv1/mariadb": line}
-    assert seen_by_the_steady_state(testbed, "srv1/mariadb") == f"died: {line}"
+    line = "not started again: srv1/db died while starting (exit status 7)"
+    assert testbed.failures == {"srv1/db": line}
+    assert seen_by_the_steady_state(testbed, "srv1/db") == f"died: {line}"
     console = Console(width=120, file=io.StringIO())
     answer = {"services": [], "steady": False, "faults": [], "fences": [], "unsampled": [], "datapath": "user"}
     console.print(render.services({**answer, "failures": testbed.failures}))
-    assert f"srv1/mariadb: {line}" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"srv1/db: {line}" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_failure_is_forgotten_when_it_is_started_again(start: Start) -> None:
-    testbed = start("mariadb")
-    testbed.failures["srv1/mariadb"] = "not started again: for the test"
-    recovery.restart(testbed, "srv1/mariadb")
+    testbed = start("db")
+    testbed.failures["srv1/db"] = "not started again: for the test"
+    recovery.restart(testbed, "srv1/db")
     assert testbed.failures == {}
 
 
 def test_a_database_without_power_is_not_cycled(start: Start) -> None:
-    testbed = start("mariadb")
+    testbed = start("db")
     testbed.powerless["srv1"] = []
     with pytest.raises(RefusedError, match=r"^srv1 has no power$"):
         recovery.cycle_database(testbed, "srv1")

@@ -36,8 +36,8 @@ from topo.plan import SITE, Plan
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
-SERVICES = ["mariadb", "app", "nginx"]
-IDS = [f"srv{n}/{name}" for name in SERVICES for n in (1, 2, 3)] + ["lb/haproxy", "dns/nsd"]
+SERVICES = ["db", "app", "web"]
+IDS = [f"srv{n}/{name}" for name in SERVICES for n in (1, 2, 3)] + ["lb/balancer", "dns/resolver"]
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_every_server_is_balanced_to_and_one_takes_the_writes(secrets: Secrets, 
 
 
 def test_one_primary_and_the_rest_read_only(services: dict[str, Service]) -> None:
-    texts = {name: services[f"{name}/mariadb"].files()[0].text for name in ("srv1", "srv2", "srv3")}
+    texts = {name: services[f"{name}/db"].files()[0].text for name in ("srv1", "srv2", "srv3")}
     assert [name for name, text in texts.items() if "read_only = OFF" in text] == ["srv1"]
     assert {text.partition("server_id = ")[2].split()[0] for text in texts.values()} == {"1", "2", "3"}
 
@@ -279,10 +279,10 @@ def test_only_databases_prepare_and_join(
     services: dict[str, Service], plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
 ) -> None:
     everything = [*services.values(), *deployment.network_services(plan, rules, flows)]
-    assert {service.name for service in everything if isinstance(service, Joins)} == {"mariadb"}
-    assert {service.name for service in everything if isinstance(service, Prepares)} == {"mariadb", "ovsdb-server"}
-    assert {service.name for service in everything if service.restarts} == {"controller"}
-    assert {service.name for service in everything if service.last} == {"haproxy"}
+    assert {service.role for service in everything if isinstance(service, Joins)} == {"db"}
+    assert {service.role for service in everything if isinstance(service, Prepares)} == {"db", "ovsdb-server"}
+    assert {service.role for service in everything if service.restarts} == {"controller"}
+    assert {service.role for service in everything if service.last} == {"balancer"}
 
 
 # --- looks --------------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def test_phases_are_told_in_order(bench: Bench) -> None:
     (row,) = bench.supervisor.status()
     assert list(row["times"]) == ["configured", "started", "ready"]
     assert list(row["times"].values()) == sorted(row["times"].values())
-    assert (row["id"], row["host"], row["name"], row["state"], row["restarts"]) == ("srv1/a", "srv1", "a", "ready", 0)
+    assert (row["id"], row["host"], row["role"], row["state"], row["restarts"]) == ("srv1/a", "srv1", "a", "ready", 0)
     assert row["pid"] == bench.pid("srv1/a")
 
 
@@ -363,7 +363,7 @@ def test_stop_all_ends_the_last_started_first(tmp_path: Path, monkeypatch: pytes
 
     def recorded(unit: Unit) -> None:
         if unit.runs:
-            ended.append(unit.service.name)
+            ended.append(unit.service.role)
         really(unit)
 
     monkeypatch.setattr(supervisors, "_end_session", recorded)

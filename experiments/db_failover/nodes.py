@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.db_failover.spans import spans
 from services.mariadb import mariadb
+from topo.plan import DATABASE
 
 if TYPE_CHECKING:
     from testbed.namespaces import Inside
@@ -116,7 +117,7 @@ def _standing(inside: Inside) -> tuple[bool, tuple[str, str]]:
 def _galera(testbed: Testbed) -> str | None:
     """None when all are in the cluster, and have what it has."""
     for server in testbed.plan.servers:
-        service = testbed.supervisor.unit(f"{server.name}/mariadb").service
+        service = testbed.supervisor.unit(f"{server.name}/{DATABASE}").service
         assert isinstance(service, mariadb.MariaDB)
         try:
             problem = service.joined(testbed.inside(server.name))

@@ -19,11 +19,11 @@ from services.mariadb import mariadb
 from testbed.faults.injection import Fault, injected
 from topo import wait
 from topo.errors import DeadlineError, FoobarError
+from topo.plan import DATABASE
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
-DATABASE = "mariadb"
 MANAGER = ("mon", "failover")
 PROBE_SECONDS = 0.1
 REACTION_SECONDS = 3.0

@@ -15,14 +15,14 @@ MOST_BYTES = 2**20
 
 
 def collect(testbed: Testbed, folder: Path) -> None:
-    """Copy the end of every service's logs into ``folder/logs``, as HOST-SERVICE-NAME; 1 MiB of each at most."""
+    """Copy the end of every service's logs into ``folder/logs``, as HOST-ROLE-NAME; 1 MiB of each at most."""
     target = folder / FOLDER
     target.mkdir(exist_ok=True)
     for unit in testbed.supervisor.units:
         for log in unit.service.logs:
             source = unit.place.path(log)
             if source.is_file() and source.stat().st_size:
-                _copy_end(source, target / f"{unit.service.host}-{unit.service.name}-{source.name}")
+                _copy_end(source, target / f"{unit.service.host}-{unit.service.role}-{source.name}")
 
 
 def _copy_end(source: Path, target: Path) -> None:

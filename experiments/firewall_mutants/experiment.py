@@ -61,7 +61,7 @@ class FirewallMutants(Experiment[Evidence]):
         with ExitStack() as stack:
             stack.callback(bench.forget_strange_connections)
             if testbed.profile.managed:  # or it would promote another database whenever a slip hides the primary
-                stack.enter_context(injected(testbed, Fault("freeze", "mon", Failover.name), mark=run.mark))
+                stack.enter_context(injected(testbed, Fault("freeze", "mon", Failover.role), mark=run.mark))
             wires = stack.enter_context(Wires(places))
             prober = Prober(plan, wires, QUIET_SECONDS if testbed.datapath == "user" else KERNEL_QUIET_SECONDS)
             progress = stack.enter_context(run.phase("wrong rules and flows", len(made)))

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from topo import wait
 from topo.errors import FoobarError, MissingError
+from topo.plan import APP, BALANCER, DATABASE, MONITOR, WEB, Host, Plan
 from topo.tls import means
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
-    from topo.plan import Plan
     from topo.profile import Profile
 
 SOURCE = Path(__file__).parent / "keylog.c"
@@ -63,13 +63,16 @@ def keys_logged(testbed: Testbed, folder: Path) -> Iterator[Path]:
 
 def loggers(plan: Plan, profile: Profile) -> tuple[str, ...]:
     """The services that write: one end of every TLS link. Of databases' it is who connects: the primary stays up."""
-    tls, servers = means(profile), [server.name for server in plan.servers]
-    web = [f"{server}/nginx" for server in servers] if tls.through else ["lb/haproxy"]
+    tls = means(profile)
+    web = _ids(plan.hosts_of(WEB if tls.through else BALANCER), WEB if tls.through else BALANCER)
     if not tls.both:
-        return tuple(web)
-    replicas = [f"{replica.name}/mariadb" for replica in plan.names["replicas"]]
-    manager = ("mon/failover",) if profile.managed else ()
-    return (*replicas, *(f"{server}/app" for server in servers), *manager, *web)
+        return web
+    manager = _ids(plan.hosts_of(MONITOR), "failover") if profile.managed else ()
+    return (*_ids(plan.names["replicas"], DATABASE), *_ids(plan.hosts_of(APP), APP), *manager, *web)
+
+
+def _ids(hosts: Iterable[Host], role: str) -> tuple[str, ...]:
+    return tuple(f"{host.name}/{role}" for host in hosts)
 
 
 def compile_library(target: Path) -> None:
@@ -93,7 +96,7 @@ def merged(files: Iterable[Path]) -> str:
 def _restart(testbed: Testbed) -> None:
     """The databases one after the other, so that there are always others; the rest side by side."""
     ids = loggers(testbed.plan, testbed.profile)
-    databases = [each for each in ids if each.endswith("/mariadb")]
+    databases = [each for each in ids if each.endswith(f"/{DATABASE}")]
     for each in databases:
         _relaunch(testbed, each)
     with ThreadPoolExecutor(max_workers=16) as pool:

@@ -27,7 +27,7 @@ def request_logs(testbed: Testbed, folder: Path) -> list[dict[str, Any]]:
     rows = []
     for unit in testbed.supervisor.units:
         for service, log in REQUEST_LOGS:
-            source = unit.place.path(log) if unit.service.name == service else None
+            source = unit.place.path(log) if unit.service.is_called(service) else None
             if source is None or not source.exists():
                 continue
             copy = folder / f"{unit.service.host}-{service}.log"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from services.haproxy import SOCKET
 from topo import wait
 from topo.errors import DeadlineError
+from topo.plan import BALANCER
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -100,7 +101,7 @@ def without(testbed: Testbed, server: str) -> Iterator[None]:
 
 def keep_troubles(testbed: Testbed, file: Path) -> None:
     """The balancer's log lines of requests that it could not answer well or to the end: what explains a failed one."""
-    unit = testbed.supervisor.unit("lb/haproxy")
+    unit = testbed.supervisor.unit(f"{testbed.plan.host_of(BALANCER).name}/{BALANCER}")
     with unit.place.path(unit.service.output).open() as log, file.open("w") as out:
         out.writelines(line for line in log if _troubled(line))
 

@@ -8,7 +8,7 @@ from random import Random
 
 from testbed.faults.injection import Fault
 from topo.errors import UsageError, among
-from topo.plan import Plan
+from topo.plan import APP, WEB, Plan
 
 CRASH, GRACEFUL, SILENT, ERROR = "crash", "graceful", "silent", "error"
 ALL = "all"
@@ -37,14 +37,14 @@ def _firewall(plan: Plan, server: str) -> str:
 
 
 KINDS: Mapping[str, Kind] = {
-    "kill-nginx": _of_service("nginx is killed", "kill", "nginx", CRASH),
-    "kill-app": _of_service("the application is killed; nginx answers 502", "kill", "app", CRASH),
-    "stop-nginx": _of_service("nginx is stopped in order", "stop", "nginx", GRACEFUL),
-    "stop-app": _of_service("the application is stopped in order; then nginx answers 502", "stop", "app", GRACEFUL),
-    "freeze-nginx": _of_service("nginx hangs; its connections stay open", "freeze", "nginx", SILENT),
-    "freeze-app": _of_service("the application hangs behind a healthy nginx", "freeze", "app", SILENT),
+    "kill-nginx": _of_service("nginx is killed", "kill", WEB, CRASH),
+    "kill-app": _of_service("the application is killed; nginx answers 502", "kill", APP, CRASH),
+    "stop-nginx": _of_service("nginx is stopped in order", "stop", WEB, GRACEFUL),
+    "stop-app": _of_service("the application is stopped in order; then nginx answers 502", "stop", APP, GRACEFUL),
+    "freeze-nginx": _of_service("nginx hangs; its connections stay open", "freeze", WEB, SILENT),
+    "freeze-app": _of_service("the application hangs behind a healthy nginx", "freeze", APP, SILENT),
     "error500": Kind(
-        "the application answers 500 to everything", ERROR, host=False, fault=lambda _, at: Fault("error500", at, "app")
+        "the application answers 500 to everything", ERROR, host=False, fault=lambda _, at: Fault("error500", at, APP)
     ),
     "cut": _of_host("its cable is cut", lambda plan, at: Fault("cut", at, _firewall(plan, at))),
     "blackhole-to": _of_host("what the balancer sends to it vanishes", lambda _, at: Fault("blackhole", "lb", at)),

@@ -47,7 +47,7 @@ HEARTBEAT_S = 0.05
 class Failover(Service):
     """It comes back when it dies, and finds the present state in the servers, the balancer and the controller."""
 
-    name = "failover"
+    role = "failover"
     restarts = True
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:

@@ -29,6 +29,7 @@ STATE_ID, MEMBER_ID = "f00ba000-0000-11ee-8000-000000000001", "f00ba{:03x}-0000-
 class Galera(MariaDB):
     """The same database with Galera's library in it."""
 
+    aliases = ("galera",)
     patience = 40.0
 
     @property

@@ -13,7 +13,7 @@ import pymysql.cursors
 from services.mariadb import datadir
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, render
-from topo.plan import Host, Plan
+from topo.plan import DATABASE, Host, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -39,7 +39,8 @@ ENCRYPTED = (
 class MariaDB(Service):
     """Every server has the same accounts, made by its own init file and kept out of the binary log."""
 
-    name = "mariadb"
+    role = DATABASE
+    product = "mariadb"
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)

@@ -1,6 +1,6 @@
 """Faults: values, and one context manager that injects one and heals it, whatever happens in between.
 
-    with injected(testbed, Fault("kill", "srv1", "nginx"), mark=run.mark):
+    with injected(testbed, Fault("kill", "srv1", "web"), mark=run.mark):
         ...                         # it is in force
     # everything of it is back and ready
 
@@ -95,10 +95,13 @@ def meant(fault: Fault, plan: Plan, services: tuple[Service, ...]) -> Fault:
         possible = among(fault.target, targets) if any(targets) else NOTHING_MORE
         raise UsageError(f"{usage}: {said}; possible: {possible}")
     whats = targets[fault.target]
-    what = whats[0] if not fault.what and len(whats) == 1 else fault.what
+    here = [each for each in services if each.host == fault.target and each.role in whats]
+    what = next((each.role for each in here if each.is_called(fault.what)), fault.what)
+    what = whats[0] if not what and len(whats) == 1 else what
     if what not in (whats or ("",)):
+        known = (*whats, *(each.product for each in here if what and each.product))
         said = f"{what} is not of {fault.target}" if what else f"which of {fault.target}?"
-        raise UsageError(f"{usage}: {said}; possible: {among(what, whats) if whats else NOTHING_MORE}")
+        raise UsageError(f"{usage}: {said}; possible: {among(what, known) if whats else NOTHING_MORE}")
     return Fault(fault.kind, fault.target, what)
 
 
@@ -118,12 +121,12 @@ def possible(plan: Plan, services: Iterable[Service]) -> list[Fault]:
 
 def _services(_: Plan, services: tuple[Service, ...]) -> Targets:
     """Every service of a host, and the controller; not Open vSwitch: without it there is no testbed to heal."""
-    hit = [each for each in services if each.host != BOX or each.name == CONTROLLER]
-    return {host: tuple(each.name for each in hit if each.host == host) for host in dict.fromkeys(e.host for e in hit)}
+    hit = [each for each in services if each.host != BOX or each.role == CONTROLLER]
+    return {host: tuple(each.role for each in hit if each.host == host) for host in dict.fromkeys(e.host for e in hit)}
 
 
 def _failing(_: Plan, services: tuple[Service, ...]) -> Targets:
-    return {each.host: (each.name,) for each in services if isinstance(each, Fails)}
+    return {each.host: (each.role,) for each in services if isinstance(each, Fails)}
 
 
 def _neighbours(plan: Plan, _: tuple[Service, ...]) -> Targets:

@@ -175,12 +175,12 @@ def only_to_srv1(testbed: Testbed) -> str | None:
 
 #: every fault that is tried -> what must be so while it is in force
 CHECKS: dict[str, Callable[[Testbed], str | None]] = {
-    "kill srv1 nginx": lambda bed: refused(bed, "lb", "srv1", 80),
-    "kill srv1 mariadb": lambda bed: refused(bed, "lb", "srv1", DATABASE_PORT),
-    "kill lb haproxy": lambda bed: refused(bed, "client", "lb", 443),
-    "stop srv1 nginx": lambda bed: refused(bed, "lb", "srv1", 80),
-    "stop srv2 mariadb": lambda bed: None if bed.supervisor.unit("srv2/mariadb").state == "stopped" else "it runs",
-    "freeze srv1 nginx": lambda bed: status(bed, "silence"),
+    "kill srv1 web": lambda bed: refused(bed, "lb", "srv1", 80),
+    "kill srv1 db": lambda bed: refused(bed, "lb", "srv1", DATABASE_PORT),
+    "kill lb balancer": lambda bed: refused(bed, "client", "lb", 443),
+    "stop srv1 web": lambda bed: refused(bed, "lb", "srv1", 80),
+    "stop srv2 db": lambda bed: None if bed.supervisor.unit("srv2/db").state == "stopped" else "it runs",
+    "freeze srv1 web": lambda bed: status(bed, "silence"),
     "freeze srv1 app": lambda bed: status(bed, "silence"),
     "error500 srv1": lambda bed: status(bed, "500"),
     "cut srv1": lambda bed: all_of(quiet(bed), still_addressed(bed, "srv1")),
@@ -197,9 +197,9 @@ CHECKS: dict[str, Callable[[Testbed], str | None]] = {
 PAIRS = (
     ("cut srv1", "off srv1"),
     ("off srv1", "cut srv1"),
-    ("kill srv1 nginx", "off srv1"),
+    ("kill srv1 web", "off srv1"),
     ("freeze srv1 app", "off srv1"),
-    ("kill srv2 mariadb", "off core"),
+    ("kill srv2 db", "off core"),
     ("off fw2", "off fw1"),
     ("off fw1", "off srv1"),
     ("stop-controller", "off fw1"),
@@ -293,7 +293,7 @@ class BreakAll(session.Body):
         }
         told["good_byes"] = {
             words: good_byes(testbed, Fault(*words.split()))
-            for words in ("kill srv1 nginx", "off srv1", "cut srv1", "off fw1")
+            for words in ("kill srv1 web", "off srv1", "cut srv1", "off fw1")
         }
         steady(testbed)
         self.target.write_text(json.dumps(told))

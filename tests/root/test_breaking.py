@@ -175,14 +175,14 @@ def test_every_switch_confirmed_its_flows(second: Bed) -> None:
 
 def test_killing_nginx_on_one_server_leaves_the_others(commands: Commands) -> None:
     bed = commands.up("c")
-    before = {name: bed.service(f"{name}/nginx")["pid"] for name in ("srv2", "srv3")}
+    before = {name: bed.service(f"{name}/web")["pid"] for name in ("srv2", "srv3")}
     assert bed.status()["steady"]
     bed.run("srv1", "pkill", "nginx")
     wait.until(
-        lambda: None if bed.service("srv1/nginx")["state"] == "died" else "runs", what="srv1's nginx dead", seconds=5
+        lambda: None if bed.service("srv1/web")["state"] == "died" else "runs", what="srv1's nginx dead", seconds=5
     )
     assert not bed.status()["steady"]
-    assert {name: bed.service(f"{name}/nginx")["pid"] for name in before} == before
+    assert {name: bed.service(f"{name}/web")["pid"] for name in before} == before
     for name in before:
         assert bed.exec("lb", "curl", "-sS", "--fail", "-o", "/dev/null", f"http://{name}/healthz").returncode == 0
     wait.until(lambda: _served_without(bed, "srv1"), what="the balancer without srv1", seconds=20)

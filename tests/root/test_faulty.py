@@ -55,7 +55,7 @@ def test_of_two_the_one_that_is_healed_first_leaves_the_other_in_force(told: dic
 
 def test_who_loses_power_or_its_link_says_no_good_bye(told: dict[str, Any]) -> None:
     heard = told["good_byes"]
-    assert heard.pop("kill srv1 nginx"), "an ordinary crash is heard: the look can see"
+    assert heard.pop("kill srv1 web"), "an ordinary crash is heard: the look can see"
     assert heard == {"off srv1": [], "cut srv1": [], "off fw1": []}
 
 
@@ -65,15 +65,15 @@ def test_who_loses_power_or_its_link_says_no_good_bye(told: dict[str, Any]) -> N
 def test_by_hand_it_stays_until_it_is_healed(second: Bed) -> None:
     name = ("--name", second.name)
     said = one_line(second.commands("fault", *name, "kill", "srv2", "nginx").stdout)
-    assert "kill srv2 nginx" in said
+    assert "kill srv2 web" in said
     number = said.split()[1].rstrip(":")
-    assert second.service("srv2/nginx")["state"] == "killed"
-    assert "kill srv2 nginx" in second.commands("status", *name).stdout
+    assert second.service("srv2/web")["state"] == "killed"
+    assert "kill srv2 web" in second.commands("status", *name).stdout
     assert one_line(second.commands("fault", *name, "list").stdout) == said
     second.commands("fault", *name, "freeze", "srv3", "app")
-    assert [row["fault"] for row in second.status()["faults"]] == ["kill srv2 nginx", "freeze srv3 app"]
-    assert one_line(second.commands("heal", *name, number).stdout) == "healed: kill srv2 nginx"
-    assert (second.service("srv2/nginx")["state"], second.service("srv3/app")["state"]) == ("ready", "paused")
+    assert [row["fault"] for row in second.status()["faults"]] == ["kill srv2 web", "freeze srv3 app"]
+    assert one_line(second.commands("heal", *name, number).stdout) == "healed: kill srv2 web"
+    assert (second.service("srv2/web")["state"], second.service("srv3/app")["state"]) == ("ready", "paused")
     assert one_line(second.commands("heal", *name).stdout) == "healed: freeze srv3 app"
     assert second.status()["faults"] == []
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_is_one_line(second: Bed, words: str, code: int, line: st
 def test_a_testbed_that_is_broken_in_every_way_ends_and_leaves_nothing(commands: Commands, machine: Machine) -> None:
     bed = commands.up("c")
     processes = bed.processes()
-    for words in ("freeze srv1 mariadb", "off srv2", "off fw3", "cut core fw1", "blackhole lb srv1", "stop-controller"):
+    for words in ("freeze srv1 db", "off srv2", "off fw3", "cut core fw1", "blackhole lb srv1", "stop-controller"):
         assert bed.commands("fault", "--name", bed.name, *words.split()).returncode == 0, words
     assert bed.commands("down", bed.name).returncode == 0
     machine.assert_clean(processes)

@@ -287,7 +287,7 @@ def test_a_service_that_dies_at_boot_shows_the_tail_of_its_log(tmp_path: Path) -
     done = commands("up", "--name", "x")
     assert done.returncode == 3
     assert done.stderr.splitlines() == [
-        "foobar: dns/nsd died while starting (exit status 9)",
+        "foobar: dns/resolver died while starting (exit status 9)",
         "--- dns:/var/log/nsd.log",
         "starting",
         "cannot bind to port 53",
@@ -303,7 +303,7 @@ def test_a_configuration_that_its_daemon_refuses_starts_nothing(tmp_path: Path) 
     done = commands("up", "--detach", "--name", "x")
     assert done.returncode == 3
     first, *rest = done.stderr.splitlines()
-    assert re.fullmatch(r"foobar: srv\d/nginx: nginx refuses its configuration", first)
+    assert re.fullmatch(r"foobar: srv\d/web: nginx refuses its configuration", first)
     assert any('unknown directive "listne"' in line for line in rest)
     Machine(commands.state).assert_clean()
 
@@ -312,7 +312,7 @@ def test_a_service_that_never_serves_is_given_up(tmp_path: Path) -> None:
     code = "import services.nsd as n\nn.Nsd.command = lambda self: ('sleep', '600')\nn.Nsd.patience = 1.5"
     done = sabotaged(tmp_path, code)("up", "--name", "x")
     assert done.returncode == 3
-    assert one_line(done.stderr).startswith("foobar: dns/nsd ready: not within 1.5 s; last seen: port 53")
+    assert one_line(done.stderr).startswith("foobar: dns/resolver ready: not within 1.5 s; last seen: port 53")
 
 
 def test_a_template_value_that_is_missing_is_an_error(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_all_13_steps_are_seen(journey: tuple[Done, Path]) -> None:
 
 def test_the_boot_is_shown_as_a_waterfall(journey: tuple[Done, Path]) -> None:
     done, _ = journey
-    assert all(part in done.stdout for part in ("srv1/mariadb", "lb/haproxy", "dns/nsd", "steady", "10.0.3.11"))
+    assert all(part in done.stdout for part in ("srv1/db", "lb/balancer", "dns/resolver", "steady", "10.0.3.11"))
 
 
 def test_the_result_is_as_in_the_contract(journey: tuple[Done, Path]) -> None:

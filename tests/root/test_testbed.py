@@ -47,7 +47,7 @@ def test_status_as_json(bed: Bed) -> None:
 def test_status_for_people(bed: Bed) -> None:
     shown = bed.commands("status", "--name", "a").stdout
     assert "a: up" in shown
-    assert "srv2/mariadb" in shown
+    assert "srv2/db" in shown
     assert "steady" in shown
 
 
