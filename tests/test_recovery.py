@@ -59,7 +59,7 @@ def test_a_relaunch_that_fails_is_told(start: Start) -> None:
     testbed = start("db")
     unit = testbed.supervisor.unit("srv1/db")
     unit.service._command = DIES  # type: ignore[attr-defined]
-    unit.place.path("/run/mariadb.ready").unlink()
+    unit.place.path("/run/db.ready").unlink()
     recovery.cycle_database(testbed, "srv1")
     testbed.pool.shutdown(wait=True)
     line = "not started again: srv1/db died while starting (exit status 7)"
