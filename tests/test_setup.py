@@ -141,6 +141,22 @@ def test_pins_are_exact_and_sorted() -> None:
     assert lines == sorted(lines, key=str.lower)
 
 
+def test_every_release_that_is_accepted_is_documented() -> None:
+    script, readme = PROVISION.read_text(), (PROJECT / "README.md").read_text()
+    accepted = re.findall(r'"(debian|ubuntu) ([\d.]+) "\*', script)
+    assert ("debian", "12") in accepted
+    assert ("debian", "13") in accepted
+    lines = {
+        "the script's first line": script.splitlines()[1],
+        "its refusal": next(line for line in script.splitlines() if "the set-up knows" in line),
+        "the README": next(line for line in readme.splitlines() if "on amd64 or arm64" in line),
+    }
+    missing = [(where, version) for where, line in lines.items() for _, version in accepted if version not in line]
+    assert missing == []
+    boxes = re.findall(r'^  "(\d+)" => \[\["bento/debian-(\d+)"', (PROJECT / "vagrant/Vagrantfile").read_text(), re.M)
+    assert {(release, release) for name, release in accepted if name == "debian"} == set(boxes)
+
+
 def test_an_unknown_option_is_bad_usage() -> None:
     done = run(PROVISION, "--frobnicate")
     assert done.returncode == 64

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what the testbed needs on Debian 12 and Ubuntu 22.04/24.04: system packages, and a virtual environment for the rest.
+# Installs what the testbed needs on Debian 12 and 13, Ubuntu 22.04 and 24.04: system packages, and a virtual environment for the rest.
 #
 #   provision.sh [--check] [--python-alias] [--print-python]
 #   provision.sh --list
@@ -138,12 +138,12 @@ check_system() {
     if [[ -r /etc/os-release ]]; then . /etc/os-release; fi
     machine=$(uname -m)
     case "$ID $VERSION_ID $machine" in
-        "debian 12 "* | "ubuntu 22.04 "* | "ubuntu 24.04 "*) ;;
+        "debian 12 "* | "debian 13 "* | "ubuntu 22.04 "* | "ubuntu 24.04 "*) ;;
         *) machine=other ;;
     esac
     case $machine in
         x86_64 | aarch64) ;;
-        *) die "the set-up knows Debian 12, Ubuntu 22.04 and 24.04 on amd64 and arm64, not $ID $VERSION_ID on $(uname -m)" \
+        *) die "the set-up knows Debian 12 and 13, Ubuntu 22.04 and 24.04 on amd64 and arm64, not $ID $VERSION_ID on $(uname -m)" \
             "(FOOBAR_ANY_OS=1 tries all the same)" ;;
     esac
 }

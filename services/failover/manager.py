@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.haproxy import RUNTIME_PORT
-from services.mariadb.mariadb import ENCRYPTED, FOLLOW
+from services.mariadb.mariadb import ENCRYPTED, FOLLOW, PLAIN
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service
 from topo.paths import PROJECT
@@ -73,7 +73,7 @@ class Failover(Service):
             "lossless": self.profile.db == "semisync",
             "servers": {host.name: host.ip for host in self.plan.servers},
             "login": {"user": "failover", "password": self.secrets.failover_password, **self._encryption()},
-            "follow": f"{FOLLOW}, MASTER_HEARTBEAT_PERIOD={HEARTBEAT_S}{ENCRYPTED if self._proves else ''}",
+            "follow": f"{FOLLOW}, MASTER_HEARTBEAT_PERIOD={HEARTBEAT_S}{ENCRYPTED if self._proves else PLAIN}",
             "replication_password": self.secrets.replication_password,
             "balancer": self.plan.host("lb").ip,
             "port": RUNTIME_PORT,

@@ -34,6 +34,8 @@ ENCRYPTED = (
     f", MASTER_SSL=1, MASTER_SSL_CA='{AUTHORITY}', MASTER_SSL_VERIFY_SERVER_CERT=1,"
     f" MASTER_SSL_CERT='{CERTIFICATE}', MASTER_SSL_KEY='{CERTIFICATE}'"
 )
+# or of one in the clear: since 11.4 a replica insists on TLS, for which a server makes up a certificate
+PLAIN = ", MASTER_SSL=0"
 
 
 class MariaDB(Service):
@@ -135,7 +137,7 @@ class MariaDB(Service):
         """A replica begins to follow the primary; where there is a failover manager, that is its work."""
         if self.is_primary or self.profile.managed:
             return
-        follow = f"{FOLLOW}{ENCRYPTED if self.tls.both else ''}"
+        follow = f"{FOLLOW}{ENCRYPTED if self.tls.both else PLAIN}"
         query(look, follow, self.plan.primary.ip, self.secrets.replication_password)
         query(look, "START SLAVE")
 
