@@ -24,9 +24,10 @@ from scapy.utils import RawPcapReader
 from experiments.engine.verdict import Verdict
 from experiments.instruments.pcap import first_frame, packets, place
 from experiments.instruments.search import Hit, Search
-from experiments.tls_exposure import canaries, decrypt, exposurerows
-from experiments.tls_exposure.checks import grid, reading
+from experiments.tls_exposure import canaries, checks, decrypt, exposurerows
+from experiments.tls_exposure.checks import Reading, grid
 from experiments.tls_exposure.decrypt import is_handshake
+from experiments.tls_exposure.evidence import ExposureEvidence
 from experiments.tls_exposure.experiment import TlsExposure
 from experiments.wire import dblogin, tlsrecords
 from experiments.wire.streams import Text, text
@@ -40,7 +41,11 @@ HOSTS = {"10.0.1.10": "client", "10.0.2.10": "lb", "10.0.3.11": "srv1"}
 
 
 def judge(evidence: dict[str, Any]) -> Verdict:
-    return TlsExposure().judge(evidence)
+    return TlsExposure().judge(ExposureEvidence.parse(evidence))
+
+
+def reading(evidence: dict[str, Any]) -> Reading:
+    return checks.reading(ExposureEvidence.parse(evidence))
 
 
 def changed(evidence: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> Verdict:
@@ -159,7 +164,7 @@ def test_a_packet_that_says_a_secret_in_two_forms_is_one() -> None:
 @pytest.mark.parametrize(("evidence", "shown"), [(SEED, "plain text"), (HARDENED, "TLS 1.3, opened by the key log")])
 def test_the_matrix_fits_a_terminal(evidence: dict[str, Any], shown: str) -> None:
     console = Console(width=80, file=io.StringIO())
-    console.print(TlsExposure().show(evidence, judge(evidence)))
+    console.print(TlsExposure().show(ExposureEvidence.parse(evidence), judge(evidence)))
     told = console.file.getvalue()  # type: ignore[attr-defined]
     lines = told.splitlines()
     assert any(line.startswith("lb-srv1:3306") and line.rstrip().endswith(shown) for line in lines)
@@ -167,17 +172,17 @@ def test_the_matrix_fits_a_terminal(evidence: dict[str, Any], shown: str) -> Non
 
 
 def test_the_page_has_every_exposure() -> None:
-    page = TlsExposure().page(SEED)
+    page = TlsExposure().page(ExposureEvidence.parse(SEED))
     assert page.count("<tr><td>") == len(SEED["exposures"]) + len(SEED["inside"])
     assert "lb.pcap#" in page
 
 
 def test_the_plot_has_each_readable_secret_once() -> None:
-    (plot,) = TlsExposure().plots(SEED)
+    (plot,) = TlsExposure().plots(ExposureEvidence.parse(SEED))
     assert [series.label for series in plot.series] == [name for name in reading(SEED).secrets if name not in (
         "database password", "log line",
     )]  # fmt: skip
-    assert TlsExposure().plots(HARDENED)[0].series == []
+    assert TlsExposure().plots(ExposureEvidence.parse(HARDENED))[0].series == []
 
 
 # --- evidence ------------------------------------------------------------------------------------------------------

@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 
 from experiments.engine.base import judged
-from experiments.journey.checks import STEPS, steps
-from experiments.journey.evidenceindex import Trail, is_tls_data
+from experiments.engine.verdict import Verdict
+from experiments.journey import checks
+from experiments.journey.checks import STEPS
+from experiments.journey.evidence import JourneyEvidence
+from experiments.journey.evidenceindex import EvidenceIndex, is_tls_data
 from experiments.journey.experiment import Journey
+from experiments.journey.steps import Step
 
 DATA = Path(__file__).parent / "data"
 RECORDED = json.loads((DATA / "journey.json").read_text())
@@ -25,6 +29,18 @@ ENCRYPTED = {tls: json.loads((DATA / f"journey-{tls}.json").read_text()) for tls
 def evidence() -> dict[str, Any]:
     """What a real run on the seed profile saw; a copy to spoil."""
     return copy.deepcopy(RECORDED)
+
+
+def steps(evidence: dict[str, Any]) -> tuple[Step, ...]:
+    return checks.steps(JourneyEvidence.parse(evidence))
+
+
+def judge(evidence: dict[str, Any]) -> Verdict:
+    return Journey().judge(JourneyEvidence.parse(evidence))
+
+
+def html_of(evidence: dict[str, Any]) -> str:
+    return Journey().page(JourneyEvidence.parse(evidence))
 
 
 def page(evidence: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +56,7 @@ def holds(evidence: dict[str, Any], number: int) -> bool | None:
 
 
 def test_a_good_run_proves_all_13_steps(evidence: dict[str, Any]) -> None:
-    verdict = Journey().judge(evidence)
+    verdict = judge(evidence)
     assert verdict.holds is True
     assert verdict.numbers["proved"] == verdict.numbers["steps"] == 13
     assert all(step.seen and step.seen.proofs for step in steps(evidence))
@@ -98,7 +114,7 @@ def test_a_step_nobody_saw_is_unknown(
 ) -> None:
     blindfold(evidence)
     assert holds(evidence, number) is None
-    assert Journey().judge(evidence).holds is None
+    assert judge(evidence).holds is None
 
 
 def spoil_dns(evidence: dict[str, Any]) -> None:
@@ -151,24 +167,25 @@ def test_a_step_that_went_another_way_fails(
 ) -> None:
     spoil(evidence)
     assert holds(evidence, number) is False
-    assert Journey().judge(evidence).holds is False
+    assert judge(evidence).holds is False
 
 
 @pytest.mark.parametrize("tls", ENCRYPTED)
 def test_encrypted_inside_the_same_steps_are_proved(tls: str) -> None:
     evidence = copy.deepcopy(ENCRYPTED[tls])
-    assert Journey().judge(evidence).holds is True
+    assert judge(evidence).holds is True
     test_every_proof_can_be_looked_up(evidence)
     told = {step.number: step.seen.encrypted for step in steps(evidence) if step.seen}
     assert [number for number in (4, 6, 7, 10, 11) if not told[number]] == []
     assert told[9] == (tls == "mutual")
-    assert all(step.title.replace("'", "&#39;") in Journey().page(evidence) for step in steps(evidence))
+    assert all(step.title.replace("'", "&#39;") in html_of(evidence) for step in steps(evidence))
 
 
 def readable_on_lb(evidence: dict[str, Any]) -> None:
     """Something of the visit can be read on the way to nginx after all."""
-    row: Any = Trail(evidence).forwarded("lb")
-    row["marks"] = ["password"]
+    seen = EvidenceIndex(JourneyEvidence.parse(evidence)).forwarded("lb")
+    place = (seen["file"], seen["frame"])
+    next(row for row in evidence["frames"] if (row["file"], row["frame"]) == place)["marks"] = ["password"]
 
 
 def readable_on_srv1(evidence: dict[str, Any]) -> None:
@@ -235,7 +252,7 @@ def test_a_judge_that_chokes_knows_nothing() -> None:
 
 def test_the_page_shows_every_step_and_escapes_what_it_shows(evidence: dict[str, Any]) -> None:
     evidence["visit"]["shown"]["title"] = "<script>alert(1)</script>"
-    html = Journey().page(evidence)
+    html = html_of(evidence)
     assert all(title.replace("'", "&#39;") in html for title, _ in STEPS)
     assert "<script>" not in html
     assert "<svg" in html
@@ -243,5 +260,5 @@ def test_the_page_shows_every_step_and_escapes_what_it_shows(evidence: dict[str,
 
 def test_an_unseen_step_is_shown_as_such(evidence: dict[str, Any]) -> None:
     drop_logs(evidence, "nginx")
-    assert "nobody saw this" in Journey().page(evidence)
-    assert "nobody saw this" not in Journey().page(copy.deepcopy(RECORDED))
+    assert "not seen" in html_of(evidence)
+    assert "not seen" not in html_of(copy.deepcopy(RECORDED))

@@ -27,7 +27,6 @@ OPEN_NAMES = set(
 OPEN_FILES = {
     "controllers/firewall.py",
     "controllers/verify/reachability.py",
-    "experiments/journey/checks.py",
     "services/supervisor.py",
     "topo/plan.py",
 }

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from experiments.engine import report
 from experiments.engine.base import judged
+from experiments.engine.verdict import Verdict
 from experiments.tls_tampering import redirect
 from experiments.tls_tampering.alarms import is_alarm
+from experiments.tls_tampering.evidence import TamperingEvidence
 from experiments.tls_tampering.experiment import TlsTampering
 from experiments.tls_tampering.impostor import tampered
 from topo.plan import Plan
@@ -51,6 +54,10 @@ def evidence() -> dict[str, Any]:
     )
 
 
+def judge(evidence: dict[str, Any]) -> Verdict:
+    return TlsTampering().judge(TamperingEvidence.parse(evidence))
+
+
 def change(evidence: dict[str, Any], *numbers: int) -> None:
     """Visitors read what was added."""
     for number in numbers:
@@ -64,7 +71,7 @@ def refused_by_visitors(evidence: dict[str, Any]) -> None:
 
 
 def test_a_refused_connection_and_an_alarm_hold(evidence: dict[str, Any]) -> None:
-    verdict = TlsTampering().judge(evidence)
+    verdict = judge(evidence)
     assert (verdict.holds, verdict.numbers["changed"]) == (True, 0)
     assert verdict.because == "0 of 80 answers were changed: refused by the balancer; 0 failed, 80 answered"
     assert verdict.numbers["noticed_after_s"] == 4.5
@@ -73,7 +80,7 @@ def test_a_refused_connection_and_an_alarm_hold(evidence: dict[str, Any]) -> Non
 
 def test_visitors_who_refuse_notice_as_well(evidence: dict[str, Any]) -> None:
     refused_by_visitors(evidence)
-    verdict = TlsTampering().judge(evidence)
+    verdict = judge(evidence)
     assert (verdict.holds, verdict.numbers["certificate_errors"], verdict.numbers["failed"]) == (True, 1, 1)
     assert "refused by the visitors; 1 failed, 79 answered" in verdict.because
 
@@ -82,14 +89,14 @@ def test_a_changed_answer_fails_whatever_the_log_says(evidence: dict[str, Any]) 
     alarms = list(evidence["alarms"])
     change(evidence, 25, 26)
     evidence["alarms"] = alarms
-    verdict = TlsTampering().judge(evidence)
+    verdict = judge(evidence)
     assert (verdict.holds, verdict.numbers["changed"]) == (False, 2)
     assert verdict.because == "2 of 80 answers were changed on their way from srv1; the first: request id-102.5"
 
 
 def test_a_changed_answer_that_was_late_counts(evidence: dict[str, Any]) -> None:
     change(evidence, 101)
-    assert TlsTampering().judge(evidence).holds is False
+    assert judge(evidence).holds is False
 
 
 BLINDFOLDS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
@@ -99,9 +106,9 @@ BLINDFOLDS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("before anybody could", lambda e: e["asked"][0].update(changed=True)),
     ("nobody was answered meanwhile", lambda e: [row.update(server=None, error="x") for row in e["asked"][20:100]]),
     ("nobody was answered meanwhile", lambda e: e.update(asked=e["asked"][:20])),
-    ("nobody has noticed", lambda e: e.update(alarms=[])),
-    ("nobody has noticed", lambda e: e["alarms"][0].update(time=101.0)),
-    ("nobody has noticed", lambda e: e["alarms"][0].update(line=DOWN.replace("Layer6", "Layer4"))),
+    ("nothing was noticed", lambda e: e.update(alarms=[])),
+    ("nothing was noticed", lambda e: e["alarms"][0].update(time=101.0)),
+    ("nothing was noticed", lambda e: e["alarms"][0].update(line=DOWN.replace("Layer6", "Layer4"))),
     ("cannot be judged", lambda e: e.pop("asked")),
 ]
 
@@ -120,20 +127,21 @@ def test_what_is_shown_escapes_and_names_the_request(evidence: dict[str, Any]) -
     change(evidence, 25)
     evidence["line"] = "<script>"
     experiment = TlsTampering()
-    shown, page = str(experiment.show(evidence, experiment.judge(evidence))), experiment.page(evidence)
+    parsed = TamperingEvidence.parse(evidence)
+    shown, page = str(experiment.show(parsed, experiment.judge(parsed))), experiment.page(parsed)
     assert "id-102.5" in shown
     assert "id-102.5" in page
     assert "<script>" not in page
-    assert experiment.page({"server": "srv1"})
+    assert "not enough" in report._page(experiment, {"server": "srv1"})
 
 
 def test_the_plot_has_a_colour_for_each_fate(evidence: dict[str, Any]) -> None:
     refused_by_visitors(evidence)
     change(evidence, 25)
-    (plot,) = TlsTampering().plots(evidence)
+    (plot,) = TlsTampering().plots(TamperingEvidence.parse(evidence))
     assert [series.label for series in plot.series] == ["changed", "failed", "from srv1", "from srv2"]
     assert [mark.x for mark in plot.marks] == [2.0, 10.0]
-    assert TlsTampering().plots({}) == ()
+    assert report._plots(TlsTampering(), {}) == ()
 
 
 def test_the_redirection_has_four_flows_and_no_rules_cookie(plan: Plan) -> None:

@@ -9,7 +9,7 @@ if __name__ == "__main__":
 
 import sys
 
-from experiments.journey.once import once
+from experiments.journey.experiment import once
 from testbed.cli import main
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
-Evidence: TypeAlias = Mapping[str, Any]
+from experiments.journey.evidence import JourneyEvidence
+
 Row: TypeAlias = Mapping[str, Any]
 Wanted: TypeAlias = Callable[[Row], bool]
 
@@ -15,31 +16,31 @@ class Unseen(LookupError):
     """Something a step needs is not in the evidence."""
 
 
-class Trail:
+class EvidenceIndex:
     """The evidence, with questions asked of it. A question without an answer raises Unseen."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: JourneyEvidence) -> None:
         self.evidence = evidence
-        self.site: str = evidence["site"]
-        self.tls: Mapping[str, bool] = evidence["tls"]
-        self.primary: str = evidence["primary"]
-        self.group_port: int | None = evidence.get("group_port")
-        self.requests: Sequence[Row] = evidence["visit"]["requests"]
-        self.hosts: Mapping[str, str] = evidence["hosts"]
-        self.firewalls: Mapping[str, str] = evidence["firewalls"]
+        self.site: str = evidence.site
+        self.tls = evidence.tls
+        self.primary: str = evidence.primary
+        self.group_port: int | None = evidence.group_port
+        self.requests: Sequence[Row] = evidence.visit["requests"]
+        self.hosts: Mapping[str, str] = evidence.hosts
+        self.firewalls: Mapping[str, str] = evidence.firewalls
         self.post = self._request("POST", lambda request: request["url"].endswith("/messages"))
         self.shown = self._request("GET", lambda request: bool(request["page"]))
         self.server = str(self.shown["server"])
 
     def _request(self, method: str, wanted: Wanted) -> Row:
         """The visit's last request of a kind."""
-        found = [each for each in self.requests if each["method"] == method and wanted(each)]
+        found = [request for request in self.requests if request["method"] == method and wanted(request)]
         if not found:
             raise Unseen(f"no {method} request in the visit")
         return found[-1]
 
     def frames(self, link: str, wanted: Wanted) -> list[Row]:
-        return [row for row in self.evidence["frames"] if row["link"] == link and wanted(row)]
+        return [row for row in self.evidence.frames if row["link"] == link and wanted(row)]
 
     def frame(self, link: str, what: str, wanted: Wanted) -> Row:
         """The first such frame of a link."""
@@ -50,8 +51,8 @@ class Trail:
 
     def log(self, service: str) -> Row:
         """A service's log line about the followed page; where TLS is passed on, the balancer's about its connection."""
-        lines: Sequence[Row] = self.evidence["logs"]
-        blind = service == "haproxy" and self.tls["through"]
+        lines: Sequence[Row] = self.evidence.logs
+        blind = service == "haproxy" and self.tls["passthrough"]
         field, value = ("client", self.shown["from"]) if blind else ("request_id", self.shown["request_id"])
         for row in lines:
             if row["service"] == service and row["data"].get(field) == value:
@@ -60,7 +61,7 @@ class Trail:
 
     def statement(self, host: str, request: Row, word: str) -> Row:
         """A request's last SQL statement with a word in it, as a database wrote it down."""
-        rows: Sequence[Row] = self.evidence["sql"]
+        rows: Sequence[Row] = self.evidence.sql
         mark = f"req={request['request_id']} "
         found = [row for row in rows if row["host"] == host and mark in row["sql"] and word in row["sql"]]
         if not found:
@@ -74,15 +75,25 @@ class Trail:
 
     def rose(self, switch: str, rule: str) -> int:
         """By how many packets a rule's counter on a switch rose during the visit."""
-        counters = self.evidence["counters"]
+        counters = self.evidence.counters
         return int(counters["after"][switch].get(rule, 0)) - int(counters["before"][switch].get(rule, 0))
 
     def secret(self, wanted: Wanted, *links: str) -> bool | None:
         """Can none of the visit's marks be read in such frames of these links? None when a capture there is blind."""
         if any(self.frames(link, lambda row: bool(row["marks"]) and wanted(row)) for link in links):
             return False
-        blind = {capture["link"] for capture in self.evidence["captures"] if capture["dropped"] != 0}
+        blind = {capture["link"] for capture in self.evidence.captures if capture["dropped"] != 0}
         return None if blind & set(links) else True
+
+    def encrypted(self, sent: Row) -> bool | None:
+        """Whether a request from the balancer, and all else of its connection, could not be read on the way."""
+        if not self.tls["backend_tls"]:
+            return False
+        return self.secret(lambda row: {row["src"], row["dst"]} == {sent["src"], sent["dst"]}, "lb", self.server)
+
+    def kept_secret(self, sent: Row) -> bool | None:
+        """What is to be encrypted is; what is not to be is no question."""
+        return self.encrypted(sent) if self.tls["backend_tls"] else True
 
     # the followed page's request and answer, where they pass
 
@@ -99,7 +110,7 @@ class Trail:
 
     def forwarded(self, link: str) -> Row:
         """The request on its way from the balancer to nginx; encrypted, the first data of its connection meanwhile."""
-        if not self.tls["inside"]:
+        if not self.tls["backend_tls"]:
             return self.frame(
                 link, "request from the balancer", lambda row: self._asks(row) and self.host_of(row["src"]) == "lb"
             )
@@ -117,7 +128,7 @@ class Trail:
     @cached_property
     def asked_application(self) -> Row:
         """The request on its way from nginx to the application."""
-        port = f":{self.evidence['app_port']}"
+        port = f":{self.evidence.app_port}"
         return self.frame(
             f"{self.server}-lo", "request to the application", lambda row: self._asks(row) and row["dst"].endswith(port)
         )

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
+from experiments.tls_exposure.evidence import ExposureEvidence
 from experiments.wire.dblogin import FORM as SCRAMBLE
 
 Row = Mapping[str, Any]
+SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,53 @@ class Reading:
         return tuple(sorted({str(row["link"]) for row in rows}))
 
 
-def reading(evidence: Row) -> Reading:
+def judge(evidence: ExposureEvidence) -> Verdict:
+    """A readable secret fails the claim; a doubt whether one would have been seen leaves it unknown."""
+    found = reading(evidence)
+    return composed(CHECKS, found, found.numbers)
+
+
+def _nothing_readable(found: Reading) -> CheckResult:
+    if found.exposures:
+        return CheckResult(False, _worst(found))
+    because = f"none of {len(found.secrets)} secrets is readable on {found.numbers['links']} links"
+    return CheckResult(True, f"{because}; {found.control}")
+
+
+def _all_would_have_been_seen(found: Reading) -> CheckResult:
+    if found.doubts:
+        return CheckResult(None, f"nothing was found, but {found.doubts[0]}")
+    return CheckResult(True, found.control)
+
+
+CHECKS = (
+    ClaimCheck("nothing readable", _nothing_readable),
+    ClaimCheck("all would have been seen", _all_would_have_been_seen),
+)
+
+
+def _worst(found: Reading) -> str:
+    """The worst exposures in words: ``log-in password readable on lb-srv1:80 (raw, lb.pcap#31); ...``."""
+    told = []
+    for secret in found.secrets:
+        rows = [row for row in found.exposures if row["secret"] == secret]
+        if rows:
+            links = _some(sorted({row["link"] for row in rows}))
+            told.append(f"{secret} readable on {links} ({rows[0]['form']}, {rows[0]['file']}#{rows[0]['frames'][0]})")
+    return _some(told, "; ")
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    more = f"{between}and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return between.join(names[:SHOWN]) + more
+
+
+def reading(evidence: ExposureEvidence) -> Reading:
     """All that follows from the evidence."""
-    secrets = tuple(str(each["name"]) for each in evidence["secrets"])
-    exposures = _in_order(secrets, (row for row in evidence["exposures"] if row["form"] != SCRAMBLE))
-    scrambles = _in_order(secrets, (row for row in evidence["exposures"] if row["form"] == SCRAMBLE))
-    inside = _in_order(secrets, evidence["inside"])
+    secrets = tuple(str(each["name"]) for each in evidence.secrets)
+    exposures = _in_order(secrets, (row for row in evidence.exposures if row["form"] != SCRAMBLE))
+    scrambles = _in_order(secrets, (row for row in evidence.exposures if row["form"] == SCRAMBLE))
+    inside = _in_order(secrets, evidence.inside)
     links = _links(evidence)
     seen = {row["secret"] for row in (*exposures, *inside)}
     encrypted = [name for name, link in links.items() if link["tls"]]
@@ -62,8 +106,8 @@ def reading(evidence: Row) -> Reading:
             "secrets_exposed": len({row["secret"] for row in exposures}),
             "exposures": len({(row["secret"], row["link"], row["from"]) for row in exposures}),
             "logins_readable": len({row["link"] for row in scrambles}),
-            "visits": len(evidence["visits"]),
-            "packets": sum(capture["frames"] for capture in evidence["captures"]),
+            "visits": len(evidence.visits),
+            "packets": sum(capture["frames"] for capture in evidence.captures),
         },
     )
 
@@ -84,16 +128,16 @@ def _in_order(secrets: Sequence[str], rows: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda row: (secrets.index(row["secret"]), row["file"], row["frames"])))
 
 
-def _links(evidence: Row) -> dict[str, dict[str, Any]]:
+def _links(evidence: ExposureEvidence) -> dict[str, dict[str, Any]]:
     """Each link with its TLS versions, and whether what would be readable on it would have been found.
 
     In the clear that takes a whole capture. In TLS the key log must have opened it too, in each capture: a secret came
     to light, or every single connection was opened and holds none.
     """
-    blind = {capture["file"] for capture in evidence["captures"] if _blind(capture)}
-    opened = {(row["link"], row["file"]) for row in evidence["inside"]}
+    blind = {capture["file"] for capture in evidence.captures if _blind(capture)}
+    opened = {(row["link"], row["file"]) for row in evidence.inside}
     links: dict[str, dict[str, Any]] = {}
-    for row in evidence["links"]:
+    for row in evidence.links:
         link = links.setdefault(row["link"], {"tls": {}, "control": True, "dark": 0})
         link["dark"] = max(link["dark"], row["dark"])
         for version, count in row["tls"].items():
@@ -113,15 +157,15 @@ def _blind(capture: Row) -> str | None:
     return None
 
 
-def _doubts(evidence: Row, links: Mapping[str, Any], seen: set[str]) -> Iterator[str]:
-    captured = {capture["link"] for capture in evidence["captures"]}
-    yield from (f"{host}'s link was not captured" for host in evidence["hosts"].values() if host not in captured)
-    for capture in evidence["captures"]:
+def _doubts(evidence: ExposureEvidence, links: Mapping[str, Any], seen: set[str]) -> Iterator[str]:
+    captured = {capture["link"] for capture in evidence.captures}
+    yield from (f"{host}'s link was not captured" for host in evidence.hosts.values() if host not in captured)
+    for capture in evidence.captures:
         if why := _blind(capture):
             yield f"{capture['file']} {why}"
-    if not evidence["visits"] or not all(each["has_message"] and each["has_name"] for each in evidence["visits"]):
+    if not evidence.visits or not all(each["has_message"] and each["has_name"] for each in evidence.visits):
         yield "the visit did not show what was posted"
-    for secret in evidence["secrets"]:
+    for secret in evidence.secrets:
         if not secret["values"]:
             yield f"there was no {secret['name']} to look for"
         elif secret["travels"] and secret["name"] not in seen:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from experiments.engine.plots import Plot, Series
 from experiments.engine.report import TEMPLATES
-from experiments.tls_exposure.checks import Reading, grid
+from experiments.engine.verdict import Verdict
+from experiments.tls_exposure.checks import Reading, grid, reading
+from experiments.tls_exposure.evidence import ExposureEvidence
 
 LETTERS = string.ascii_lowercase
 READABLE, INSIDE, PROOF, NOTHING = "readable", "inside TLS", "proof", ""
@@ -24,8 +28,9 @@ def cell(found: Reading, secret: str, link: str) -> str:
     return NOTHING
 
 
-def matrix(found: Reading) -> RenderableType:
+def show(evidence: ExposureEvidence, verdict: Verdict) -> RenderableType:  # noqa: ARG001 - shown below it anyway
     """A line for each link on which a secret travels, a column for each secret; below, what the columns are."""
+    found = reading(evidence)
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     table.add_column("link", no_wrap=True)
     for letter, _ in zip(LETTERS, found.secrets, strict=False):
@@ -68,6 +73,16 @@ def _summary(found: Reading, secret: str) -> str:
     return "travels on no link" if secret in found.absent else "inside TLS only"
 
 
-def page(found: Reading) -> str:
+def page(evidence: ExposureEvidence) -> str:
     """The same as HTML, with every row of the evidence below."""
+    found = reading(evidence)
     return TEMPLATES.get_template("exposure.html.j2").render(found=found, cell=cell, grid=grid, marks=MARKS)
+
+
+def plots(evidence: ExposureEvidence) -> Sequence[Plot]:
+    """In how many packets each secret is readable, by link."""
+    found = reading(evidence)
+    links = found.shown_links
+    series = [Series(secret, links, [grid(found, secret, link) for link in links]) for secret in found.secrets]
+    readable = [each for each in series if any(each.y)]
+    return (Plot("Packets in which a secret is readable", "link", "packets", readable, kind="bars"),)

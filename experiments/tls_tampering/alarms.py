@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from experiments.tls_tampering.evidence import AlarmLine
 from services.service import Look
 
 LOG = "/var/log/haproxy.log"
@@ -15,9 +15,9 @@ EVERY_SECONDS = 0.02
 
 
 @contextmanager
-def alarms(balancer: Look, server: str) -> Iterator[list[dict[str, Any]]]:
+def alarms(balancer: Look, server: str) -> Iterator[list[AlarmLine]]:
     """Filled while the block runs: {"time", "line"} of each line about the server that is not a request's."""
-    found: list[dict[str, Any]] = []
+    found: list[AlarmLine] = []
     done = threading.Event()
     reader = threading.Thread(target=_read, args=(balancer, server, found, done), daemon=True, name="alarms")
     reader.start()
@@ -28,7 +28,7 @@ def alarms(balancer: Look, server: str) -> Iterator[list[dict[str, Any]]]:
         reader.join()
 
 
-def _read(balancer: Look, server: str, found: list[dict[str, Any]], done: threading.Event) -> None:
+def _read(balancer: Look, server: str, found: list[AlarmLine], done: threading.Event) -> None:
     with balancer.path(LOG).open(errors="replace") as log:
         log.seek(0, 2)
         partial = ""

@@ -1,0 +1,82 @@
+"""The steps at the visitor's end: the request, the name, the encrypted way to the balancer, the page."""
+
+from __future__ import annotations
+
+from experiments.journey.evidenceindex import EvidenceIndex, Row, Unseen
+from experiments.journey.steps import Seen, duration_ms, frame_proof, readability, visit_proof
+
+
+def asks_for_the_site(index: EvidenceIndex) -> Seen:
+    """The visit's first request is for the site's address."""
+    first = index.requests[0]
+    right = first["url"] == f"https://{index.site}/"
+    return Seen("user", "browser", first["url"], (visit_proof(first, "asked for"),), first["time"], holds=right)
+
+
+def asks_dns(index: EvidenceIndex) -> Seen:
+    """The question for the site's name, on the client's link and on the resolver's."""
+    sent, arrived = index.dns("client", answers=False), index.dns("dns", answers=False)
+    proofs = (frame_proof(sent), frame_proof(arrived))
+    return Seen(
+        "client", "dns", f"A {index.site}?", proofs, sent["time"], ms=duration_ms(sent, arrived), encrypted=False
+    )
+
+
+def dns_answers(index: EvidenceIndex) -> Seen:
+    """The answer names the balancer's address."""
+    asked, answer = index.dns("client", answers=False), index.dns("client", answers=True)
+    addresses = answer["says"]["answer"]
+    what = f"{index.site} is {', '.join(addresses) or 'unknown'}"
+    right = addresses == [index.hosts["lb"]]
+    ms = duration_ms(asked, answer)
+    return Seen("dns", "client", what, (frame_proof(answer),), answer["time"], holds=right, ms=ms, encrypted=False)
+
+
+def sends_https(index: EvidenceIndex) -> Seen:
+    """A TCP connection to the balancer, a ClientHello, then data in which nothing of the visit can be read."""
+
+    def sent(row: Row) -> bool:
+        return bool(row["src"] == index.shown["from"] and row["dst"] == index.shown["to"])
+
+    opened = index.frame("client", "SYN to the balancer", lambda row: sent(row) and row["flags"] == "S")
+    hello = index.frame("client", "ClientHello", lambda row: sent(row) and row["says"].get("text") == "ClientHello")
+    data = index.frames("client", lambda row: sent(row) and row["says"].get("text", "").startswith("application data"))
+    if not data or index.host_of(index.shown["to"]) != "lb":
+        raise Unseen("no TLS data from the client to the balancer")
+    secret = index.secret(sent, "client")
+    return Seen(
+        "client",
+        "lb",
+        f"{len(data)} packets of TLS, {readability(secret)}",
+        (frame_proof(opened), frame_proof(hello), frame_proof(data[0])),
+        opened["time"],
+        holds=secret,
+        ms=duration_ms(opened, data[0]),
+        encrypted=secret,
+    )
+
+
+def browser_decrypts(index: EvidenceIndex) -> Seen:
+    """The browser had the page, by TLS."""
+    request = index.shown
+    if request["tls"] is None:
+        raise Unseen("the browser had no TLS")
+    what = f"status {request['status']}, {request['http']}, {request['tls']['version']}, {request['bytes']} bytes"
+    done = request["time"] + request["ms"] / 1000
+    right = request["status"] == 200
+    return Seen("browser", "browser", what, (visit_proof(request, what),), done, holds=right, ms=request["ms"])
+
+
+def browser_displays(index: EvidenceIndex) -> Seen:
+    """The page shows what the visitor posted, and all its files came."""
+    shown, page = index.evidence.visit["shown"], index.shown
+    parts = [part for part, there in (("message", shown["has_message"]), ("name", shown["has_name"])) if there]
+    files = [request for request in index.requests if not request["page"]]
+    complete = bool(files) and all(request["status"] == 200 for request in files)
+    what = f"{shown['title']!r} with {len(files)} files, showing the visitor's {' and '.join(parts) or 'nothing'}"
+    proofs = (
+        visit_proof(page, "title and text"),
+        *(visit_proof(file, f"status {file['status']}") for file in files[:3]),
+    )
+    done = page["time"] + page["ms"] / 1000
+    return Seen("browser", "user", what, proofs, done, holds=len(parts) == 2 and complete)

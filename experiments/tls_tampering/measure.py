@@ -1,0 +1,146 @@
+"""The measurement of ``tls_tampering``: visitors ask while a machine in the middle comes and goes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.tls_tampering import redirect
+from experiments.tls_tampering.alarms import alarms
+from experiments.tls_tampering.evidence import ImpostorEvent, Redirection, TamperingEvidence
+from experiments.tls_tampering.impostor import Settings
+from services.pki import Authority
+from topo import wait
+from topo.errors import FoobarError
+from topo.paths import PROJECT
+from topo.plan import SITE
+from topo.tls import means
+
+if TYPE_CHECKING:
+    from experiments.engine.run import Run
+    from testbed.namespaces import Inside
+    from testbed.testbed import Testbed
+
+BEFORE_SECONDS, AFTER_SECONDS, LAST_SECONDS = 2.0, 5.0, 30.0
+ENVIRONMENT = {"PYTHONPATH": str(PROJECT)}
+
+
+def measure(testbed: Testbed, run: Run) -> TamperingEvidence:
+    """Ask, redirect, ask on, heal, ask on; then look whose pages had the line."""
+    server, line = testbed.plan.servers[0].name, f"New account for payments: {run.random.getrandbits(64):016x}"
+    during = float(run.options["seconds"])
+    run.keep("server", server)
+    with ExitStack() as stack:
+        machine = stack.enter_context(redirect.plugged_in(testbed, server, testbed.home / redirect.NAME))
+        stack.enter_context(_impostor(testbed, machine, server, line))
+        rung = stack.enter_context(alarms(testbed.inside("lb"), server))
+        asker = stack.enter_context(_asker(testbed, run, BEFORE_SECONDS + during + AFTER_SECONDS, line))
+        _let_pass(run, "before", BEFORE_SECONDS)
+        moved = _redirect(testbed, run, server, during)
+        _let_pass(run, "after", AFTER_SECONDS)
+        asked = _answers(asker)
+    return TamperingEvidence(
+        tls=testbed.profile.tls,
+        server=server,
+        servers=[each.name for each in testbed.plan.servers],
+        line=line,
+        asked=asked,
+        redirect=moved,
+        impostor=_events(testbed.home / redirect.NAME / "log.jsonl"),
+        alarms=rung,
+    )
+
+
+def _redirect(testbed: Testbed, run: Run, server: str, seconds: float) -> Redirection:
+    """The redirection for some seconds: from when to when, packets moved, and whether the switch is as before."""
+    run.mark("fault", fault=f"redirect {server}")
+    began = time.time()
+    try:
+        with redirect.redirected(testbed, server, means(testbed.profile).web_port):
+            run.mark("fault in force", fault=f"redirect {server}")
+            _let_pass(run, "redirected", seconds)
+            packets, ended = redirect.packets(testbed, server), time.time()
+    finally:
+        run.mark("healed", fault=f"redirect {server}", as_compiled=redirect.as_compiled(testbed, server))
+    return {"from": began, "to": ended, "packets": packets, "healed": redirect.as_compiled(testbed, server)}
+
+
+def _let_pass(run: Run, phase: str, seconds: float) -> None:
+    """Time that is measured: what happens in it is looked at later."""
+    with run.phase(phase, seconds) as progress:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.25))
+            progress.advance(min(left, 0.25))
+
+
+@contextmanager
+def _impostor(testbed: Testbed, machine: Inside, server: str, line: str) -> Iterator[None]:
+    """The proxy runs on the machine that was plugged in, and listens."""
+    tls, home = means(testbed.profile), machine.home
+    home.mkdir()
+    certificate = None
+    if tls.inside:
+        certificate = home / "forged.pem"
+        certificate.touch(0o600)
+        certificate.write_text(Authority().issue(SITE, server).bundle)
+    settings = Settings(
+        server=testbed.plan.host(server).ip,
+        port=tls.web_port,
+        certificate=str(certificate) if certificate else None,
+        proxy=tls.through,
+        line=line,
+        log=str(home / "log.jsonl"),
+    )
+    command = (sys.executable, "-m", "experiments.tls_tampering.impostor", json.dumps(asdict(settings)))
+    with (home / "output").open("w") as output:
+        process = machine.popen(command, environment=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait.until(
+            lambda: None if _events(home / "log.jsonl") else "silent", what="the machine in the middle", seconds=10
+        )
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _asker(testbed: Testbed, run: Run, seconds: float, line: str) -> Iterator[subprocess.Popen[str]]:
+    words = (f"https://{SITE}/", str(run.options["rate"]), str(seconds), line)
+    process = testbed.inside("client").popen(
+        (sys.executable, "-m", "experiments.tls_tampering.asker", *words),
+        environment=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(asker: subprocess.Popen[str]) -> list[Any]:
+    out, err = asker.communicate(timeout=LAST_SECONDS)
+    if asker.returncode:
+        raise FoobarError("the client could not ask", detail=err.strip())
+    return [json.loads(row) for row in out.splitlines()]
+
+
+def _events(log: Path) -> list[ImpostorEvent]:
+    """What the machine in the middle wrote down, counted where it is many times the same."""
+    if not log.exists():
+        return []
+    rows = [json.loads(row) for row in log.read_text().splitlines()]
+    counts = Counter((row["what"], row.get("why")) for row in rows)
+    return [{"what": what, "why": why, "times": times} for (what, why), times in counts.items()]
