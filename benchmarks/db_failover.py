@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OURS, REFERENCES = "semisync", ("async", "galera")
 DESIGNS = (OURS, *REFERENCES)
-#: the kinds of trouble (experiments/db_failover/trouble.py), and what their gap may be with ours (ms)
+#: the fault scenarios (testbed/faults/scenarios.py), and what their gap may be with ours (ms)
 BOUNDS = {"crash": 50.0, "freeze": 500.0}
 WINDOW = 10.0
 
@@ -89,14 +89,14 @@ def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
 
 
 class Struck(Body):
-    """One testbed: a line on standard input is a kind of trouble, the answer what it cost."""
+    """One testbed: a line on standard input is a fault scenario, the answer what it cost."""
 
     def __init__(self, size: Size) -> None:
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
         from benchmarks import inside
-        from experiments.db_failover.rounds import Rounds
+        from experiments.db_failover.measure import Rounds
         from experiments.db_failover.writers import writing
 
         with writing(testbed, f"b{random.randrange(16**6):06x}") as writers:
@@ -114,7 +114,7 @@ def _quiet(rounds: Any) -> None:
 
 
 def believe(what: str, blind: str | None) -> None:
-    """Raises FoobarError for a round that proves nothing: nobody saw the trouble act, or read what was written."""
+    """Raises FoobarError for a round that proves nothing: its fault was not seen, or not all was read."""
     if blind:
         raise FoobarError(f"db_failover: {what}: {blind}")
 
@@ -122,12 +122,12 @@ def believe(what: str, blind: str | None) -> None:
 def _struck(rounds: Any, number: int, kind: str) -> dict[str, Any]:
     """What one round cost. Raises FoobarError for one that proves nothing."""
     from experiments.db_failover.checks import Finding, accounted
-    from experiments.db_failover.trouble import TROUBLES
+    from testbed.faults.scenarios import DATABASE
 
-    trouble = next(each for each in TROUBLES if each.name == kind)
+    scenario = next(scenario for scenario in DATABASE if scenario.name == kind)
     rounds.writers.resume()
     try:
-        held = rounds.hold(number, trouble)
+        held = rounds.hold(number, scenario)
     finally:
         _quiet(rounds)
     design = rounds.testbed.profile.db

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
 OURS, REFERENCE = "fast", "default"
-#: the kinds of fault (experiments/web_failover/choice.py), and what ours may add to a request (ms)
+#: the fault scenarios (testbed/faults/scenarios.py), and what ours may add to a request (ms)
 BOUNDS = {"kill-app": 100.0, "freeze-app": 300.0, "cut": 300.0}
 RATE = 60.0
 
@@ -99,11 +99,10 @@ class Struck(Body):
         from benchmarks import inside
         from experiments.instruments import load
         from experiments.web_failover import balancer
-        from experiments.web_failover.hurting import PATIENCE_S
+        from experiments.web_failover.measure import PATIENCE_S, client
 
-        settings = load.Settings(
-            rate=RATE, seed=0, tag="", sessions=load.log_in(testbed.inside("client"), 1), patience_s=PATIENCE_S
-        )
+        sessions = load.log_in(client(testbed), 1)
+        settings = load.Settings(rate=RATE, seed=0, tag="", sessions=sessions, patience_s=PATIENCE_S)
         with balancer.watched(testbed) as watch:
             inside.say("result", testbed.profile.health)
             for line in sys.stdin:
@@ -112,7 +111,7 @@ class Struck(Body):
 
 
 def believe(kind: str, stopped: str | None, in_force: bool | None) -> None:
-    """Raises FoobarError for a fault that proves nothing: it was not healed, or nobody saw it act."""
+    """Raises FoobarError for a fault that proves nothing: it was not healed, or not seen to act."""
     if stopped or not in_force:
         raise FoobarError(f"web_failover: {kind}: {stopped or 'the fault was not seen to be in force'}")
 
@@ -122,13 +121,13 @@ def _struck(testbed: Testbed, watch: Any, settings: Settings, kind: str) -> dict
     from dataclasses import replace
 
     from experiments.instruments import load
-    from experiments.web_failover.choice import Chosen, chosen, spared
-    from experiments.web_failover.hurting import Hurting
-    from experiments.web_failover.stored import stored
+    from experiments.web_failover.measure import UnderLoad, at, client, eligible, stored
     from experiments.web_failover.windows import PHASE, windows
+    from testbed.faults.scenarios import WEB, named
 
     primary, drawn = testbed.plan.primary.name, random.Random()
-    each: Chosen = chosen(kind, drawn.choice(spared(testbed.plan, primary)), testbed.plan)
+    (scenario,) = named(kind, WEB)
+    scheduled = at(scenario, drawn.choice(eligible(testbed.plan, primary)), testbed.plan)
     this = replace(settings, seed=drawn.getrandbits(32), tag=f"bench-{drawn.getrandbits(32):08x}")
     timeline: list[dict[str, Any]] = [{"time": time.time(), "what": "phase", "name": PHASE}]
     noted: list[dict[str, str]] = []
@@ -138,8 +137,8 @@ def _struck(testbed: Testbed, watch: Any, settings: Settings, kind: str) -> dict
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "requests.jsonl"
-        with load.loading(testbed.inside("client"), this, file):
-            stopped = Hurting(testbed, watch, drawn, mark).hurt([each], "", noted)
+        with load.loading(client(testbed), this, file):
+            stopped = UnderLoad(testbed, watch, drawn, mark).inject([scheduled], "", noted)
         done = load.outcomes(file)
     (window,) = windows(noted, timeline, done, watch.changes, this.patience_s)
     believe(kind, stopped, window.in_force)

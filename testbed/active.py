@@ -1,4 +1,4 @@
-"""What is broken on purpose at the moment: numbered, so that it can be shown and healed one by one."""
+"""Active faults: what is broken on purpose at the moment, numbered, so that it can be shown and healed one by one."""
 
 from __future__ import annotations
 
@@ -7,39 +7,45 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from topo.errors import RefusedError
 
 
-class Breakage:
+class Numbered(Protocol):
+    """A fault's injection, as far as it is kept here."""
+
+    number: int
+
+
+class ActiveFaults:
     """Every fault in force, and the contexts of those that were injected by hand. Used from several threads."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
-        self._there: dict[int, tuple[str, float]] = {}
-        self._held: dict[int, AbstractContextManager[int]] = {}
+        self._active: dict[int, tuple[str, float]] = {}
+        self._held: dict[int, AbstractContextManager[Numbered]] = {}
         self._lock = threading.Lock()
 
     @contextmanager
     def noted(self, what: str) -> Iterator[int]:
         """A fault that is in force for as long as this block is; gives its number."""
         number = next(self._numbers)
-        self._there[number] = (what, time.time())
+        self._active[number] = (what, time.time())
         try:
             yield number
         finally:
-            del self._there[number]
+            del self._active[number]
 
-    def hold(self, fault: AbstractContextManager[int]) -> int:
+    def hold(self, fault: AbstractContextManager[Numbered]) -> int:
         """Enter a fault's block and stay in it until ``heal``; gives its number."""
-        number = fault.__enter__()
+        number = fault.__enter__().number
         with self._lock:
             self._held[number] = fault
         return number
 
     def heal(self, number: int | None = None) -> list[str]:
-        """Leave the block of one fault, or of all, the latest first; what they were.
+        """Leave the block of one fault, or of all, the latest first; gives what they were.
 
         Raises RefusedError; or what a healing raised, once all others are healed too.
         """
@@ -47,19 +53,19 @@ class Breakage:
             if number is not None and number not in self._held:
                 raise RefusedError(f"no fault {number} was injected by hand; there are: {self._named()}")
             numbers = sorted(self._held) if number is None else [number]
-            said = [self._there[each][0] for each in reversed(numbers)]
+            healed = [self._active[fault][0] for fault in reversed(numbers)]
             leaving = ExitStack()
-            for each in numbers:
-                leaving.push(self._held.pop(each))
+            for fault in numbers:
+                leaving.push(self._held.pop(fault))
         leaving.close()
-        return said
+        return healed
 
     def status(self) -> list[dict[str, Any]]:
         """One row per fault in force: number, what, since (s since 1970), by_hand."""
         return [
             {"number": number, "fault": what, "since": since, "by_hand": number in self._held}
-            for number, (what, since) in sorted(self._there.items())
+            for number, (what, since) in sorted(self._active.items())
         ]
 
     def _named(self) -> str:
-        return ", ".join(f"{number} ({self._there[number][0]})" for number in sorted(self._held)) or "none"
+        return ", ".join(f"{number} ({self._active[number][0]})" for number in sorted(self._held)) or "none"

@@ -15,7 +15,7 @@ from controllers.policy import Rule, policy
 from controllers.sampling import unsampled
 from services.controller import Controller
 from services.supervisor import Supervisor
-from testbed.active import Breakage
+from testbed.active import ActiveFaults
 from testbed.links import Links
 from testbed.namespaces import Inside
 from topo import wait
@@ -50,7 +50,7 @@ class TestbedCore:
         self.insides: dict[str, Inside] = {BOX: Inside(BOX, None, home)}
         self.network: Network
         self.links = Links(self.plan)
-        self.breakage = Breakage()
+        self.active_faults = ActiveFaults()
         #: hosts and switches without power -> the services to start when it is back
         self.powerless: dict[str, list[str]] = {}
         #: services that were to be started again in the background -> why they were not

@@ -99,14 +99,14 @@ class CommandLine(CLI):  # type: ignore[misc]
 
     def do_fault(self, line: str) -> None:
         """fault KIND TARGET [WHAT]: break something, as in: fault kill srv1 web; fault list: what is broken"""
-        from testbed.faults import injection
+        from testbed.faults import injection, registry, selection
 
         if line.split() == ["list"]:
-            rows = self.testbed.breakage.status()
+            rows = self.testbed.active_faults.status()
         else:
-            words = line.split()
+            words = selection.words(line.split())
             if not 1 <= len(words) <= 3:
-                kinds = "\n".join(f"  {name} {kind.words}: {kind.does}" for name, kind in injection.KINDS.items())
+                kinds = "\n".join(f"  {name} {kind.words}: {kind.does}" for name, kind in registry.KINDS.items())
                 raise UsageError(f"usage: fault KIND TARGET [WHAT], or fault list; kinds:\n{kinds}")
             rows = [injection.by_hand(self.testbed, *words)]
         for row in rows:
@@ -117,7 +117,7 @@ class CommandLine(CLI):  # type: ignore[misc]
         word = line.strip() or "all"
         if word != "all" and not word.isdecimal():
             raise UsageError(f"heal {word}: a fault's number, or all")
-        for healed in self.testbed.breakage.heal(None if word == "all" else int(word)):
+        for healed in self.testbed.active_faults.heal(None if word == "all" else int(word)):
             render.console.print(f"healed: {healed}")
 
     def do_journey(self, _line: str) -> None:
@@ -140,7 +140,7 @@ class CommandLine(CLI):  # type: ignore[misc]
         return sorted({each[len(before)] for each in words if _goes_on(each, before, text)})
 
     def complete_heal(self, text: str, *_: Any) -> list[str]:
-        numbers = [str(row["number"]) for row in self.testbed.breakage.status() if row["by_hand"]]
+        numbers = [str(row["number"]) for row in self.testbed.active_faults.status() if row["by_hand"]]
         return [each for each in (*numbers, "all") if each.startswith(text)]
 
     def complete_logs(self, text: str, line: str, *_: Any) -> list[str]:

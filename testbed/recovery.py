@@ -33,7 +33,7 @@ def restart(testbed: TestbedCore, *service_ids: str) -> None:
             units.append(unit)
     for last in (False, True):
         _start_again(testbed, [unit for unit in units if unit.service.last == last])
-    if testbed.profile.db == "single" and len(testbed.breakage.status()) < 2:
+    if testbed.profile.db == "single" and len(testbed.active_faults.status()) < 2:
         for unit in units:
             if isinstance(unit.service, Joins):
                 wait_joined(unit)

@@ -146,7 +146,7 @@ def services(answer: Mapping[str, Any]) -> Group:
 
 
 def fault(row: Mapping[str, Any]) -> str:
-    """A fault in force, in one line (Breakage.status)."""
+    """A fault in force, in one line (ActiveFaults.status)."""
     since = time.strftime("%H:%M:%S", time.localtime(row["since"]))
     whose = "heal it with: heal " + str(row["number"]) if row["by_hand"] else "an experiment's"
     return f"fault {row['number']}: {row['fault']}, since {since}; {whose}"

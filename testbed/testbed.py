@@ -68,7 +68,7 @@ class Testbed(TestbedCore):
             "failures": dict(self.failures),
             "fences": self.fences,
             "unsampled": self.unsampled,
-            "faults": self.breakage.status(),
+            "faults": self.active_faults.status(),
         }
 
     def look(self) -> steady.Steady:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experiments.db_failover.accounting import Account, account
-from experiments.db_failover.spans import numbers, spans
+from experiments.db_failover.evidence import numbers, spans
 
 WRITES = {
     "site": {"ok": "1-3", "failed": "", "unknown": ""},

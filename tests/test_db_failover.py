@@ -11,11 +11,12 @@ import pytest
 
 from benchmarks import db_failover as benchmark
 from experiments.db_failover.checks import findings
-from experiments.db_failover.experiment import DbFailover, chosen
-from experiments.db_failover.gap import PARTS, packed
-from experiments.db_failover.trouble import TROUBLES, left_out, possible
+from experiments.db_failover.evidence import packed
+from experiments.db_failover.experiment import DbFailover
+from experiments.db_failover.gap import PARTS
 from experiments.engine.base import judged
 from experiments.engine.verdict import Verdict
+from testbed.faults.scenarios import DATABASE, eligible, left_out, named
 from topo.errors import UsageError
 from topo.profile import Profile
 
@@ -32,14 +33,15 @@ def node(name: str, rows: dict[str, str], primary: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def round_(number: int, trouble: str, first: int) -> dict[str, Any]:
+def round_(number: int, scenario: str, first: int) -> dict[str, Any]:
     """A fault at 100 s, noticed and mended in 40 ms."""
     began, last = 1000.0 * number, first + 49
     steady = [began - 1 + n / 100 for n in range(100)] + [began + BACK_AFTER + n / 100 for n in range(200)]
     steps = ("detect", "fenced", "candidate", "drained", "promoted", "routed")
     ids = {"srv2": f"{first}-{last}", "site": f"{first}-{last}"}
     return {
-        "number": number, "trouble": trouble, "primary": "srv1", "apart": [], "greeted": True, "proof": "it was dead",
+        "number": number, "scenario": scenario, "primary": "srv1", "cut_off": [], "greeted": True,
+        "proof": "it was dead",
         "began": began, "healing": began + 0.5, "settled": began + 1.5, "problem": None, "unequal": None,
         "answers": {way: packed(steady, began - 1) for way in ("endpoint", "site")},
         "owners": [
@@ -56,7 +58,8 @@ def good() -> Evidence:
     ids = {"srv2": "1-150", "site": "1-150"}
     final = {"nodes": {name: node(name, ids, "srv2") for name in ("srv1", "srv2", "srv3")}, "unequal": None}
     return {
-        "db": "semisync", "window": 5.0, "wanted": 3, "left_out": {}, "rounds": rounds, "stopped": None, "final": final
+        "db": "semisync", "window": 5.0, "scheduled": 3, "left_out": {}, "rounds": rounds, "stopped": None,
+        "final": final,
     }  # fmt: skip
 
 
@@ -158,7 +161,7 @@ def few_answers(evidence: Evidence) -> None:
         (in_table(1, "srv2", problem="refused"), "no primary to read"),
         (at_end("srv3", "problem", "refused"), "at the end: srv3: refused"),
         (lambda evidence: evidence.update(stopped="round 4: nobody writes"), "round 4: nobody writes"),
-        (lambda evidence: evidence.update(wanted=4), "3 of 4 rounds were finished"),
+        (lambda evidence: evidence.update(scheduled=4), "3 of 4 rounds were finished"),
         (lambda evidence: evidence.update(rounds=[]), "no round was finished"),
         (lambda evidence: evidence.update(final=None), "no round was finished"),
         (lambda evidence: evidence.pop("final"), "cannot be judged"),
@@ -191,7 +194,7 @@ def test_galera_may_have_several_writers() -> None:
 
 def test_after_two_faults_at_once_writes_are_awaited_after_healing() -> None:
     def two(evidence: Evidence) -> None:
-        evidence["rounds"][1]["trouble"] = "candidate"
+        evidence["rounds"][1]["scenario"] = "candidate"
         silent_until_healed(evidence)
 
     assert verdict(two).holds is True
@@ -209,8 +212,8 @@ def test_a_gaps_parts_add_up() -> None:
 
 @pytest.mark.parametrize("design", Profile.__dataclass_fields__["db"].metadata["values"])
 def test_every_kind_is_possible_or_left_out_with_a_reason(design: str) -> None:
-    inside = {each.name for each in possible(design)}
-    assert inside | set(left_out(design)) == {each.name for each in TROUBLES}
+    inside = {scenario.name for scenario in eligible(design)}
+    assert inside | set(left_out(design)) == {scenario.name for scenario in DATABASE}
     assert not inside & set(left_out(design))
     assert {"crash", "freeze", "cut", "off"} <= inside
 
@@ -221,14 +224,14 @@ def test_what_needs_a_manager_is_left_out_without_one() -> None:
 
 
 def test_kinds_are_chosen_by_name() -> None:
-    assert [each.name for each in chosen("freeze,crash", "single")] == ["freeze", "crash"]
-    assert chosen("all", "async") == possible("async")
+    assert [scenario.name for scenario in named("freeze,crash", eligible("single"))] == ["freeze", "crash"]
+    assert named("all", eligible("async")) == eligible("async")
 
 
-@pytest.mark.parametrize(("name", "said"), [("lag", "no failover manager"), ("crush", "unknown; possible: crash")])
+@pytest.mark.parametrize(("name", "said"), [("lag", "no failover manager"), ("crush", "no such fault; .* crash")])
 def test_a_kind_that_is_not_possible_is_refused(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        chosen(f"crash,{name}", "single")
+        named(f"crash,{name}", eligible("single"), left_out("single"))
 
 
 # --- what is shown -------------------------------------------------------------------------------------------------
@@ -257,8 +260,8 @@ def test_there_are_three_pictures() -> None:
 def by_galera() -> Evidence:
     evidence = copy.deepcopy(good())
     evidence["db"] = "galera"
-    evidence["rounds"] = [each for each in evidence["rounds"] if each["trouble"] != "planned"]
-    evidence["wanted"] = len(evidence["rounds"])
+    evidence["rounds"] = [each for each in evidence["rounds"] if each["scenario"] != "planned"]
+    evidence["scheduled"] = len(evidence["rounds"])
     for each in evidence["rounds"]:
         each["events"] = []
     return evidence

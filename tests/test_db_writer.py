@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from experiments.db_failover.way import NobodyKnowsError, NotDoneError
+from experiments.db_failover.ways import FailedError, IndeterminateError
 from experiments.db_failover.writer import LONGEST_PAUSE, Order, Writer, written
 
 
@@ -55,30 +55,30 @@ def test_an_acknowledged_write_says_by_whom() -> None:
 
 
 def test_what_was_refused_is_tried_again_at_once() -> None:
-    outcome, server, tries, clock = tell(Scripted(NotDoneError(), NotDoneError(), 3))
+    outcome, server, tries, clock = tell(Scripted(FailedError(), FailedError(), 3))
     assert (outcome, server, tries) == ("ok", 3, 3)
     assert clock.now < 100.01
 
 
 def test_what_was_always_refused_has_failed_within_its_patience() -> None:
-    outcome, _, tries, clock = tell(Scripted(NotDoneError()))
+    outcome, _, tries, clock = tell(Scripted(FailedError()))
     assert outcome == "failed"
     assert 2.0 <= clock.now - 100 <= 2.0 + LONGEST_PAUSE
     assert tries > 100
 
 
 def test_what_may_have_been_done_is_not_sent_again() -> None:
-    way = Scripted(NotDoneError(), NobodyKnowsError(), 1)
+    way = Scripted(FailedError(), IndeterminateError(), 1)
     assert tell(way)[:3] == ("unknown", None, 2)
     assert len(way.tried) == 2
 
 
 def test_with_a_key_it_is_sent_again() -> None:
-    assert tell(Scripted(NobodyKnowsError(), NotDoneError(), 1, repeatable=True))[:3] == ("ok", 1, 3)
+    assert tell(Scripted(IndeterminateError(), FailedError(), 1, repeatable=True))[:3] == ("ok", 1, 3)
 
 
 def test_a_key_does_not_make_it_certain() -> None:
-    assert tell(Scripted(NobodyKnowsError(), NotDoneError(), repeatable=True))[0] == "unknown"
+    assert tell(Scripted(IndeterminateError(), FailedError(), repeatable=True))[0] == "unknown"
 
 
 @pytest.fixture

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,18 +22,23 @@ from controllers.compile import FAULT, OWN_COOKIES, blackhole_flow, compile_flow
 from controllers.flow import Flow
 from controllers.policy import Rule, policy
 from services import deployment
-from services.secrets import Secrets
+from services.secrets import Secrets, fresh
 from services.service import Service
 from services.supervisor import Supervisor
 from testbed import links
-from testbed.active import Breakage
-from testbed.faults import injection
-from testbed.faults.injection import KINDS, Fault, Kind, injected, meant, possible
+from testbed.active import ActiveFaults
+from testbed.faults import injection, registry, selection
+from testbed.faults.injection import injected, meant, possible
+from testbed.faults.kind import PLANNED, SILENT, Fault, Kind
+from testbed.faults.registry import KINDS
+from testbed.faults.scenarios import DATABASE, WEB, Scenario
+from testbed.faults.schedule import schedule
+from testbed.faults.selection import Selection
 from testbed.interruption import undisturbed
 from testbed.links import Links
 from testbed.testbed import Testbed
 from topo import wait
-from topo.errors import RefusedError, UsageError
+from topo.errors import DeadlineError, RefusedError, UsageError
 from topo.plan import End, Plan
 from topo.profile import Profile
 
@@ -98,7 +107,7 @@ def test_what_is_impossible_is_refused_with_a_line(plan: Plan, services: Service
 
 def test_everything_possible_is_understood_as_it_is(plan: Plan, services: Services) -> None:
     every = possible(plan, services)
-    assert {fault.kind for fault in every} == set(KINDS)
+    assert {fault.kind for fault in every} == {name for name, kind in KINDS.items() if "PRIMARY" not in kind.words}
     assert all(meant(fault, plan, services) == fault for fault in every)
     assert Fault("off", "core") in every
     assert Fault("kill", "mon", "web") not in every
@@ -190,7 +199,7 @@ class FakeTestbed:
     def __init__(self, plan: Plan, root: Path) -> None:
         self.plan = plan
         self.links = Links(plan)
-        self.breakage = Breakage()
+        self.active_faults = ActiveFaults()
         self.powerless: dict[str, list[str]] = {}
         self.supervisor = Supervisor()
         self.supervisor.add(FakeService("web"), FakePlace(root))
@@ -236,9 +245,11 @@ def test_it_is_in_force_in_the_block_and_healed_after_it(
     interruption: type[BaseException] | None,
 ) -> None:
     def block() -> None:
-        with injected(bed, Fault(kind, "srv1"), mark) as number:
+        with injected(bed, Fault(kind, "srv1"), mark) as injection:
+            number = injection.number
             assert (bed.state, [what for what, _ in marks]) == (state, ["fault", "fault in force"])
-            assert [(row["number"], row["fault"]) for row in bed.breakage.status()] == [(number, f"{kind} srv1 web")]
+            rows = [(row["number"], row["fault"]) for row in bed.active_faults.status()]
+            assert rows == [(number, f"{kind} srv1 web")]
             if interruption:
                 raise interruption
 
@@ -249,7 +260,7 @@ def test_it_is_in_force_in_the_block_and_healed_after_it(
         block()
     assert bed.state == "ready"
     assert marks == [(what, f"{kind} srv1 web") for what in ("fault", "fault in force", "heal", "healed")]
-    assert bed.breakage.status() == []
+    assert bed.active_faults.status() == []
 
 
 def test_a_fault_that_fails_half_way_is_undone(
@@ -266,7 +277,7 @@ def test_a_fault_that_fails_half_way_is_undone(
         raise AssertionError("not reached")
     assert bed.state == "ready"
     assert [what for what, _ in marks] == ["fault"]
-    assert bed.breakage.status() == []
+    assert bed.active_faults.status() == []
 
 
 def test_what_does_not_run_cannot_fail(bed: Any, mark: Any) -> None:
@@ -314,10 +325,10 @@ def test_by_hand_it_stays_until_it_is_healed(bed: Any) -> None:
     row = injection.by_hand(bed, "freeze", "srv1")
     assert (row["fault"], row["by_hand"], bed.state) == ("freeze srv1 web", True, "paused")
     with pytest.raises(RefusedError, match=r"^no fault 9 was injected by hand; there are: 1 \(freeze srv1 web\)$"):
-        bed.breakage.heal(9)
-    assert bed.breakage.heal(row["number"]) == ["freeze srv1 web"]
-    assert (bed.state, bed.breakage.status()) == ("ready", [])
-    assert bed.breakage.heal() == []
+        bed.active_faults.heal(9)
+    assert bed.active_faults.heal(row["number"]) == ["freeze srv1 web"]
+    assert (bed.state, bed.active_faults.status()) == ("ready", [])
+    assert bed.active_faults.heal() == []
 
 
 def test_healing_all_begins_with_the_latest(monkeypatch: pytest.MonkeyPatch, plan: Plan, bed: Any) -> None:
@@ -329,15 +340,16 @@ def test_healing_all_begins_with_the_latest(monkeypatch: pytest.MonkeyPatch, pla
         order.append(fault.target)
 
     monkeypatch.setitem(
-        injection.KINDS,  # type: ignore[arg-type]
+        registry.KINDS,  # type: ignore[arg-type]
         "off",
-        Kind("NODE", "off", lambda plan, _: {node.name: () for node in plan.nodes}, noted),
+        Kind("off", "NODE", "off", SILENT, 5.0, lambda plan, _: {node.name: () for node in plan.nodes}, noted),
     )
     for name in ("srv1", "fw1", "core"):
         injection.by_hand(bed, "off", name)
     with injected(bed, Fault("off", "lb")):
-        assert bed.breakage.heal() == ["off core", "off fw1", "off srv1"]
-        assert [row["fault"] for row in bed.breakage.status()] == ["off lb"], "an experiment's own is its own to heal"
+        assert bed.active_faults.heal() == ["off core", "off fw1", "off srv1"]
+        left = [row["fault"] for row in bed.active_faults.status()]
+        assert left == ["off lb"], "an experiment's own is its own to heal"
     assert order == ["core", "fw1", "srv1", "lb"]
 
 
@@ -354,8 +366,8 @@ def test_a_healing_that_fails_keeps_no_other_from_being_healed(
         injection.by_hand(bed, *words.split())
     monkeypatch.setattr(bed, "restart", broken)
     with pytest.raises(RefusedError, match="does not come back"):
-        bed.breakage.heal()
-    assert bed.breakage.status() == []
+        bed.active_faults.heal()
+    assert bed.active_faults.status() == []
     assert done == ["fw1-eth2 down", "fw1-eth2 up"]
 
 
@@ -387,3 +399,122 @@ def test_a_crash_of_the_master_leaves_nothing_for_the_next_start(tmp_path: Path)
         assert not left.exists() or left.read_text().rpartition(")")[2].split()[0] == "Z"
     finally:
         supervisor.stop_all()
+
+
+# --- selectors, scenarios, schedules, limits ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("selector", "names"),
+    [
+        ("srv2", ("srv2",)),
+        ("core", ("core",)),
+        ("", ("",)),
+        ("web", ("srv1", "srv2", "srv3")),
+        ("balancer", ("lb",)),
+        ("primary", ("srv3",)),
+        ("firewall of primary", ("fw3",)),
+        ("firewall of web", ("fw1", "fw2", "fw3")),
+    ],
+)
+def test_a_selector_stands_for_hosts_or_for_itself(plan: Plan, selector: str, names: tuple[str, ...]) -> None:
+    assert Selection(plan, lambda: "srv3")(selector) == names
+
+
+def test_one_of_a_role_is_drawn(plan: Plan) -> None:
+    select = Selection(plan, lambda: "srv1", Random(1))
+    drawn = {select("one of web") for _ in range(50)}
+    assert drawn == {("srv1",), ("srv2",), ("srv3",)}
+
+
+@pytest.mark.parametrize(
+    ("typed", "parts"),
+    [
+        ("kill srv1 nginx", ["kill", "srv1", "nginx"]),
+        ("kill one of web nginx", ["kill", "one of web", "nginx"]),
+        ("cut primary firewall of primary", ["cut", "primary", "firewall of primary"]),
+        ("off firewall of one of web", ["off", "firewall of one of web"]),
+        ("stop-controller", ["stop-controller"]),
+    ],
+)
+def test_a_selector_may_be_several_words(typed: str, parts: list[str]) -> None:
+    assert selection.words(typed.split()) == parts
+
+
+@pytest.mark.parametrize("scenario", [*WEB, *DATABASE], ids=lambda scenario: str(scenario.fault))
+def test_every_scenario_at_a_server_is_a_possible_fault(plan: Plan, services: Services, scenario: Scenario) -> None:
+    profile = Profile(db="semisync")
+    managed = (*services, *deployment.host_services(plan, profile, fresh(plan, profile)))
+    successor = "srv3" if scenario.symptom == PLANNED else ""
+    fault = scenario.at("srv2", plan, successor)
+    understood = meant(fault, plan, managed)
+    assert understood in possible(plan, managed)
+    assert {"srv2", "fw2"} & {understood.target, understood.what}
+
+
+def test_a_schedule_has_each_equally_often_and_the_seed_decides() -> None:
+    first, again, other = (schedule("abcde", 52, Random(seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert {first.count(letter) for letter in "abcde"} == {10, 11}
+    assert all(set(first[start : start + 5]) == set("abcde") for start in range(0, 50, 5))
+
+
+def slow(entering: float = 0.0, leaving: float = 0.0, done: list[str] | None = None) -> Kind:
+    @contextmanager
+    def inject(_: Any, __: Fault) -> Iterator[None]:
+        time.sleep(entering)
+        yield
+        time.sleep(leaving)
+        (done if done is not None else []).append("healed")
+
+    return Kind("off", "NODE", "off", SILENT, 0.1, selection.nodes, inject)
+
+
+def test_injecting_has_a_time_limit_that_names_the_fault(monkeypatch: pytest.MonkeyPatch, bed: Any) -> None:
+    done: list[str] = []
+    monkeypatch.setitem(registry.KINDS, "off", slow(entering=0.3, done=done))  # type: ignore[arg-type]
+    line = r"^fault off srv1: not in force within 0.1 s$"
+    with pytest.raises(DeadlineError, match=line), injected(bed, Fault("off", "srv1")):
+        raise AssertionError("not reached")
+    assert bed.active_faults.status() == []
+    wait.until(lambda: None if done else "not healed", what="healed as soon as it could be", seconds=5)
+
+
+def test_healing_has_a_time_limit_that_names_the_fault(
+    monkeypatch: pytest.MonkeyPatch, bed: Any, mark: Any, marks: Any
+) -> None:
+    monkeypatch.setitem(registry.KINDS, "off", slow(leaving=0.3))  # type: ignore[arg-type]
+    line = r"^fault off srv1: not healed within 0.1 s$"
+    with pytest.raises(DeadlineError, match=line), injected(bed, Fault("off", "srv1"), mark):
+        pass
+    assert [what for what, _ in marks] == ["fault", "fault in force", "heal"]
+
+
+def test_whoever_is_asked_to_leave_while_a_fault_is_injected_heals_it(
+    monkeypatch: pytest.MonkeyPatch, bed: Any
+) -> None:
+    done: list[str] = []
+    kind = replace(slow(entering=0.3, done=done), seconds=5.0)
+    monkeypatch.setitem(registry.KINDS, "off", kind)  # type: ignore[arg-type]
+    leaving = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    leaving.start()
+    with pytest.raises(KeyboardInterrupt), injected(bed, Fault("off", "srv1")):
+        raise AssertionError("not reached")
+    assert done == ["healed"]
+
+
+def test_a_role_means_all_of_its_hosts(monkeypatch: pytest.MonkeyPatch, bed: Any, mark: Any, marks: Any) -> None:
+    hit: list[str] = []
+
+    @contextmanager
+    def inject(_: Any, fault: Fault) -> Iterator[None]:
+        hit.append(fault.target)
+        yield
+        hit.remove(fault.target)
+
+    monkeypatch.setitem(registry.KINDS, "off", replace(slow(), inject=inject))  # type: ignore[arg-type]
+    with injected(bed, Fault("off", "web"), mark):
+        assert hit == ["srv1", "srv2", "srv3"]
+        assert [row["fault"] for row in bed.active_faults.status()] == ["off web"]
+    assert hit == []
+    assert {fault for _, fault in marks} == {"off web"}

@@ -43,7 +43,7 @@ ALLOWED = {
     "hpack": ("experiments/instruments/encodings.py", "experiments/wire/http2.py"),
     "matplotlib": ("experiments/engine/drawing.py",),
     "flask": ("services/site/*.py",),
-    "gunicorn": ("services/site/worker.py",),
+    "gunicorn": ("services/site/gunicornworker.py",),
 }
 # importing these must load none of the libraries above (and needs no root, network or daemon)
 PURE = (

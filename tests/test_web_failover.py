@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +19,13 @@ from experiments.engine.base import judged
 from experiments.engine.verdict import Verdict
 from experiments.instruments import load
 from experiments.instruments.load import Outcome
-from experiments.web_failover import balancer, show
+from experiments.web_failover import balancer, measure, show
+from experiments.web_failover.balancer import UnwatchedError
 from experiments.web_failover.checks import account
-from experiments.web_failover.choice import KINDS, course, kinds
-from experiments.web_failover.experiment import FIXED, FULL, STEP, WebFailover
-from experiments.web_failover.webplots import pictures
+from experiments.web_failover.experiment import WebFailover
+from experiments.web_failover.measure import FIXED, FULL, STEP, UnderLoad, at, portioned
+from testbed.faults.scenarios import WEB, named
+from topo import wait
 from topo.errors import UsageError
 from topo.plan import plan
 from topo.profile import Profile
@@ -32,8 +39,8 @@ PLAN = plan(Profile())
 BEGAN = {"srv2": 100.0, "srv3": 110.0}
 MARKS = (("fault", 0.0), ("fault in force", 0.01), ("heal", 1.0), ("healed", 1.2), ("rejoined", 1.5))
 FAULTS = [
-    {"fault": "kill srv2 nginx", "kind": "kill-nginx", "manner": "crash", "server": "srv2", "load": FIXED},
-    {"fault": "cut srv3 fw3", "kind": "cut", "manner": "silent", "server": "srv3", "load": FULL},
+    {"fault": "kill srv2 nginx", "scenario": "kill-nginx", "symptom": "crash", "server": "srv2", "load": FIXED},
+    {"fault": "cut srv3 fw3", "scenario": "cut", "symptom": "silent", "server": "srv3", "load": FULL},
 ]
 
 
@@ -70,7 +77,7 @@ def good() -> Evidence:
     return {
         "timeline": timeline,
         "primary": "srv1",
-        "wanted": 2,
+        "scheduled": 2,
         "patience_s": 3.0,
         "capacity": {"whole_per_s": 250.0, "away_per_s": 200.0, "clients": 16, "away_s": 2.0},
         "rates_per_s": {FIXED: 100.0, FULL: 160.0},
@@ -223,7 +230,7 @@ def only_reads(done: list[Outcome]) -> None:
         (with_requests(never_answer("srv3")), "cut on srv3: too few answers"),
         (with_requests(drop(101.6, 101.605)), "1 requests without an outcome"),
         (with_requests(only_reads), "nothing was written"),
-        (lambda evidence: evidence.update(wanted=3), "2 of 3 faults were injected"),
+        (lambda evidence: evidence.update(scheduled=3), "2 of 3 faults were injected"),
         (lambda evidence: evidence.update(stopped="cut srv3 fw3: srv3 is asked again: not up"), "not up"),
         (lambda evidence: evidence.pop("requests"), "is missing"),
         (lambda evidence: evidence["faults"].pop(), "cannot be judged"),
@@ -262,43 +269,43 @@ def test_what_comes_due_while_healing_is_counted_apart() -> None:
 def test_faults_of_other_phases_do_not_count() -> None:
     evidence = good()
     found = account(evidence, load.rows(evidence["requests"]))
-    assert [each.kind for each in found] == ["kill-nginx", "cut"]
+    assert [each.scenario for each in found] == ["kill-nginx", "cut"]
 
 
 def test_each_kind_comes_equally_often_under_both_loads() -> None:
-    some = course(list(KINDS), 48, (FIXED, FULL), PLAN, "srv1", random.Random(1))
+    some = portioned(WEB, 48, (FIXED, FULL), PLAN, "srv1", random.Random(1))
     assert [name for name, _ in some] == [FIXED, FULL, FIXED, FULL]
     for _, portion in some:
-        assert sorted(each.kind for each in portion) == sorted(KINDS)
-    hit = {each.kind: each.server for _, portion in some for each in portion if KINDS[each.kind].host}
+        assert sorted(each.scenario.name for each in portion) == sorted(scenario.name for scenario in WEB)
+    hit = {each.scenario.name: each.server for _, portion in some for each in portion if each.scenario.takes_host}
     assert set(hit.values()) <= {"srv2", "srv3"}
     assert {each.server for _, portion in some for each in portion} == set(SERVERS)
 
 
 def test_a_few_faults_are_shared_between_the_loads() -> None:
-    some = course(list(KINDS), 12, (FIXED, FULL), PLAN, "srv1", random.Random(1))
+    some = portioned(WEB, 12, (FIXED, FULL), PLAN, "srv1", random.Random(1))
     assert [(name, len(portion)) for name, portion in some] == [(FIXED, 6), (FULL, 6)]
-    assert len(course(["cut"], 1, (FIXED, FULL), PLAN, "srv1", random.Random(1))) == 1
-    some = course(["cut", "error500"], 7, (FIXED, FULL), PLAN, "srv1", random.Random(1))
+    assert len(portioned(named("cut", WEB), 1, (FIXED, FULL), PLAN, "srv1", random.Random(1))) == 1
+    some = portioned(named("cut,error500", WEB), 7, (FIXED, FULL), PLAN, "srv1", random.Random(1))
     assert [len(portion) for _, portion in some] == [2, 2, 2, 1]
 
 
 def test_the_seed_decides_everything() -> None:
-    first, again, other = (course(list(KINDS), 30, (FIXED,), PLAN, "srv1", random.Random(seed)) for seed in (1, 1, 2))
+    first, again, other = (portioned(WEB, 30, (FIXED,), PLAN, "srv1", random.Random(seed)) for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_a_kind_that_nobody_can_suffer_is_refused() -> None:
     alone = plan(Profile(servers=1))
     with pytest.raises(UsageError, match="--faults cut: it spares srv1, and there is no other server"):
-        course(["cut"], 1, (FIXED,), alone, "srv1", random.Random(1))
+        portioned(named("cut", WEB), 1, (FIXED,), alone, "srv1", random.Random(1))
 
 
 def test_names_of_kinds() -> None:
-    assert kinds("all") == list(KINDS)
-    assert kinds("cut,kill-app") == ["cut", "kill-app"]
+    assert named("all", WEB) == list(WEB)
+    assert [scenario.name for scenario in named("cut,kill-app", WEB)] == ["cut", "kill-app"]
     with pytest.raises(UsageError, match=r"--faults kil-app: no such fault; faults: all, .*did you mean kill-app"):
-        kinds("cut,kil-app")
+        named("cut,kil-app", WEB)
 
 
 STAT = """# pxname,svname,qcur,scur,status
@@ -319,6 +326,70 @@ def test_the_balancer_s_changes_of_mind_are_noted_once() -> None:
     ]
     assert watch.up == {"srv1": True, "srv2": True}
     assert (watch.waiting, watch.looks) == (7, 5)
+
+
+class Administration:
+    """HAProxy's socket, as long as it answers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(path))
+        self.socket.listen()
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def _answer(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(STAT.format(srv2="UP").encode())
+
+    def die(self) -> None:
+        self.path.unlink()
+        self.socket.close()
+
+
+@pytest.fixture
+def administration(tmp_path: Path) -> Iterator[Administration]:
+    administration = Administration(tmp_path / "admin.sock")
+    yield administration
+    administration.socket.close()
+
+
+def watched(administration: Administration) -> Any:
+    inside = SimpleNamespace(path=lambda _: administration.path)
+    return balancer.watched(SimpleNamespace(plan=PLAN, inside=lambda _: inside))  # type: ignore[arg-type]
+
+
+def test_a_balancer_that_is_not_watched_any_more_is_said_at_once(administration: Administration) -> None:
+    with watched(administration) as watch:
+        administration.die()
+        wait.until(lambda: None if watch.problem else "watched", what="the end of watching", seconds=5)
+        with pytest.raises(UnwatchedError, match="the balancer could not be watched any more: FileNotFoundError"):
+            watch.wait_until_given_up("srv2", 4.0)
+        with pytest.raises(UnwatchedError, match="could not be watched"):
+            watch.wait_for("srv2")
+
+
+def test_faults_are_not_gone_on_with_when_nothing_is_watched(
+    administration: Administration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "injected", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(measure, "BEFORE_SECONDS", 0.0)
+    portion = [at(scenario, "srv2", PLAN) for scenario in named("cut,kill-app", WEB)]
+    noted: list[dict[str, str]] = []
+    with watched(administration) as watch:
+        administration.die()
+        wait.until(lambda: None if watch.problem else "watched", what="the end of watching", seconds=5)
+        under_load = UnderLoad(None, watch, random.Random(1), lambda *_, **__: None)  # type: ignore[arg-type]
+        stopped = under_load.inject(portion, "", noted)
+    assert stopped is not None
+    assert stopped.startswith("cut srv2 fw2: the balancer could not be watched any more")
+    assert len(noted) == 1
+    found = verdict(lambda evidence: evidence.update(stopped=stopped))
+    assert (found.holds, found.because) == (None, stopped)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +416,7 @@ def test_a_run_is_shown() -> None:
     html = EXPERIMENT.page(evidence)
     assert html.count("<td>cut</td>") == 2
     assert "spare srv1" in html
-    assert [plot.title for plot in pictures(evidence)] == [
+    assert [plot.title for plot in show.plots(evidence)] == [
         "Latency of each request, from the moment it was due",
         "What a fault added to the slowest request that met it",
         "Answers by each server",

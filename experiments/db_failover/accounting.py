@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.db_failover.spans import numbers
+from experiments.db_failover.evidence import numbers
 
 Write = tuple[str, int]
 Writes = frozenset[Write]

@@ -8,21 +8,22 @@ from functools import cached_property
 from typing import Any
 
 from experiments.db_failover.accounting import Account, Writes, account
-from experiments.db_failover.gap import PARTS, Gap, gap, parts, unpacked
-from experiments.db_failover.spans import numbers, spans
-from experiments.db_failover.trouble import MANAGED, TROUBLES
+from experiments.db_failover.evidence import numbers, spans, unpacked
+from experiments.db_failover.gap import PARTS, Gap, gap, parts
 from experiments.engine.base import Evidence
 from experiments.engine.distribution import distribution, quantile
 from experiments.engine.verdict import Verdict
+from testbed.faults.kind import CRASH, PLANNED, SILENT
+from testbed.faults.scenarios import DATABASE, MANAGED
 
 #: how much of the time before a fault the answers show (s)
 BEFORE = 1.0
 #: it must show this many answers, or nobody can say when they stopped
 FEWEST_ANSWERS = 5
-#: what is promised with --db semisync (ms), by group of kinds: (which quantile, at most)
-TARGETS = {"crash": ((0.5, 50.0), (0.99, 150.0)), "silent": ((0.99, 500.0),), "planned": ((1.0, 20.0),)}
-GROUPS = {each.name: each.group for each in TROUBLES}
-PATIENT = {each.name for each in TROUBLES if each.after_healing}
+#: what is promised with --db semisync (ms), by symptom: (which quantile, at most)
+TARGETS = {CRASH: ((0.5, 50.0), (0.99, 150.0)), SILENT: ((0.99, 500.0),), PLANNED: ((1.0, 20.0),)}
+SYMPTOMS = {scenario.name: scenario.symptom for scenario in DATABASE}
+PATIENT = {scenario.name for scenario in DATABASE if scenario.after_healing}
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class Finding:
 
     @property
     def name(self) -> str:
-        return f"round {self.round['number']} ({self.round['trouble']} of {self.round['primary']})"
+        return f"round {self.round['number']} ({self.round['scenario']} of {self.round['primary']})"
 
     @property
     def kind(self) -> str:
-        return str(self.round["trouble"])
+        return str(self.round["scenario"])
 
     def answers(self, way: str = "endpoint") -> list[float]:
         """When clients were told that a write is done (s since 1970), from a moment before the fault on."""
@@ -188,8 +189,8 @@ def _some(listed: Iterable[Any]) -> str:
 def _dark(evidence: Evidence, found: Sequence[Finding], last: Account) -> Iterable[str]:
     if evidence["stopped"]:
         yield str(evidence["stopped"])
-    if len(found) < evidence["wanted"]:
-        yield f"{len(found)} of {evidence['wanted']} rounds were finished"
+    if len(found) < evidence["scheduled"]:
+        yield f"{len(found)} of {evidence['scheduled']} rounds were finished"
     yield from (f"{each.name}: {each.blind}" for each in found if each.blind)
     yield from (f"at the end: {each}" for each in last.blind)
 
@@ -201,7 +202,7 @@ def _numbers(found: Sequence[Finding], last: Account) -> dict[str, Any]:
     kinds = sorted({each.kind for each in found})
     figures: dict[str, Any] = {
         "faults": len(found),
-        "failures": sum(GROUPS[each.kind] != "planned" for each in found),
+        "failures": sum(SYMPTOMS[each.kind] != PLANNED for each in found),
         "acknowledged": sum(each.account.acknowledged for each in found),
         "lost": len(lost),
         "duplicated": len(twice),
@@ -216,11 +217,11 @@ def _numbers(found: Sequence[Finding], last: Account) -> dict[str, Any]:
     figures |= {
         f"site_gap_ms_{kind}": _gaps([each for each in found if each.kind == kind], "site_gap") for kind in kinds
     }
-    crashes = [each for each in found if GROUPS[each.kind] == "crash" and each.parts]
+    crashes = [each for each in found if SYMPTOMS[each.kind] == CRASH and each.parts]
     figures |= {f"crash_{part}_ms": distribution([each.parts[part] for each in crashes]) for part in PARTS if crashes}
     figures["rejoin_s"] = distribution([each.round["settled"] - each.round["healing"] for each in found])
     figures["rejoin_gap_ms"] = _gaps(found, "rejoin_gap")
-    if planned := [each for each in found if GROUPS[each.kind] == "planned"]:
+    if planned := [each for each in found if SYMPTOMS[each.kind] == PLANNED]:
         figures["planned_errors"] = sum(each.errors for each in planned)
     return figures | _targets(found)
 
@@ -232,9 +233,9 @@ def _gaps(found: Iterable[Finding], which: str = "gap") -> dict[str, Any]:
 def _targets(found: Sequence[Finding]) -> dict[str, bool]:
     """Which targets are met; only those that something was measured for."""
     met: dict[str, bool] = {}
-    for group, bounds in TARGETS.items():
-        gaps = sorted(each.gap.ms if each.gap else float("inf") for each in found if GROUPS[each.kind] == group)
+    for symptom, bounds in TARGETS.items():
+        gaps = sorted(each.gap.ms if each.gap else float("inf") for each in found if SYMPTOMS[each.kind] == symptom)
         for share, most in bounds if gaps else ():
             label = "all" if share == 1.0 else f"p{share * 100:g}"
-            met[f"target_{group}_{label}_within_{most:g}_ms"] = quantile(gaps, share) <= most
+            met[f"target_{symptom}_{label}_within_{most:g}_ms"] = quantile(gaps, share) <= most
     return met

@@ -23,7 +23,6 @@ ENDS = {
 }
 #: before: the last write answered before the fault; retry: from there to the next write's answer
 PARTS = ("before", *ENDS, "retry", "unknown")
-TICKS = 10_000  # a second, in the unit of `packed`
 
 
 @dataclass(frozen=True)
@@ -88,18 +87,3 @@ def _explained(part: str, ends: Mapping[str, float]) -> bool:
         return "detect" in ends
     steps = [each for each in ENDS if each != "fence"]
     return part == steps[0] or steps[steps.index(part) - 1] in ends
-
-
-def packed(times: Iterable[float], origin: float) -> str:
-    """Many moments as short text: each one's distance from the one before it, in 0.1 ms, the first from ``origin``."""
-    ticks = [round((each - origin) * TICKS) for each in sorted(times)]
-    return " ".join(str(here - before) for before, here in zip([0, *ticks], ticks, strict=False))
-
-
-def unpacked(text: str, origin: float) -> list[float]:
-    """The moments that a text stands for."""
-    moments, ticks = [], 0
-    for step in text.split():
-        ticks += int(step)
-        moments.append(origin + ticks / TICKS)
-    return moments

@@ -1,15 +1,23 @@
-"""What the database nodes have: their rows of the writers, their GTIDs, and whether they follow the primary."""
+"""What the database nodes have: their rows of the writers, their GTIDs, and whether they follow the primary.
+
+The failover manager refuses to let a node rejoin that has gone its own way, and rightly: what it has alone may have
+been promised to a client. Once that has been accounted for, `rebuild` gives it the primary's data again, so that the
+next round begins with equal nodes.
+"""
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from experiments.db_failover.spans import spans
+from experiments.db_failover.evidence import spans
 from services.mariadb import mariadb
+from topo.errors import FoobarError
 from topo.plan import DATABASE
 
 if TYPE_CHECKING:
@@ -23,6 +31,9 @@ CHECKSUM = (
     " FROM foobar.messages WHERE user_id = %s AND id > %s"
 )
 RUNNING = ("Yes", "Yes")
+#: the error with which a primary turns away a replica that has what it does not have
+DIVERGED = 1236
+REBUILD_SECONDS = 120
 
 
 @dataclass
@@ -35,7 +46,7 @@ class Accounted:
 
 def read(testbed: Testbed, tag: str, author: int, done: Accounted) -> dict[str, dict[str, Any]]:
     """Every node's part in `accounting.account`, of what is not ``done``. ``last`` is its highest row id."""
-    names = [server.name for server in testbed.plan.servers]
+    names = [server.name for server in testbed.plan.hosts_of(DATABASE)]
     with ThreadPoolExecutor(len(names)) as pool:
         return dict(
             zip(names, pool.map(lambda name: _node(testbed.inside(name), tag, author, done), names), strict=True)
@@ -91,7 +102,9 @@ def equal(testbed: Testbed) -> str | None:
         else "SELECT @@gtid_binlog_pos AS Value"
     )
     try:
-        at = {each.name: _one(testbed.inside(each.name), statement)["Value"] for each in testbed.plan.servers}
+        at = {
+            each.name: _one(testbed.inside(each.name), statement)["Value"] for each in testbed.plan.hosts_of(DATABASE)
+        }
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None if len(set(at.values())) == 1 else str(at)
@@ -99,7 +112,7 @@ def equal(testbed: Testbed) -> str | None:
 
 def _replicas(testbed: Testbed) -> str | None:
     try:
-        states = {each.name: _standing(testbed.inside(each.name)) for each in testbed.plan.servers}
+        states = {each.name: _standing(testbed.inside(each.name)) for each in testbed.plan.hosts_of(DATABASE)}
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     open_ones = [name for name, (writable, _) in states.items() if writable]
@@ -116,7 +129,7 @@ def _standing(inside: Inside) -> tuple[bool, tuple[str, str]]:
 
 def _galera(testbed: Testbed) -> str | None:
     """None when all are in the cluster, and have what it has."""
-    for server in testbed.plan.servers:
+    for server in testbed.plan.hosts_of(DATABASE):
         service = testbed.supervisor.unit(f"{server.name}/{DATABASE}").service
         assert isinstance(service, mariadb.MariaDB)
         try:
@@ -131,3 +144,37 @@ def _galera(testbed: Testbed) -> str | None:
 def _one(inside: Inside, statement: str) -> dict[str, Any]:
     rows = mariadb.query(inside, statement)
     return rows[0] if rows else {"Value": None}
+
+
+def diverged(testbed: Testbed) -> list[str]:
+    """The nodes that their primary has turned away."""
+    return [server.name for server in testbed.plan.hosts_of(DATABASE) if _turned_away(testbed.inside(server.name))]
+
+
+def rebuild(testbed: Testbed, name: str, primary: str) -> None:
+    """Give a node the primary's tables and position; it follows nobody afterwards. For when nobody writes."""
+    source, target = testbed.inside(primary), testbed.inside(name)
+    mariadb.query(target, "STOP SLAVE")
+    _copy(source, target)
+    mariadb.query(target, "RESET MASTER")
+    here = mariadb.query(source, "SELECT @@gtid_binlog_state AS state, @@gtid_current_pos AS position")[0]
+    mariadb.query(target, "SET GLOBAL gtid_binlog_state = %s", here["state"])
+    mariadb.query(target, "SET GLOBAL gtid_slave_pos = %s", here["position"])
+    # nothing says any more that it was turned away: the manager takes it back
+    mariadb.query(target, "RESET SLAVE ALL")
+
+
+def _turned_away(inside: Inside) -> bool:
+    with suppress(Exception):  # whoever cannot be asked has not been turned away, as far as anybody knows
+        return bool(mariadb.replication(inside).get("Last_IO_Errno") == DIVERGED)
+    return False
+
+
+def _copy(source: Inside, target: Inside) -> None:
+    """The site's database, without a trace in the target's binary log."""
+    dump = ["mariadb-dump", f"--socket={source.path(mariadb.SOCKET)}", "--single-transaction", "--databases", "foobar"]
+    load = ["mariadb", f"--socket={target.path(mariadb.SOCKET)}", "--init-command=SET SESSION sql_log_bin = 0"]
+    with subprocess.Popen(dump, stdout=subprocess.PIPE) as dumping:
+        done = subprocess.run(load, stdin=dumping.stdout, capture_output=True, text=True, timeout=REBUILD_SECONDS)
+    if done.returncode or dumping.returncode:
+        raise FoobarError(f"{target.name} cannot be given the data of {source.name}", detail=done.stderr)

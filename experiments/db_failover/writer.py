@@ -1,20 +1,14 @@
-"""A writer: one process on a host that writes at a steady pace and notes what it was told about every single write.
+"""A writer: a worker (instruments/worker.py) that writes at a steady pace and notes the fate of every single write.
 
-    python -m experiments.db_failover.writer
+Its settings are an `Order`; each result is ``[number, outcome, sent, answered, server, tries]``.
 
-Its standard input is a line of JSON, what to do (`Order`), and then the words ``pause`` and ``resume``; when it ends,
-so does the process. It prints a line of JSON for each write as its fate is known, ``[number, outcome, sent, answered,
-server, tries]``, and ``"quiet"`` once nothing is under way after ``pause``.
-
-It is the driver that one would want: it never sends a statement again whose fate nobody knows, unless a key makes that
-harmless, and it is back within milliseconds when it was refused.
+It is the driver that one would want: it never sends a statement again whose fate is indeterminate, unless a key makes
+that harmless, and it is back within milliseconds when it was refused.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import sys
 import threading
 import time
@@ -22,7 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.db_failover.way import NobodyKnowsError, NotDoneError, Way
+from experiments.db_failover.ways import Endpoint, FailedError, IndeterminateError, Site, Way
+from experiments.instruments.pacing import not_missed, steady
+from experiments.instruments.worker import Say, serve
 
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 # between tries: short, because the endpoint may be back at any moment; longer each time, because the machine is small
@@ -42,8 +38,11 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What was learned about a write. ``sent``: when the last try began; ``answered``: when its fate was known (s)."""
+class WriteFate:
+    """What was learned about a write, with times in s since 1970.
+
+    ``sent``: when the last try began; ``answered``: when its fate was known.
+    """
 
     outcome: str
     sent: float
@@ -58,20 +57,20 @@ def written(
     patience: float,
     now: Callable[[], float] = time.time,
     pause: Callable[[float], None] = time.sleep,
-) -> Told:
+) -> WriteFate:
     """Write it, trying again as long as that is harmless."""
     began, tries, doubt, rest = now(), 0, False, FIRST_PAUSE
     while True:
         sent, tries = now(), tries + 1
         try:
             server = way.write(text)
-            return Told(OK, sent, now(), server, tries)
-        except NotDoneError:
+            return WriteFate(OK, sent, now(), server, tries)
+        except FailedError:
             pass
-        except NobodyKnowsError:
+        except IndeterminateError:
             doubt = True
         if (doubt and not way.repeatable) or now() - began >= patience:
-            return Told(UNKNOWN if doubt else FAILED, sent, now(), None, tries)
+            return WriteFate(UNKNOWN if doubt else FAILED, sent, now(), None, tries)
         pause(rest)
         rest = min(rest * GROWTH, LONGEST_PAUSE)
 
@@ -79,9 +78,9 @@ def written(
 class Writer:
     """Some workers, each at its own pace on its own way; numbers are given once, in order."""
 
-    def __init__(self, order: Order, ways: Callable[[], Way], tell: Callable[[object], None]) -> None:
+    def __init__(self, order: Order, ways: Callable[[], Way], say: Say) -> None:
         self._order = order
-        self._tell = tell
+        self._say = say
         self._numbers = itertools.count(1)
         self._turns = [threading.Lock() for _ in range(order.workers)]
         self._threads = [
@@ -102,59 +101,28 @@ class Writer:
         for turn in self._turns:
             turn.release()
 
+    def end(self) -> None:
+        """What is under way is given up: whoever reads its fate has gone."""
+
     def _work(self, place: int, turn: threading.Lock, way: Way) -> None:
-        every = self._order.workers / self._order.rate
-        due = time.monotonic() + every * place / self._order.workers
-        while True:
+        workers, rate = self._order.workers, self._order.rate
+        for due in not_missed(steady(rate / workers, time.monotonic() + place / rate)):
             time.sleep(max(0.0, due - time.monotonic()))
             with turn:
                 number = next(self._numbers)
-                told = written(way, f"{self._order.tag} {number}", self._order.patience)
-                self._tell(
-                    [number, told.outcome, round(told.sent, 5), round(told.answered, 5), told.server, told.tries]
-                )
-            # what was missed while waiting is not made up for: a burst would hide the gap
-            due += every * max(1, -((due - time.monotonic()) // every))
+                fate = written(way, f"{self._order.tag} {number}", self._order.patience)
+                self._say([number, fate.outcome, round(fate.sent, 5), round(fate.answered, 5), fate.server, fate.tries])
 
 
 def _way(order: Order) -> Callable[[], Way]:
     """How to make each worker's way."""
-    if order.way == "endpoint":
-        from experiments.db_failover.endpoint import Endpoint
-
-        return lambda: Endpoint(**order.options)
-    from experiments.db_failover.sitewriter import Site
-
-    return lambda: Site(**order.options)
+    return lambda: (Endpoint if order.way == "endpoint" else Site)(**order.options)
 
 
-def _give_up(problem: threading.ExceptHookArgs) -> None:
-    """A worker that fails unexpectedly takes the writer with it: a silent one would look like a database that is."""
-    threading.__excepthook__(problem)
-    os._exit(3)
-
-
-def main() -> int:
-    """Write until standard input ends."""
-    threading.excepthook = _give_up
-    talking = threading.Lock()
-
-    def tell(what: object) -> None:
-        with talking:
-            sys.stdout.write(json.dumps(what) + "\n")
-            sys.stdout.flush()
-
-    order = Order(**json.loads(sys.stdin.readline()))
-    writer = Writer(order, _way(order), tell)
-    writer.start()
-    for line in sys.stdin:
-        if line.strip() == "pause":
-            writer.pause()
-            tell("quiet")
-        elif line.strip() == "resume":
-            writer.resume()
-    return 0
+def _job(raw: Mapping[str, Any], say: Say) -> Writer:
+    order = Order(**raw)
+    return Writer(order, _way(order), say)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(_job))

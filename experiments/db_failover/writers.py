@@ -8,21 +8,18 @@ off, others go on writing.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.db_failover.writer import Order
 from experiments.instruments.load import log_in
+from experiments.instruments.worker import HostWorker
 from services.gunicorn import SITE_CONFIG
 from services.mariadb import mariadb
 from topo import wait
-from topo.errors import FoobarError
-from topo.paths import PROJECT
+from topo.plan import CLIENT, DATABASE
 
 if TYPE_CHECKING:
     from testbed.namespaces import Inside
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 THROUGH_THE_SITE = "site"
 SITE_RATE, SITE_WORKERS, SITE_PATIENCE = 20.0, 4, 5.0
 ENDPOINT_RATE, ENDPOINT_WORKERS, ENDPOINT_PATIENCE = 100.0, 3, 2.0
-QUIET_SECONDS = 15.0
+WRITER = "experiments.db_failover.writer"
 
 
 class Write(NamedTuple):
@@ -45,71 +42,15 @@ class Write(NamedTuple):
     tries: int
 
 
-class Process:
+class Process(HostWorker):
     """One writer at work on a host. ``heard``: what became known since it was last taken."""
 
     def __init__(self, name: str, inside: Inside, order: Order) -> None:
-        self.name = name
         self.heard: list[Write] = []
-        self._quiet = threading.Event()
-        self._process = inside.popen(
-            (sys.executable, "-m", "experiments.db_failover.writer"),
-            environment={"PYTHONPATH": str(PROJECT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._say(json.dumps(asdict(order)))
-        threading.Thread(target=self._listen, daemon=True).start()
+        super().__init__(f"writer {name}", inside, WRITER, asdict(order), self._take_in)
 
-    def pause(self) -> None:
-        self._quiet.clear()
-        self._say("pause")
-
-    def wait_quiet(self) -> None:
-        """Nothing is under way. Raises FoobarError when it does not come to rest, or has died."""
-        if not self._quiet.wait(QUIET_SECONDS):
-            raise FoobarError(f"writer {self.name} does not come to rest", detail=self._complaint())
-
-    def resume(self) -> None:
-        self._say("resume")
-
-    def check(self) -> None:
-        """Raise FoobarError, with its own words, when it has ended."""
-        if self._process.poll() is not None:
-            raise FoobarError(f"writer {self.name} has ended", detail=self._complaint())
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            with suppress(OSError, ValueError):
-                assert pipe is not None
-                pipe.close()
-
-    def _say(self, line: str) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            raise FoobarError(f"writer {self.name} has ended", detail=self._complaint()) from None
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        with suppress(ValueError):  # the pipe is closed under us at the end
-            for line in self._process.stdout:
-                said = json.loads(line)
-                if said == "quiet":
-                    self._quiet.set()
-                else:
-                    self.heard.append(Write(*said))
-
-    def _complaint(self) -> str:
-        if self._process.poll() is None or self._process.stderr is None:
-            return ""
-        return str(self._process.stderr.read()).strip()
+    def _take_in(self, line: str) -> None:
+        self.heard.append(Write(*json.loads(line)))
 
 
 class Writers:
@@ -124,7 +65,7 @@ class Writers:
         for process in self.processes.values():
             process.pause()
         for process in self.processes.values():
-            process.wait_quiet()
+            process.wait_paused()
 
     def resume(self) -> None:
         for process in self.processes.values():
@@ -155,11 +96,14 @@ def writing(testbed: Testbed, tag: str) -> Iterator[Writers]:
     """All writers at work, until the block is left. ``tag`` tells this run's rows from all others."""
     processes: dict[str, Process] = {}
     try:
-        session = asdict(log_in(testbed.inside("client"), 1)[0])
+        client = testbed.inside(testbed.plan.host_of(CLIENT).name)
+        session = asdict(log_in(client, 1)[0])
         order = Order("site", f"{tag} {THROUGH_THE_SITE}", SITE_RATE, SITE_WORKERS, SITE_PATIENCE, session)
-        processes[THROUGH_THE_SITE] = Process(THROUGH_THE_SITE, testbed.inside("client"), order)
+        processes[THROUGH_THE_SITE] = Process(
+            THROUGH_THE_SITE, testbed.inside(testbed.plan.host_of(CLIENT).name), order
+        )
         author = _author(testbed, tag, processes[THROUGH_THE_SITE])
-        for server in testbed.plan.servers:
+        for server in testbed.plan.hosts_of(DATABASE):
             # as its application writes: the same endpoint, account and encryption
             options = {"config": SITE_CONFIG, "author": author}
             order = Order(
@@ -169,7 +113,7 @@ def writing(testbed: Testbed, tag: str) -> Iterator[Writers]:
         yield Writers(processes, author, tag)
     finally:
         for process in processes.values():
-            process.end()
+            process.kill()
 
 
 def _author(testbed: Testbed, tag: str, process: Process) -> int:
@@ -179,7 +123,7 @@ def _author(testbed: Testbed, tag: str, process: Process) -> int:
 
     def unknown() -> str | None:
         process.check()
-        for server in testbed.plan.servers:
+        for server in testbed.plan.hosts_of(DATABASE):
             rows = mariadb.query(testbed.inside(server.name), statement, f"{tag} {THROUGH_THE_SITE} %")
             found.extend(row["user_id"] for row in rows)
         return None if found else "no message yet"

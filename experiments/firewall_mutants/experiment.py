@@ -23,7 +23,8 @@ from experiments.firewall_mutants.probes import QUIET_SECONDS, Prober
 from experiments.firewall_mutants.quick import quick_set
 from experiments.instruments.packetsockets import Wires
 from services.failover.manager import Failover
-from testbed.faults.injection import Fault, injected
+from testbed.faults.injection import injected
+from testbed.faults.kind import Fault
 from topo.errors import FoobarError
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
-"""Open-loop load, run on the client host: ``python -m experiments.instruments.generator log-in COUNT`` or ``... load``.
+"""Open-loop load, run on the client host as a worker (worker.py); ``... generator log-in COUNT`` makes its accounts.
 
-Requests are due at times drawn beforehand from the seed, whatever becomes of the ones before; latency counts from the
+Requests are due at times drawn beforehand (pacing.py), whatever becomes of the ones before; latency counts from the
 moment a request was due, so a server that stalls cannot hide by slowing the asker down ("coordinated omission"). One
 JSON line for each request is written to standard output as it ends. Nothing is ever asked twice here: what is retried,
-the infrastructure under test retried. The load ends when standard input does.
+the infrastructure under test retried.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ import random
 import socket
 import ssl
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 import h11
 
 from experiments.instruments.load import Outcome, Settings
+from experiments.instruments.pacing import moments
+from experiments.instruments.worker import Say, serve
 from topo.plan import SITE
 
 TRUST = "/etc/ssl/certs/ca-certificates.crt"
@@ -97,45 +101,61 @@ class Client:
         self._trust = ssl.create_default_context(cafile=TRUST)
         self._idle: list[Connection] = []
         self._epoch = time.time() - time.monotonic()
+        self._going = asyncio.Event()
+        self._going.set()
+        self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, ended: asyncio.Event) -> None:
         """Until ``ended``, and until every request that had begun is answered or given up."""
         if self.settings.rate is None:
             await asyncio.gather(*(self._without_pause(worker, ended) for worker in range(self.settings.clients)))
         else:
-            await self._at_moments(self._moments(self.settings.rate, ended))
+            due = moments(self.settings.pace, self.settings.rate, self.settings.seed)
+            await self._as_due(due, ended)
         while self._idle:
             self._idle.pop().close()
         await asyncio.sleep(0)
 
-    async def _at_moments(self, moments: AsyncIterator[float]) -> None:
-        running: set[asyncio.Task[None]] = set()
-        number = self.settings.first
-        async for due in moments:
-            task = asyncio.create_task(self._one(number, due))
-            running.add(task)
-            task.add_done_callback(running.discard)
-            number += 1
-        await asyncio.gather(*running)
+    async def pause(self) -> None:
+        """Return when every request that had begun is answered or given up; none begins until ``resume``."""
+        self._going.clear()
+        await asyncio.gather(*self._running)
 
-    async def _moments(self, rate: float, ended: asyncio.Event) -> AsyncIterator[float]:
-        """When requests are due (monotonic): a Poisson process of that rate, each moment yielded when it has come."""
-        due, drawn = time.monotonic(), random.Random(self.settings.seed)
-        while not ended.is_set():
-            due += drawn.expovariate(rate)
-            if (pause := due - time.monotonic()) > 0:
+    def resume(self) -> None:
+        self._going.set()
+
+    async def _as_due(self, due: Iterator[float], ended: asyncio.Event) -> None:
+        number = self.settings.first
+        async for moment in self._come(due, ended):
+            self._begin(number, moment)
+            number += 1
+        await asyncio.gather(*self._running)
+
+    async def _come(self, due: Iterator[float], ended: asyncio.Event) -> AsyncIterator[float]:
+        """Each moment, yielded when it has come; those that pass during a pause are left out."""
+        for moment in due:
+            if (pause := moment - time.monotonic()) > 0:
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(ended.wait(), pause)
-                    return
             else:
                 await asyncio.sleep(0)
-            yield due
+            if ended.is_set():
+                return
+            if self._going.is_set():
+                yield moment
 
     async def _without_pause(self, worker: int, ended: asyncio.Event) -> None:
         number = self.settings.first + worker
         while not ended.is_set():
-            await self._one(number, time.monotonic())
+            await self._going.wait()
+            await self._begin(number, time.monotonic())
             number += self.settings.clients
+
+    def _begin(self, number: int, due: float) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._one(number, due))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     async def _one(self, number: int, due: float) -> None:
         """Ask, and tell what came of it; a request that is not answered in time has failed."""
@@ -166,7 +186,18 @@ class Client:
             connection.close()
         else:
             self._idle.append(connection)
-        _note(outcome, response, data)
+        self._note(outcome, response, data)
+
+    def _note(self, outcome: Outcome, response: h11.Response, data: bytes) -> None:
+        headers = {name: value.decode() for name, value in response.headers}
+        outcome.status = response.status_code
+        outcome.ok = response.status_code == EXPECTED[outcome.method]
+        outcome.server, outcome.request_id = headers.get(b"x-served-by"), headers.get(b"x-request-id")
+        outcome.shows = bool(self.settings.text) and self.settings.text.encode() in data
+        if outcome.ok and outcome.method == "POST":
+            outcome.message = int(json.loads(data)["id"])
+        if not outcome.ok:
+            outcome.error = f"status {response.status_code}"
 
     def _kept(self) -> Connection | None:
         """The connection used last that is still good; those that are not are given up."""
@@ -196,16 +227,6 @@ class Client:
         return h11.Request(method="POST", target="/messages", headers=headers), body
 
 
-def _note(outcome: Outcome, response: h11.Response, data: bytes) -> None:
-    outcome.status = response.status_code
-    outcome.ok = response.status_code == EXPECTED[outcome.method]
-    outcome.server = next((value.decode() for name, value in response.headers if name == b"x-served-by"), None)
-    if outcome.ok and outcome.method == "POST":
-        outcome.message = int(json.loads(data)["id"])
-    if not outcome.ok:
-        outcome.error = f"status {response.status_code}"
-
-
 def log_in(count: int) -> list[dict[str, str]]:
     """New accounts, each logged in: what its requests must carry."""
     import secrets
@@ -222,30 +243,44 @@ def log_in(count: int) -> list[dict[str, str]]:
     return sessions
 
 
-async def _load(settings: Settings) -> None:
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _at_end, ended)
-    await Client(settings, lambda outcome: print(json.dumps(outcome.as_dict()), flush=True)).run(ended)
+class LoadJob:
+    """A load as a worker's job: its event loop has a thread of its own."""
 
+    def __init__(self, raw: Mapping[str, Any], say: Say) -> None:
+        self._settings = Settings.parse(raw)
+        self._say = say
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
 
-def _at_end(ended: asyncio.Event) -> None:
-    if not sys.stdin.buffer.raw.read(1):  # type: ignore[union-attr]
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        ended.set()
+    def start(self) -> None:
+        with suppress(PermissionError):
+            os.nice(AHEAD)  # of this thread, and of those that it starts
+        self._thread.start()
+        self._ready.wait()
+
+    def pause(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._client.pause(), self._loop).result()
+
+    def resume(self) -> None:
+        self._loop.call_soon_threadsafe(self._client.resume)
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
+
+    async def _run(self) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self._client = Client(self._settings, lambda outcome: self._say(outcome.as_dict()))
+        self._ready.set()
+        await self._client.run(self._ended)
 
 
 def main() -> int:
-    """``log-in COUNT`` prints the sessions; ``load`` reads its settings from one line of standard input."""
-    if sys.argv[1] == "log-in":
+    """``log-in COUNT`` prints the sessions; without arguments it is a worker."""
+    if sys.argv[1:2] == ["log-in"]:
         print(json.dumps(log_in(int(sys.argv[2]))))
         return 0
-    line = b""
-    while not line.endswith(b"\n"):
-        line += sys.stdin.buffer.raw.read(1)  # type: ignore[union-attr]
-    with suppress(PermissionError):
-        os.nice(AHEAD)
-    asyncio.run(_load(Settings.parse(json.loads(line))))
-    return 0
+    return serve(LoadJob)
 
 
 if __name__ == "__main__":

@@ -8,27 +8,27 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.instruments.pacing import POISSON
+from experiments.instruments.worker import ENVIRONMENT, HostWorker
 from testbed.namespaces import Inside
 from topo import wait
 from topo.errors import FoobarError
-from topo.paths import PROJECT
 
-GENERATOR = (sys.executable, "-m", "experiments.instruments.generator")
-ENVIRONMENT = {"PYTHONPATH": str(PROJECT)}
-FIRST_SECONDS, GRACE_SECONDS = 20.0, 10.0
+GENERATOR = "experiments.instruments.generator"
+FIRST_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Session:
-    """Somebody logged in: the cookies, and the token that the site's forms must carry."""
+    """A visitor who is logged in: the cookies, and the token that the site's forms must carry."""
 
     cookie: str
     token: str
@@ -39,7 +39,8 @@ class Settings:
     """A load. ``rate``: requests a second; None: ``clients`` ask without a pause, to find the capacity.
 
     ``writes`` is the share of POSTs, ``fresh`` the share that opens a connection of its own. Requests are numbered from
-    ``first``; a POST's idempotency key is ``tag-number``, and its text is its key.
+    ``first``; a POST's idempotency key is ``tag-number``, and its text is its key. ``text``: what answers are searched
+    for.
     """
 
     rate: float | None
@@ -51,6 +52,8 @@ class Settings:
     fresh: float = 0.1
     patience_s: float = 3.0
     clients: int = 16
+    pace: str = POISSON
+    text: str = ""
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Settings:
@@ -65,7 +68,7 @@ class Outcome:
     """What came of a request. ``time``: when it was due (s since 1970); ``latency_s`` counts from then.
 
     ``late_s``: how much later it was begun, because the asking machine was busy. ``message``: the number that the site
-    gave an acknowledged POST.
+    gave an acknowledged POST. ``shows``: the load's ``text`` is in the answer.
     """
 
     number: int
@@ -80,6 +83,8 @@ class Outcome:
     key: str | None = None
     message: int | None = None
     error: str | None = None
+    request_id: str | None = None
+    shows: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -87,7 +92,7 @@ class Outcome:
 
 def log_in(client: Inside, count: int) -> list[Session]:
     """Make accounts and log them in. Raises FoobarError with the program's words."""
-    done = client.run((*GENERATOR, "log-in", str(count)), seconds=60, environment=ENVIRONMENT)
+    done = client.run((sys.executable, "-m", GENERATOR, "log-in", str(count)), seconds=60, environment=ENVIRONMENT)
     if done.returncode:
         raise FoobarError("the load's accounts could not be made", detail=done.stderr)
     return [Session(**each) for each in json.loads(done.stdout)]
@@ -100,33 +105,24 @@ def loading(client: Inside, settings: Settings, file: Path) -> Iterator[None]:
     The block begins when the first is there. When it ends, requests that have begun are still waited for. Raises
     FoobarError when the generator broke.
     """
-    with file.open("ab") as out, file.with_suffix(".err").open("ab") as errors:
-        process = client.popen(
-            (*GENERATOR, "load"), environment=ENVIRONMENT, stdin=subprocess.PIPE, stdout=out, stderr=errors
-        )
-    assert process.stdin is not None
-    try:
-        process.stdin.write(json.dumps(asdict(settings)).encode() + b"\n")
-        process.stdin.flush()
-        had = file.stat().st_size
-        wait.until(
-            lambda: None if file.stat().st_size > had or process.poll() is not None else "no answer",
-            what="the load's first answer",
-            seconds=FIRST_SECONDS,
-        )
-        yield
-        process.stdin.close()
-        code = process.wait(settings.patience_s + GRACE_SECONDS)
-    except BrokenPipeError:
-        code = process.wait(GRACE_SECONDS)
-    finally:
-        process.kill()
-        process.wait()
-    errors_said = file.with_suffix(".err")
-    said = errors_said.read_text()
-    if code or said:
-        raise FoobarError(f"the load's generator ended with status {code}", detail=said)
-    errors_said.unlink()
+    with file.open("a") as out:
+        first = threading.Event()
+
+        def hear(line: str) -> None:
+            out.write(line)
+            first.set()
+
+        with HostWorker("load", client, GENERATOR, asdict(settings), hear) as worker:
+            _wait_for(first, worker)
+            yield
+
+
+def _wait_for(first: threading.Event, worker: HostWorker) -> None:
+    def look() -> str | None:
+        worker.check()
+        return None if first.is_set() else "no answer"
+
+    wait.until(look, what="the load's first answer", seconds=FIRST_SECONDS)
 
 
 def outcomes(file: Path) -> list[Outcome]:

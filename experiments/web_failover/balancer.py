@@ -1,4 +1,4 @@
-"""HAProxy's opinion of the servers, asked all the while over its administration socket."""
+"""HAProxy's state of the servers, asked all the while over its administration socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.haproxy import SOCKET
 from topo import wait
-from topo.errors import DeadlineError
+from topo.errors import DeadlineError, FoobarError
 from topo.plan import BALANCER
 
 if TYPE_CHECKING:
@@ -28,12 +28,17 @@ QUESTION = f"show stat {BACKEND} 6 -1\n".encode()
 FEW, BACK_SECONDS = 12, 30.0
 
 
+class UnwatchedError(FoobarError):
+    """The balancer is not looked at any more: what it does about a fault cannot be seen."""
+
+
 @dataclass
 class Watch:
     """``up``: each server that is checked, and whether requests go to it. ``waiting``: requests in progress.
 
     ``changes``: {"time", "server", "up"} of every change; ``looks``: how often was looked, ``gap_s``: the longest time
-    between two looks: what happened in between was seen that much later at worst.
+    between two looks: what happened in between was seen that much later at worst. ``problem``: why nothing is looked at
+    any more; a fault during which nothing was looked at proves nothing.
     """
 
     up: dict[str, bool] = field(default_factory=dict)
@@ -41,6 +46,7 @@ class Watch:
     changes: list[dict[str, Any]] = field(default_factory=list)
     looks: int = 0
     gap_s: float = 0.0
+    problem: str | None = None
 
     def note(self, text: str, now: float) -> None:
         """Take in one answer."""
@@ -57,15 +63,29 @@ class Watch:
         self.up[server] = up
 
     def wait_until_given_up(self, server: str, seconds: float) -> None:
-        """Until no more requests go there, but no longer than that: some balancers never notice."""
+        """Until no more requests go there, but no longer than that: some balancers never notice.
+
+        Raises UnwatchedError.
+        """
+
+        def look() -> str | None:
+            self.check()
+            return "up" if self.up[server] else None
+
         with suppress(DeadlineError):
-            wait.until(lambda: "up" if self.up[server] else None, what=f"{server} is given up", seconds=seconds)
+            wait.until(look, what=f"{server} is given up", seconds=seconds)
 
     def wait_for(self, server: str) -> None:
-        """Until requests go there again and what has piled up is worked off. Raises DeadlineError."""
+        """Until requests go there again and what has piled up is worked off. Raises DeadlineError, UnwatchedError."""
         wait.until(lambda: self._unsettled(server), what=f"{server} is asked again", seconds=BACK_SECONDS)
 
+    def check(self) -> None:
+        """Raise UnwatchedError when nothing is looked at any more."""
+        if self.problem:
+            raise UnwatchedError(self.problem)
+
     def _unsettled(self, server: str) -> str | None:
+        self.check()
         if not self.up[server]:
             return "not up"
         return None if self.waiting <= FEW else f"{self.waiting} requests wait"
@@ -75,7 +95,7 @@ class Watch:
 def watched(testbed: Testbed) -> Iterator[Watch]:
     """Look fifty times a second while the block runs."""
     watch, over = Watch(), threading.Event()
-    path = testbed.inside("lb").path(SOCKET)
+    path = testbed.inside(testbed.plan.host_of(BALANCER).name).path(SOCKET)
     watch.note(_ask(path), time.time())
     watcher = threading.Thread(target=_look, args=(watch, path, over), daemon=True, name="balancer")
     watcher.start()
@@ -89,7 +109,7 @@ def watched(testbed: Testbed) -> Iterator[Watch]:
 @contextmanager
 def without(testbed: Testbed, server: str) -> Iterator[None]:
     """In this block the balancer asks others than this server, as told by hand: no check has to find out."""
-    path = testbed.inside("lb").path(SOCKET)
+    path = testbed.inside(testbed.plan.host_of(BALANCER).name).path(SOCKET)
     try:
         _ask(path, f"set server {BACKEND}/{server} state maint\n".encode())
         yield
@@ -116,10 +136,12 @@ def _troubled(line: str) -> bool:
 
 def _look(watch: Watch, path: Path, over: threading.Event) -> None:
     last = time.monotonic()
-    while not over.wait(POLL_SECONDS):
-        text = _ask(path)
-        watch.note(text, time.time())
-        watch.gap_s, last = max(watch.gap_s, time.monotonic() - last), time.monotonic()
+    try:
+        while not over.wait(POLL_SECONDS):
+            watch.note(_ask(path), time.time())
+            watch.gap_s, last = max(watch.gap_s, time.monotonic() - last), time.monotonic()
+    except Exception as error:  # whatever it is: an end in silence would look like a balancer that never notices
+        watch.problem = f"the balancer could not be watched any more: {type(error).__name__}: {error}"
 
 
 def _ask(path: Path, question: bytes = QUESTION) -> str:

@@ -12,8 +12,9 @@ from experiments.engine.base import Evidence
 from experiments.engine.distribution import distribution, quantile
 from experiments.engine.verdict import Verdict
 from experiments.instruments.load import Outcome, rows
-from experiments.web_failover.choice import CRASH, KINDS, SILENT
 from experiments.web_failover.windows import SHOWN, Window, false_alarms, windows
+from testbed.faults.kind import CRASH, SILENT
+from testbed.faults.scenarios import WEB
 
 #: ms that a fault may add to a request's latency: told as numbers, no part of the claim
 TARGETS = {CRASH: 100.0, SILENT: 300.0}
@@ -47,8 +48,8 @@ def _blind(evidence: Evidence, requests: Sequence[Outcome], found: Sequence[Wind
     """Why nothing is proved although nothing failed."""
     if evidence["stopped"]:
         return str(evidence["stopped"])
-    if len(found) < evidence["wanted"]:
-        return f"{len(found)} of {evidence['wanted']} faults were injected"
+    if len(found) < evidence["scheduled"]:
+        return f"{len(found)} of {evidence['scheduled']} faults were injected"
     if not found or not requests:
         return "no request met a fault"
     if acting := [each for each in found if each.in_force is False]:
@@ -86,7 +87,7 @@ def _what_failed(numbers: Mapping[str, Any], found: Sequence[Window]) -> str:
 
 
 def _named(window: Window) -> str:
-    return f"{window.kind} on {window.server}"
+    return f"{window.scenario} on {window.server}"
 
 
 def _posts(requests: Sequence[Outcome], stored: Mapping[str, Sequence[int]]) -> dict[str, int]:
@@ -116,13 +117,13 @@ def _numbers(evidence: Evidence, requests: Sequence[Outcome], found: Sequence[Wi
         "asked_late_ms_p99": round(quantile(late, 0.99), 2) if late else None,
         "balancer_unseen_s": evidence["looks"]["longest_gap_s"],
         "share": {when: _mean(each.shares[when] for each in found) for when in SHOWN},
-        "failed_by_fault": {kind: sum(each.failed for each in group) for kind, group in by_kind(found).items()},
-        "added_ms": _spreads(by_kind(found), lambda each: each.added_ms),
-        "added_healing_ms": _spreads(by_kind(found), lambda each: each.added_healing_ms),
-        "detected_ms": _spreads(by_kind(found), lambda each: each.detected_ms),
-        "rejoin_ms": _spreads(by_kind(found), lambda each: each.rejoin_ms),
+        "failed_by_fault": {kind: sum(each.failed for each in group) for kind, group in by_scenario(found).items()},
+        "added_ms": _spreads(by_scenario(found), lambda each: each.added_ms),
+        "added_healing_ms": _spreads(by_scenario(found), lambda each: each.added_healing_ms),
+        "detected_ms": _spreads(by_scenario(found), lambda each: each.detected_ms),
+        "rejoin_ms": _spreads(by_scenario(found), lambda each: each.rejoin_ms),
         "added_ms_by_load": {
-            load: _spreads(by_manner(each for each in found if each.load == load), lambda each: each.added_ms)
+            load: _spreads(by_symptom(each for each in found if each.load == load), lambda each: each.added_ms)
             for load in sorted({each.load for each in found})
         },
     }
@@ -134,18 +135,18 @@ def _spreads(groups: Mapping[str, Sequence[Window]], value: Callable[[Window], f
     return {name: distribution(values) for name, values in known.items() if values}
 
 
-def by_manner(found: Iterable[Window]) -> dict[str, list[Window]]:
+def by_symptom(found: Iterable[Window]) -> dict[str, list[Window]]:
     """The faults by how they show."""
     groups: dict[str, list[Window]] = {}
     for each in found:
-        groups.setdefault(each.manner, []).append(each)
+        groups.setdefault(each.symptom, []).append(each)
     return dict(sorted(groups.items()))
 
 
-def by_kind(found: Sequence[Window]) -> dict[str, list[Window]]:
+def by_scenario(found: Sequence[Window]) -> dict[str, list[Window]]:
     """The faults by what was done."""
-    groups = {kind: [each for each in found if each.kind == kind] for kind in KINDS}
-    return {kind: group for kind, group in groups.items() if group}
+    groups = {scenario.name: [each for each in found if each.scenario == scenario.name] for scenario in WEB}
+    return {name: group for name, group in groups.items() if group}
 
 
 def added(found: Iterable[Window]) -> list[float]:
@@ -156,10 +157,10 @@ def added(found: Iterable[Window]) -> list[float]:
 def _targets(found: Sequence[Window]) -> dict[str, bool]:
     """Which of the design's targets are met; only those that something was measured for."""
     met = {}
-    for manner, group in by_manner(found).items():
+    for symptom, group in by_symptom(found).items():
         values = sorted(added(group))
-        for name, share in SHARES.items() if manner in TARGETS and values else ():
-            met[f"target_{manner}_{name}_within_{TARGETS[manner]:g}_ms"] = quantile(values, share) <= TARGETS[manner]
+        for name, share in SHARES.items() if symptom in TARGETS and values else ():
+            met[f"target_{symptom}_{name}_within_{TARGETS[symptom]:g}_ms"] = quantile(values, share) <= TARGETS[symptom]
     return met
 
 

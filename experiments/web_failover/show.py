@@ -1,17 +1,19 @@
-"""What is shown of a run of ``web_failover``: a table on the terminal, and a part of report.html."""
+"""What is shown of a run of ``web_failover``: a table on the terminal, a part of report.html, and its plots."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 from experiments.engine.base import Evidence
 from experiments.engine.distribution import quantile
-from experiments.instruments.load import rows
-from experiments.web_failover.checks import account, by_kind
-from experiments.web_failover.choice import KINDS
-from experiments.web_failover.windows import SHOWN, Window
+from experiments.engine.plots import Mark, Plot, Series
+from experiments.instruments.load import Outcome, rows
+from experiments.web_failover.checks import TARGETS, account, added, by_scenario, by_symptom
+from experiments.web_failover.windows import SHOWN, Window, ended
+from testbed.faults.scenarios import WEB
 
 COLUMNS = (
     "fault", "n", "failed", "seen ms: median", "max", "added ms: median", "p99", "max", "rejoin ms", "share before",
@@ -22,7 +24,7 @@ MOST = 40
 
 def table(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
     """A row for each kind of fault, and the sums, as text."""
-    cells = [COLUMNS, *rows_by_kind(account(evidence, rows(evidence["requests"])))]
+    cells = [COLUMNS, *rows_by_scenario(account(evidence, rows(evidence["requests"])))]
     widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
     lines = [
         "  ".join(
@@ -34,9 +36,9 @@ def table(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *story(numbers)])
 
 
-def rows_by_kind(found: Sequence[Window]) -> list[tuple[str, ...]]:
+def rows_by_scenario(found: Sequence[Window]) -> list[tuple[str, ...]]:
     """What `COLUMNS` names, for each kind of fault that was injected."""
-    return [_row(kind, group) for kind, group in by_kind(found).items()]
+    return [_row(kind, group) for kind, group in by_scenario(found).items()]
 
 
 def _row(kind: str, group: Sequence[Window]) -> tuple[str, ...]:
@@ -84,9 +86,9 @@ def html(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
     return TEMPLATES.get_template("failover.html.j2").render(
         evidence=evidence,
         columns=COLUMNS,
-        kinds=rows_by_kind(found),
+        kinds=rows_by_scenario(found),
         lines=story(numbers) if numbers else [],
-        what={name: kind.what for name, kind in KINDS.items()},
+        what={scenario.name: scenario.what for scenario in WEB},
         shown=_telling(found),
         began=found[0].began if found else 0.0,
         faults=len(found),
@@ -96,3 +98,74 @@ def html(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
 def _telling(found: Sequence[Window]) -> list[Window]:
     """What failed most first, then what took longest."""
     return sorted(found, key=lambda each: (each.failed, each.added_ms or 0.0), reverse=True)[:MOST]
+
+
+# --- plots ---------------------------------------------------------------------------------------------------------
+
+#: more marks than this are a grey wall, more points a blot
+MOST_MARKS, MOST_POINTS = 30, 20_000
+
+
+def plots(evidence: Evidence) -> Sequence[Plot]:
+    """Latency over time, what the faults added, and who answered."""
+    requests = rows(evidence["requests"])
+    if not requests:
+        return ()
+    found = account(evidence, requests)
+    return (_latency(requests, found), _added(found), _answers(requests, found, evidence["requests"]["servers"]))
+
+
+def _latency(requests: Sequence[Outcome], found: Sequence[Window]) -> Plot:
+    start = requests[0].time
+    every = len(requests) // MOST_POINTS + 1
+    shown = {
+        "answered": [each for each in requests[::every] if each.ok],
+        "failed": [each for each in requests if not each.ok],
+    }
+    return Plot(
+        title="Latency of each request, from the moment it was due",
+        x_label="time (s)",
+        y_label="latency (ms)",
+        kind="scatter",
+        log="y",
+        series=[
+            Series(name, [each.time - start for each in some], [max(each.latency_s * 1000, 0.1) for each in some])
+            for name, some in shown.items()
+            if some
+        ],
+        marks=_marks(found, start),
+        note="" if every == 1 else f"every {every}th request that was answered",
+    )
+
+
+def _marks(found: Sequence[Window], start: float) -> list[Mark]:
+    return (
+        [Mark(each.began - start, f"{each.scenario} {each.server}") for each in found]
+        if len(found) <= MOST_MARKS
+        else []
+    )
+
+
+def _added(found: Sequence[Window]) -> Plot:
+    return Plot(
+        title="What a fault added to the slowest request that met it",
+        x_label="added latency (ms)",
+        y_label="share of faults",
+        kind="ecdf",
+        series=[Series(symptom, added(group)) for symptom, group in by_symptom(found).items() if added(group)],
+        marks=[Mark(most, f"target: {symptom}") for symptom, most in TARGETS.items()],
+    )
+
+
+def _answers(requests: Sequence[Outcome], found: Sequence[Window], servers: Sequence[str]) -> Plot:
+    start = requests[0].time
+    seconds = range(int(max(map(ended, requests)) - start) + 1)
+    counts = Counter((each.server, int(ended(each) - start)) for each in requests if each.ok)
+    return Plot(
+        title="Answers by each server",
+        x_label="time (s)",
+        y_label="answers per second (1/s)",
+        kind="steps",
+        series=[Series(name, list(seconds), [counts[name, second] for second in seconds]) for name in servers],
+        marks=_marks(found, start),
+    )

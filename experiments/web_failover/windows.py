@@ -1,4 +1,4 @@
-"""What each fault cost, from the requests, the timeline and the balancer's changes of mind. Pure."""
+"""Windows: what each fault cost, from the requests, the timeline and the balancer's changes of mind. Pure."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ BEFORE_SECONDS = 1.0
 #: requests that others must have answered while a fault was in force that the balancer did not see, or who knows
 FEWEST = 3
 SHOWN = ("before", "during", "after")
-MOMENTS = {"fault": "began", "fault in force": "force", "heal": "heal", "healed": "healed", "rejoined": "rejoined"}
+TIMELINE = {"fault": "began", "fault in force": "force", "heal": "heal", "healed": "healed", "rejoined": "rejoined"}
 
 
 @dataclass
 class Window:
     """One fault. Times are s since 1970; None is what never came."""
 
-    kind: str
-    manner: str
+    scenario: str
+    symptom: str
     server: str
     load: str
     began: float
@@ -137,9 +137,9 @@ def _timed(faults: Sequence[Mapping[str, Any]], timeline: Sequence[Mapping[str, 
             about = faults[len(found)]
             if row["fault"] != about["fault"]:
                 raise ValueError(f"the timeline tells of {row['fault']!r} where {about['fault']!r} was chosen")
-            found.append(Window(about["kind"], about["manner"], about["server"], about["load"], row["time"]))
-        elif counts and row["what"] in MOMENTS:
-            setattr(found[-1], MOMENTS[row["what"]], row["time"])
+            found.append(Window(about["scenario"], about["symptom"], about["server"], about["load"], row["time"]))
+        elif counts and row["what"] in TIMELINE:
+            setattr(found[-1], TIMELINE[row["what"]], row["time"])
     if len(found) != len(faults):
         raise ValueError(f"{len(faults)} faults were chosen, and the timeline tells of {len(found)}")
     return found

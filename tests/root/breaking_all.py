@@ -27,7 +27,8 @@ sys.path.insert(0, str(PROJECT))
 from controllers.compile import OWN_COOKIES  # noqa: E402
 from controllers.ovs import ofctl, vswitchd  # noqa: E402
 from testbed import core, session  # noqa: E402
-from testbed.faults.injection import Fault, by_hand, injected  # noqa: E402
+from testbed.faults.injection import by_hand, injected  # noqa: E402
+from testbed.faults.kind import Fault  # noqa: E402
 from testbed.testbed import Testbed  # noqa: E402
 from topo import profile, wait  # noqa: E402
 from topo.errors import DeadlineError, FoobarError  # noqa: E402
@@ -63,7 +64,7 @@ def snapshot(testbed: Testbed) -> dict[str, str]:
     shown["switches that a controller leads"] = str(led())
     for unit in testbed.supervisor.units:
         shown[f"{unit.service.id}: state"] = unit.state
-    shown["faults"] = str(testbed.breakage.status())
+    shown["faults"] = str(testbed.active_faults.status())
     return shown
 
 
@@ -271,9 +272,9 @@ def both(testbed: Testbed, first: str, second: str) -> dict[str, Any]:
     before = snapshot(testbed)
     number = by_hand(testbed, *first.split())["number"]
     by_hand(testbed, *second.split())
-    testbed.breakage.heal(number)
+    testbed.active_faults.heal(number)
     failed = CHECKS[second](testbed)
-    testbed.breakage.heal()
+    testbed.active_faults.heal()
     steady(testbed)
     return {"failed": failed, "after": changed(testbed, before)}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from beds import PROJECT, Commands
 
-from experiments.db_failover.trouble import TROUBLES
+from testbed.faults.scenarios import DATABASE
 
 pytestmark = pytest.mark.root
 
@@ -38,12 +38,12 @@ def test_a_single_primary_is_not_replaced(runs: Path) -> None:
 
 
 def test_semisync_loses_nothing_and_comes_back(runs: Path) -> None:
-    """Whatever happens to it: each kind of trouble once."""
+    """Whatever happens to it: each fault scenario once."""
     code, result = run(runs, "--db", "semisync")
     numbers = result["verdict"]["numbers"]
     assert code == 0, result["verdict"]
     assert (numbers["lost"], numbers["duplicated"], numbers["not_back"]) == (0, 0, 0)
-    assert numbers["faults"] == len(TROUBLES)
+    assert numbers["faults"] == len(DATABASE)
     assert numbers["acknowledged"] > 100
 
 

@@ -13,7 +13,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http.parser import RequestParser
 
-from services.site.worker import Whole, Worker
+from services.site.gunicornworker import Whole, Worker
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n"
 

@@ -1,4 +1,4 @@
-"""The failover manager's own account: JSON lines in its log on ``mon``, read as they are written."""
+"""The failover manager's events: JSON lines in its log (journal.py), read as they are written."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Events:
         taken, self._seen = self.seen(), []
         return taken
 
-    def wait_for(self, names: tuple[str, ...], seconds: float, since: float = 0.0) -> Event:
-        """The first event of one of these names after ``since``. Raises DeadlineError."""
-        found: list[Event] = []
+    def wait_for(self, name: str, seconds: float, since: float = 0.0) -> Event:
+        """The first event of that name after ``since``. Raises DeadlineError."""
+        events: list[Event] = []
 
         def missing() -> str | None:
-            found[:] = [event for event in self.seen() if event["event"] in names and event["time"] >= since]
-            return None if found else f"{len(self._seen)} events, none of them {' or '.join(names)}"
+            events[:] = [event for event in self.seen() if event["event"] == name and event["time"] >= since]
+            return None if events else f"{len(self._seen)} events, none of them {name}"
 
-        wait.until(missing, what=f"the manager's {' or '.join(names)}", seconds=seconds, every=0.001)
-        return found[0]
+        wait.until(missing, what=f"the manager's {name}", seconds=seconds, every=0.001)
+        return events[0]

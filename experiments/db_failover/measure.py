@@ -1,4 +1,7 @@
-"""A round: writers at work, one trouble, until writes are back or the window has passed; healing; accounts."""
+"""Measuring ``db_failover``: rounds of faults under writes, then the whole table once more.
+
+A round: writers at work, one fault at the primary, until writes are back or the window has passed; healing; accounts.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.db_failover import nodes
 from experiments.db_failover.checks import BEFORE
-from experiments.db_failover.events import LOG, Events
-from experiments.db_failover.gap import packed
-from experiments.db_failover.rebuild import diverged, rebuild
-from experiments.db_failover.spans import spans
-from experiments.db_failover.trouble import Scene, Trouble, greets
+from experiments.db_failover.evidence import packed, spans
 from experiments.db_failover.writer import FAILED, OK, UNKNOWN
-from experiments.db_failover.writers import THROUGH_THE_SITE, Write, Writers
+from experiments.db_failover.writers import THROUGH_THE_SITE, Write, Writers, writing
+from services.failover.events import LOG, Events
+from testbed.faults.failover import database_greets
+from testbed.faults.injection import injected
+from testbed.faults.kind import COMPOUND, PLANNED, Fault, Injection
+from testbed.faults.scenarios import Scenario, eligible, left_out, named
+from testbed.faults.schedule import schedule
+from topo import plan as roles
 from topo import wait
 from topo.errors import DeadlineError
 
 if TYPE_CHECKING:
+    from experiments.engine.run import Run
     from testbed.testbed import Testbed
 
 #: acknowledged writes that show that the database takes writes
@@ -48,41 +55,61 @@ class Rounds:
     done: nodes.Accounted = field(default_factory=nodes.Accounted)
 
     def __post_init__(self) -> None:
-        self.events = Events(self.testbed.inside("mon").path(LOG))
+        self.events = Events(self.testbed.inside(self.testbed.plan.host_of(roles.MONITOR).name).path(LOG))
 
-    def hold(self, number: int, trouble: Trouble) -> dict[str, Any]:
-        """One round's evidence; writers go on afterwards. Raises DeadlineError when nobody can write any more."""
-        scene = self._scene()
-        apart = (scene.primary,) if trouble.stalls_host else ()
-        silent = _problem(lambda: None if greets(self.testbed, scene.primary) else "silent", FLOW_SECONDS)
-        self.mark("round", number=number, trouble=trouble.name, primary=scene.primary)
+    def hold(self, number: int, scenario: Scenario) -> dict[str, Any]:
+        """One round's evidence; writers go on afterwards. Raises DeadlineError when no write is acknowledged before."""
+        primary = self._primary()
+        cut_off = (primary,) if scenario.takes_host else ()
+        silent = _problem(lambda: None if database_greets(self.testbed, primary) else "silent", FLOW_SECONDS)
+        self.mark("round", number=number, scenario=scenario.name, primary=primary)
         time.sleep(self.random.uniform(*FLOW))
-        with trouble.strike(scene):
-            self._wait_until_back(
-                scene, apart, min(self.window, IMPATIENT_SECONDS) if trouble.after_healing else self.window
-            )
+        with injected(self.testbed, self._fault(scenario, primary), mark=self.mark) as injection:
+            proof = self._proof(scenario, primary, injection)
+            self._wait_until_back(injection.began, primary, cut_off, scenario)
             healing = time.time()
         problem = self._settle()
         settled = time.time()
-        _problem(lambda: self._few(self.writers.acknowledged(settled)), self.window)
-        taken, found = self.account()
-        self._mend(found["nodes"])
+        _problem(lambda: _few(self.writers.acknowledged(settled)), self.window)
+        taken, accounts = self.account()
+        self._mend(accounts["nodes"])
         return {
             "number": number,
-            "trouble": trouble.name,
-            "primary": scene.primary,
-            "apart": list(apart),
+            "scenario": scenario.name,
+            "primary": primary,
+            "cut_off": list(cut_off),
             "greeted": silent is None,
-            "proof": scene.proof,
-            "began": scene.began,
+            "proof": proof,
+            "began": injection.began,
             "healing": healing,
             "settled": settled,
             "problem": problem,
-            "answers": _answers(taken, scene.began - BEFORE, apart),
+            "answers": _answers(taken, injection.began - BEFORE, cut_off),
             "owners": self._owners(taken),
             "events": [_short(event) for event in self.events.take()],
-            **found,
+            **accounts,
         }
+
+    def _fault(self, scenario: Scenario, primary: str) -> Fault:
+        """The scenario at the present primary; a planned one names the successor, by chance."""
+        plan = self.testbed.plan
+        others = [host.name for host in plan.hosts_of(roles.DATABASE) if host.name != primary]
+        successor = self.random.choice(others or [primary])
+        return scenario.at(primary, plan, successor if scenario.symptom == PLANNED else "")
+
+    def _proof(self, scenario: Scenario, primary: str, injection: Injection) -> str | None:
+        """How the fault was seen to be in force; None when it was not.
+
+        The primary's database must not greet the balancer any more; what else a compound fault consists of must have
+        been seen too.
+        """
+        if scenario.symptom in (COMPOUND, PLANNED) and not injection.seen:
+            return None
+        if scenario.symptom == PLANNED:
+            return injection.seen
+        if database_greets(self.testbed, primary):
+            return None
+        return "; ".join(text for text in (f"{primary} does not greet the balancer", injection.seen) if text)
 
     def account(self) -> tuple[dict[str, list[Write]], dict[str, Any]]:
         """Quiet the writers, look at all nodes, let the writers go on: (what they were told, evidence of it)."""
@@ -107,7 +134,7 @@ class Rounds:
 
         def unsettled() -> str | None:
             problem = nodes.following(self.testbed)
-            away[:] = diverged(self.testbed) if problem else []
+            away[:] = nodes.diverged(self.testbed) if problem else []
             return None if away else problem
 
         problem = _problem(unsettled, SETTLE_SECONDS)
@@ -115,7 +142,7 @@ class Rounds:
 
     def _mend(self, found: dict[str, dict[str, Any]]) -> None:
         """Nodes that have gone their own way are made anew; nobody writes meanwhile."""
-        away = diverged(self.testbed)
+        away = nodes.diverged(self.testbed)
         primary = next((name for name, node in found.items() if node["writable"]), None)
         if not away or primary is None:
             return
@@ -123,7 +150,7 @@ class Rounds:
         try:
             for name in away:
                 self.mark("rebuild", node=name)
-                rebuild(self.testbed, name, primary)
+                nodes.rebuild(self.testbed, name, primary)
             _problem(lambda: nodes.following(self.testbed), SETTLE_SECONDS)
             self.mark("rebuilt")
         finally:
@@ -136,8 +163,8 @@ class Rounds:
         found = nodes.read(self.testbed, self.writers.tag, self.writers.author, nodes.Accounted())
         return {"nodes": found, "unequal": unequal}
 
-    def _scene(self) -> Scene:
-        """The present primary is whoever acknowledges writes now."""
+    def _primary(self) -> str:
+        """The present primary: the server that acknowledges writes now."""
         began, heard = time.time(), [Write(0, OK, 0, 0, None, 0)]
 
         def still() -> str | None:
@@ -148,27 +175,22 @@ class Rounds:
             )
 
         wait.until(still, what="writes acknowledged by one server", seconds=FLOW_SECONDS)
-        primary = self._name(heard[-1].server)
-        others = tuple(server.name for server in self.testbed.plan.servers if server.name != primary)
-        return Scene(self.testbed, self.mark, self.events, primary, others, self.random.choice(others or (primary,)))
+        return self._name(heard[-1].server)
 
-    def _wait_until_back(self, scene: Scene, apart: tuple[str, ...], seconds: float) -> None:
+    def _wait_until_back(self, began: float, primary: str, cut_off: tuple[str, ...], scenario: Scenario) -> None:
         """Another server acknowledges writes, or the window has passed."""
+        seconds = min(self.window, IMPATIENT_SECONDS) if scenario.after_healing else self.window
 
-        def nobody() -> str | None:
-            heard = self.writers.acknowledged(scene.began, apart)
-            return self._few([write for write in heard if self._name(write.server) != scene.primary])
+        def away() -> str | None:
+            heard = self.writers.acknowledged(began, cut_off)
+            return _few([write for write in heard if self._name(write.server) != primary])
 
-        _problem(nobody, seconds)
-
-    @staticmethod
-    def _few(heard: list[Write]) -> str | None:
-        return None if len(heard) >= FLOWING else f"{len(heard)} writes"
+        _problem(away, seconds)
 
     def _name(self, server_id: int | None) -> str:
         """A server by its number in the database; numbers are given in the plan's order, from 1."""
         assert server_id is not None
-        return self.testbed.plan.servers[server_id - 1].name
+        return self.testbed.plan.hosts_of(roles.DATABASE)[server_id - 1].name
 
     def _owners(self, taken: dict[str, list[Write]]) -> list[list[Any]]:
         """Who acknowledged, in the order of the answers: `accounting.account` says how."""
@@ -185,16 +207,20 @@ class Rounds:
         return runs
 
 
+def _few(heard: list[Write]) -> str | None:
+    return None if len(heard) >= FLOWING else f"{len(heard)} writes"
+
+
 def _told(heard: list[Write]) -> dict[str, str]:
     return {
         outcome: spans(write.number for write in heard if write.outcome == outcome) for outcome in (OK, FAILED, UNKNOWN)
     }
 
 
-def _answers(taken: dict[str, list[Write]], origin: float, apart: tuple[str, ...]) -> dict[str, str]:
+def _answers(taken: dict[str, list[Write]], origin: float, cut_off: tuple[str, ...]) -> dict[str, str]:
     """When clients were told that a write is done, from ``origin`` on: at the endpoint, and through the site."""
     ways = {
-        "endpoint": [name for name in taken if name not in (THROUGH_THE_SITE, *apart)],
+        "endpoint": [name for name in taken if name not in (THROUGH_THE_SITE, *cut_off)],
         THROUGH_THE_SITE: [THROUGH_THE_SITE],
     }
     return {
@@ -223,3 +249,38 @@ def _problem(look: Callable[[], str | None], seconds: float) -> str | None:
     except DeadlineError:
         return look()
     return None
+
+
+# --- a run ---------------------------------------------------------------------------------------------------------
+
+
+def measure(testbed: Testbed, run: Run) -> dict[str, Any]:
+    """One round after the other, and what every node has at the end."""
+    design = testbed.profile.db
+    scenarios = named(str(run.options["faults"]), eligible(design), left_out(design))
+    window = float(run.options["window"])
+    ordered = schedule(scenarios, run.repeat or len(scenarios), run.random)
+    rounds: list[dict[str, Any]] = []
+    evidence: dict[str, Any] = {
+        "db": design,
+        "window": window,
+        "scheduled": len(ordered),
+        "left_out": left_out(design),
+        "rounds": rounds,
+        "stopped": None,
+        "final": None,
+    }
+    for name, value in evidence.items():
+        run.keep(name, value)
+    with writing(testbed, f"w{run.random.randrange(16**6):06x}") as writers:
+        holding = Rounds(testbed, writers, run.random, run.mark, window)
+        with run.phase("faults", len(ordered)) as progress:
+            for number, scenario in enumerate(ordered, start=1):
+                try:
+                    rounds.append(holding.hold(number, scenario))
+                except DeadlineError as error:
+                    evidence["stopped"] = f"round {number} ({scenario.name}): {error}"
+                    break
+                progress.advance(1)
+        evidence["final"] = holding.everything()
+    return evidence
