@@ -10,9 +10,9 @@ if __name__ == "__main__":
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
 from experiments.engine import folder
@@ -21,21 +21,18 @@ from experiments.engine.options import Option
 from experiments.engine.run import Asked
 from testbed import session, state
 from testbed.commandline import Parser, guarded
-from testbed.testbed import Testbed
 from topo import profile
 from topo.errors import EXIT_HOLDS, UsageError, among
+
+if TYPE_CHECKING:
+    from testbed.testbed import Testbed
 
 SEED = Option("seed", 0, "what decides every random choice, a whole number (a new one)", most=2**63 - 1)
 REPEAT = Option("repeat", 1, "how many rounds to measure (a few: the short form)", least=1, most=10**6)
 
 EPILOG = """\
-commands:
-  list                    every experiment with its claim
-  run NAME... [flags]     boot a testbed, run experiments on it, leave; --help shows the flags
-  judge DIR               the verdict of a run's folder, from its evidence alone (no root, no network)
-  report DIR              write a run's report.html again
-  compare DIR DIR         two runs of one experiment side by side, on the terminal and as a page
-exit codes: 0 the claim holds, 1 it fails, 2 unknown or refused, 3 the testbed broke, 64 bad usage, 130 interrupted
+exit codes: 0 the claim holds, 1 it fails, 2 unknown or refused, 3 the testbed broke, 64 bad usage, 130 interrupted;
+of several the worst: fails is worse than unknown
 """
 
 
@@ -51,72 +48,81 @@ def alone(name: str) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    commands = {"list": _list, "run": _run, "judge": _judge, "report": _report, "compare": _compare}
-    if not words or words[0] in ("-h", "--help"):
-        print(f"usage: python -m experiments COMMAND\n\n{EPILOG}", end="")
-        return EXIT_HOLDS
-    if words[0] not in commands:
-        raise UsageError(f"{words[0]}: no such command; commands: {among(words[0], commands)}")
-    return commands[words[0]](words[1:])
+    parser = Parser(prog="python -m experiments", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for command in (_add_list, _add_run, _add_judge, _add_report, _add_compare):
+        command(commands)
+    if words and not words[0].startswith("-") and words[0] not in commands.choices:
+        raise UsageError(f"{words[0]}: no such command; commands: {among(words[0], commands.choices)}")
+    options = parser.parse_args(words or ["--help"])
+    options.words = words
+    code: int = options.do(options)
+    return code
 
 
-def _list(words: list[str]) -> int:
-    Parser(prog="experiments list", description="Every experiment with its claim.").parse_args(words)
-    width = max(len(each.name) for each in catalog.EXPERIMENTS)
-    for each in catalog.EXPERIMENTS:
-        print(f"{each.name:{width}}  {each.claim}")
+def _command(commands: Any, name: str, about: str, do: Callable[[argparse.Namespace], int]) -> Parser:
+    parser: Parser = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+    parser.set_defaults(do=do)
+    return parser
+
+
+def _add_list(commands: Any) -> None:
+    _command(commands, "list", "every experiment with its claim", _list)
+
+
+def _list(options: argparse.Namespace) -> int:  # noqa: ARG001 - as the other commands
+    width = max(len(experiment.name) for experiment in catalog.EXPERIMENTS)
+    for experiment in catalog.EXPERIMENTS:
+        print(f"{experiment.name:{width}}  {experiment.claim}")
     return EXIT_HOLDS
 
 
-def _run(words: list[str]) -> int:
-    options = _run_parser().parse_args(words)
-    experiments = [catalog.experiment(name) for name in options.names]
-    asked = Asked(_read(SEED, options.seed), _read(REPEAT, options.repeat), _own_flags(options, experiments))
-    _refuse_repeat(experiments, asked)
-    for each in experiments:
-        asked.values(each.options)
-    _refuse_folder(options.junit)
-    wanted = profile.from_flags(options)
-    profile.refuse_later(wanted)
-    body = Run(experiments, options.runs, asked, as_json=options.json, junit=options.junit)
-    return session.in_box(options.name, wanted, ["-m", "experiments", "run", *words], body, quiet=options.json)
-
-
-def _run_parser() -> Parser:
-    parser = Parser(prog="experiments run", description="Boot a testbed and run experiments on it.", allow_abbrev=False)
+def _add_run(commands: Any) -> None:
+    parser = _command(commands, "run", "boot a testbed, run experiments on it, leave", _run)
     parser.add_argument("names", nargs="+", metavar="NAME")
     parser.add_argument("--seed", metavar="N", help=SEED.why)
     parser.add_argument("--repeat", metavar="N", help=REPEAT.why)
-    parser.add_argument("--json", action="store_true", help="print result.json instead of the story")
+    parser.add_argument("--json", action="store_true", help="print result.json (a list of several) and no story")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML, too")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where results go (./runs)")
     parser.add_argument("--name", default=state.DEFAULT_NAME, help="the testbed's name, when several run")
     own = parser.add_argument_group("experiments' own flags")
     for flag, owners in _owners().items():
-        own.add_argument(
-            f"--{flag}", metavar="X", help="; ".join(_told(name, option) for name, option in owners.items())
-        )
+        about = "; ".join(_about(name, option) for name, option in owners.items())
+        own.add_argument(f"--{flag}", metavar="X", help=about)
     profile.add_flags(parser)
-    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    experiments = [catalog.experiment(name) for name in options.names]
+    asked = Asked(_read(SEED, options.seed), _read(REPEAT, options.repeat), _own_flags(options, experiments))
+    _refuse_repeat(experiments, asked)
+    for experiment in experiments:
+        asked.values(experiment.options)
+    _refuse_folder(options.junit)
+    desired = profile.from_flags(options)
+    profile.refuse_later(desired)
+    body = RunBody(experiments, options.runs, asked, as_json=options.json, junit=options.junit)
+    return session.in_box(options.name, desired, ["-m", "experiments", *options.words], body, quiet=options.json)
 
 
 def _owners() -> dict[str, dict[str, Option]]:
     """Every flag of an experiment's own, with the experiments that have it."""
-    found: dict[str, dict[str, Option]] = {}
-    for each in catalog.EXPERIMENTS:
-        for option in each.options:
-            found.setdefault(option.name, {})[each.name] = option
-    return found
+    owners: dict[str, dict[str, Option]] = {}
+    for experiment in catalog.EXPERIMENTS:
+        for option in experiment.options:
+            owners.setdefault(option.name, {})[experiment.name] = option
+    return owners
 
 
-def _told(name: str, option: Option) -> str:
+def _about(name: str, option: Option) -> str:
     return f"{name}: {option.why} ({option.default})".replace("%", "%%")
 
 
 def _own_flags(options: argparse.Namespace, experiments: Sequence[Experiment[Any]]) -> dict[str, str]:
-    """What was given of the experiments' own flags. Raises UsageError for one that none of them has."""
+    """The experiments' own flags, as they were typed. Raises UsageError for one that none of them has."""
     given = {flag: text for flag in _owners() if (text := getattr(options, flag)) is not None}
-    theirs = {option.name for each in experiments for option in each.options}
+    theirs = {option.name for experiment in experiments for option in experiment.options}
     for flag, text in given.items():
         if flag not in theirs:
             owners = ", ".join(_owners()[flag])
@@ -129,7 +135,7 @@ def _read(option: Option, text: str | None) -> int | None:
 
 
 def _refuse_repeat(experiments: Sequence[Experiment[Any]], asked: Asked) -> None:
-    once = [each.name for each in experiments if not each.repeats]
+    once = [experiment.name for experiment in experiments if not experiment.repeats]
     if asked.repeat is not None and once:
         raise UsageError(f"--repeat {asked.repeat}: {', '.join(once)} measures once and has nothing to repeat")
 
@@ -140,7 +146,7 @@ def _refuse_folder(file: Path | None) -> None:
         raise UsageError(f"--junit {file}: {'is a folder' if file.is_dir() else f'no folder {file.parent}'}")
 
 
-class Run(session.Body):
+class RunBody(session.Body):
     """Run some experiments, one after the other."""
 
     def __init__(
@@ -160,14 +166,25 @@ class Run(session.Body):
         )
 
 
-def _judge(words: list[str]) -> int:
+def _add_folder(parser: Parser, name: str = "folder") -> None:
+    parser.add_argument(name, type=Path, metavar="DIR", help="a run's folder")
+
+
+def _experiment_of(path: Path) -> Experiment[Any]:
+    return catalog.experiment(folder.read(path, folder.RESULT)["experiment"])
+
+
+def _add_judge(commands: Any) -> None:
+    about = "the verdict of a run's folder, from its evidence alone (no root, no network)"
+    parser = _command(commands, "judge", about, _judge)
+    _add_folder(parser)
+    parser.add_argument("--json", action="store_true")
+
+
+def _judge(options: argparse.Namespace) -> int:
     from experiments.engine import report
 
-    parser = Parser(prog="experiments judge", description="The verdict of a run's folder, from its evidence alone.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(words)
-    experiment = catalog.experiment(folder.read(options.folder, folder.RESULT)["experiment"])
+    experiment = _experiment_of(options.folder)
     verdict = judged(experiment, folder.read(options.folder, folder.EVIDENCE))
     if options.json:
         print(json.dumps(verdict.as_dict(), indent=1))
@@ -176,31 +193,34 @@ def _judge(words: list[str]) -> int:
     return verdict.exit_code
 
 
-def _report(words: list[str]) -> int:
+def _add_report(commands: Any) -> None:
+    _add_folder(_command(commands, "report", "write a run's report.html again", _report))
+
+
+def _report(options: argparse.Namespace) -> int:
     from experiments.engine import report
 
-    parser = Parser(prog="experiments report", description="Write a run's report.html again.")
-    parser.add_argument("folder", type=Path)
-    options = parser.parse_args(words)
-    experiment = catalog.experiment(folder.read(options.folder, folder.RESULT)["experiment"])
-    print(report.write(experiment, options.folder))
+    print(report.write(_experiment_of(options.folder), options.folder))
     return EXIT_HOLDS
 
 
-def _compare(words: list[str]) -> int:
+def _add_compare(commands: Any) -> None:
+    about = "two runs of one experiment side by side, on the terminal and as a page"
+    parser = _command(commands, "compare", about, _compare)
+    _add_folder(parser, "a")
+    _add_folder(parser, "b")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="where the page goes (./compare-RUN-RUN.html)")
+
+
+def _compare(options: argparse.Namespace) -> int:
     from experiments.engine import compare, report
 
-    parser = Parser(prog="experiments compare", description="Two runs of one experiment side by side.")
-    parser.add_argument("a", type=Path, metavar="DIR")
-    parser.add_argument("b", type=Path, metavar="DIR")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="where the page goes (./compare-RUN-RUN.html)")
-    options = parser.parse_args(words)
     experiment = catalog.experiment(compare.common(options.a, options.b))
     sides = (compare.side("A", options.a, experiment), compare.side("B", options.b, experiment))
-    found = compare.compared(experiment, *sides)
-    report.show_comparison(found)
+    comparison = compare.compared(experiment, *sides)
+    report.show_comparison(comparison)
     ids = "-".join(path.resolve().name.rpartition("-")[2] for path in (options.a, options.b))
-    page = report.write_comparison(found, options.html or Path(f"compare-{ids}.html"))
+    page = report.write_comparison(comparison, options.html or Path(f"compare-{ids}.html"))
     folder.give(page)
     print(f"page: {page}")
     return EXIT_HOLDS

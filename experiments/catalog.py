@@ -27,7 +27,7 @@ EXPERIMENTS: tuple[Experiment[Any], ...] = (
 
 def experiment(name: str) -> Experiment[Any]:
     """The experiment of that name. Raises UsageError, naming the possible ones."""
-    for each in EXPERIMENTS:
-        if each.name == name:
-            return each
-    raise UsageError(f"{name}: no such experiment; experiments: {among(name, (each.name for each in EXPERIMENTS))}")
+    by_name = {experiment.name: experiment for experiment in EXPERIMENTS}
+    if name in by_name:
+        return by_name[name]
+    raise UsageError(f"{name}: no such experiment; experiments: {among(name, by_name)}")
