@@ -15,7 +15,7 @@ from controllers.ovs import receivebuffers, vsctl
 from services import deployment, secrets
 from services.failover import powerswitch
 from services.service import Joins, Service
-from services.supervisor import Unit, tail
+from services.unit import Unit
 from testbed import network as networks
 from testbed import recovery, steady
 from testbed.core import CONTROLLER_ADDRESS, CONTROLLER_ID, TestbedCore
@@ -141,4 +141,4 @@ def _join(unit: Unit) -> None:
         unit.service.join(unit.place)
         recovery.wait_joined(unit)
     except Exception as error:  # whatever its client library says: the daemon's own log knows more
-        raise ServiceError(f"{unit.service.id} does not join: {error}", detail=tail(unit)) from None
+        raise ServiceError(f"{unit.service.id} does not join: {error}", detail=unit.tail()) from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from services.service import Gathers
-from services.supervisor import WAITING, Supervisor, Unit
+from services.supervisor import Supervisor
+from services.unit import WAITING, Unit
 from topo import wait
 from topo.errors import DeadlineError, RefusedError
 

@@ -12,7 +12,6 @@ from typing import Any
 from mininet.cli import CLI
 
 from controllers.ovs import ofctl
-from services.supervisor import tail
 from testbed import policies, render
 from testbed.session import Visit
 from testbed.testbed import Testbed
@@ -87,7 +86,7 @@ class CommandLine(CLI):  # type: ignore[misc]
             ids = ", ".join(unit.service.id.replace("/", " ") for unit in self.testbed.supervisor.units)
             raise FoobarError(f"usage: logs HOST [SERVICE], one of: {ids}")
         for unit in units:
-            render.console.print(tail(unit) or f"{unit.service.id}: nothing written yet", markup=False)
+            render.console.print(unit.tail() or f"{unit.service.id}: nothing written yet", markup=False)
 
     def do_switchover(self, line: str) -> None:
         """switchover HOST: another server takes the database's writes, planned"""

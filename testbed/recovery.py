@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from services.service import Gathers, Joins
-from services.supervisor import Unit
+from services.unit import Unit
 from testbed import groups
 from testbed.core import CONTROLLER_ID, TestbedCore
 from topo import wait

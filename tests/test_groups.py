@@ -9,7 +9,8 @@ import pytest
 from fakes import FakePlace, FakeService
 
 from services.service import Gathers, Look
-from services.supervisor import WAITING, Supervisor
+from services.supervisor import Supervisor
+from services.unit import WAITING
 from testbed import groups
 
 IDS = ["srv1/db", "srv2/db", "srv3/db"]

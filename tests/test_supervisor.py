@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from fakes import FakePlace, FakeService, python
 
-from services import supervisor as supervisors
 from services.service import Command, File, Look
-from services.supervisor import Supervisor, Unit, tail
+from services.supervisor import Supervisor
+from services.unit import Unit
 from topo import wait
 from topo.errors import RefusedError, ServiceError, UsageError
 
@@ -196,8 +196,8 @@ def test_every_log_is_shown_under_its_name_and_missing_ones_are_not(bench: Bench
     error = bench.place.path("/var/log/a/error.log")
     error.parent.mkdir(parents=True)
     error.write_bytes(b"bad \xff bytes\n")
-    wait.until(lambda: None if "out" in tail(unit) else "nothing", what="output", seconds=5)
-    assert tail(unit) == "--- srv1:/var/log/a/error.log\nbad \ufffd bytes\n--- srv1:/var/log/a.log\nout"
+    wait.until(lambda: None if "out" in unit.tail() else "nothing", what="output", seconds=5)
+    assert unit.tail() == "--- srv1:/var/log/a/error.log\nbad \ufffd bytes\n--- srv1:/var/log/a.log\nout"
 
 
 def test_starting_twice_is_refused(bench: Bench) -> None:
@@ -340,7 +340,7 @@ def test_a_death_after_it_served_is_told_with_the_log(bench: Bench) -> None:
     bench.run(FakeService("stopped"))
     bench.supervisor.stop("srv1/stopped")
     bench.supervisor.check_alive()
-    wait.until(lambda: None if tail(bench.supervisor.unit("srv1/a")) else "empty", what="its log", seconds=5)
+    wait.until(lambda: None if bench.supervisor.unit("srv1/a").tail() else "empty", what="its log", seconds=5)
     os.kill(bench.pid("srv1/a"), signal.SIGTERM)
     until_state(bench, "srv1/a", "died")
     with pytest.raises(ServiceError, match=r"^srv1/a died \(signal SIGTERM\)$") as caught:
@@ -359,14 +359,14 @@ def test_what_was_ended_on_purpose_does_not_come_back(bench: Bench, verb: str, s
 
 def test_stop_all_ends_the_last_started_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
-    really = supervisors._end_session
+    really = Unit.end
 
     def recorded(unit: Unit) -> None:
         if unit.runs:
             ended.append(unit.service.role)
         really(unit)
 
-    monkeypatch.setattr(supervisors, "_end_session", recorded)
+    monkeypatch.setattr(Unit, "end", recorded)
     supervisor = Supervisor()
     for name in ("a", "b", "c"):
         supervisor.add(FakeService(name), FakePlace(tmp_path))

@@ -1,0 +1,154 @@
+"""A unit: a service on its host, with the process it has now."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.processsession import ProcessSession
+from services.service import Command, Look, Service
+from topo.errors import ServiceError
+
+TAIL_LINES = 15
+CHECK_SECONDS = 60
+WAITING = "waiting"
+
+
+class ServiceHost(Look, Protocol):
+    """Where a service runs (testbed.namespaces.Inside, or a fake in tests)."""
+
+    def popen(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = ...,
+        stdout: Any = ...,
+        stderr: Any = ...,
+    ) -> subprocess.Popen[Any]: ...
+
+    def run(
+        self, argv: Sequence[str], *, seconds: float = ..., environment: Mapping[str, str] | None = ...
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@dataclass
+class Unit:
+    """A service and the process it has now. Times are seconds since the boot began.
+
+    ``extra``: what its environment has beside the service's own, from the next start on. ``ending``: how it was ended,
+    once it is no longer wanted.
+    """
+
+    service: Service
+    place: ServiceHost
+    process: subprocess.Popen[Any] | None = None
+    wanted: bool = False
+    paused: bool = False
+    ending: str = "stopped"
+    times: dict[str, float] = field(default_factory=dict)
+    restarts: int = 0
+    extra: Mapping[str, str] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def state(self) -> str:
+        if self.process is None:
+            return "configured" if "configured" in self.times else "new"
+        if self.process.poll() is not None:
+            return self.ending if not self.wanted else "died"
+        if self.paused:
+            return "paused"
+        return "ready" if "ready" in self.times else "started"
+
+    @property
+    def session(self) -> ProcessSession:
+        assert self.process is not None
+        return ProcessSession(self.process)
+
+    @property
+    def last_words(self) -> str:
+        """How its process ended."""
+        if self.process is None or self.process.returncode is None:
+            return "never started"
+        code = self.process.returncode
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+    def row(self) -> dict[str, Any]:
+        """What ``Supervisor.status`` says of it."""
+        return {
+            "id": self.service.id,
+            "host": self.service.host,
+            "role": self.service.role,
+            "product": self.service.product,
+            "state": self.state,
+            "pid": self.process.pid if self.process else None,
+            "restarts": self.restarts,
+            "times": dict(self.times),
+        }
+
+    def write(self) -> None:
+        """Make its directories and files."""
+        for directory in self.service.directories():
+            self.place.path(directory).mkdir(parents=True, exist_ok=True)
+        for file in self.service.files():
+            path = self.place.path(file.path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.mode)
+            with open(descriptor, "w") as stream:
+                stream.write(file.text)
+
+    def check(self) -> None:
+        """Run the daemon's own checks of its files. Raises ServiceError."""
+        for command in self.service.checks():
+            program = command[0].rsplit("/", 1)[-1]
+            result = self._run(command, program)
+            if result.returncode:
+                raise ServiceError(
+                    f"{self.service.id}: {program} refuses its configuration",
+                    detail=(result.stdout + result.stderr).strip(),
+                )
+
+    def _run(self, command: Command, program: str) -> subprocess.CompletedProcess[str]:
+        try:
+            return self.place.run(command, seconds=CHECK_SECONDS, environment=self.service.environment)
+        except FileNotFoundError:
+            raise ServiceError(f"{self.service.id}: {command[0]} is not installed") from None
+        except subprocess.TimeoutExpired:
+            raise ServiceError(f"{self.service.id}: {program} does not finish checking its configuration") from None
+
+    def spawn(self) -> None:
+        """Start its process. What a crash of the one before has left over is ended first."""
+        self.end()
+        self.times.pop("ready", None)
+        output = self.place.path(self.service.output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("ab") as log:
+            self.process = self.place.popen(
+                self.service.command(),
+                environment={**self.service.environment, **self.extra},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def end(self) -> None:
+        """Kill the processes that are left of it, if any, and return when there is none."""
+        if self.process is not None:
+            self.session.end(self.service.id)
+
+    def tail(self, lines: int = TAIL_LINES) -> str:
+        """The last lines of each of its logs, each under its name."""
+        parts = []
+        for log in self.service.logs:
+            path = self.place.path(log)
+            if path.exists() and (text := path.read_text(errors="replace").splitlines()[-lines:]):
+                parts.append("\n".join([f"--- {self.service.host}:{log}", *text]))
+        return "\n".join(parts)
