@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import catalog, table
-from benchmarks.base import Benchmark, Report, Size
+from benchmarks import suite, table
+from benchmarks.comparison import Benchmark, Report, Size
 from testbed import preflight
 from testbed.commandline import Parser, guarded
 from topo.errors import EXIT_HOLDS, UsageError
@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     options = _parser().parse_args(words)
-    benchmarks, size = catalog.wanted(options.names), _size(options)
+    benchmarks, size = suite.wanted(options.names), _size(options)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     preflight.check()
-    catalog.check_programs(benchmarks)
+    suite.check_programs(benchmarks)
     reports = {each.name: _measure(each, size) for each in benchmarks}
     rows = [series.judged(name) for name, report in reports.items() for series in report.series]
     _show(reports, rows, as_json=options.json)
@@ -42,7 +42,7 @@ def _run(words: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    names = ", ".join(each.name for each in catalog.BENCHMARKS)
+    names = ", ".join(each.name for each in suite.BENCHMARKS)
     about = "Measure the testbed and a reference in turns."
     parser = Parser(prog="python -m benchmarks", description=about, allow_abbrev=False)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones (all): {names}")

@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
-from benchmarks.base import Size, Tell
+from benchmarks.comparison import Size, Tell
 from topo.errors import FoobarError
 from topo.paths import PROJECT
 
@@ -28,14 +28,15 @@ class Child:
         self._process = process
         self._errors = errors
 
-    def ask(self, question: str) -> None:
-        """Give a body that waits for it a line; `result` is its answer."""
+    def answer(self, question: str, tell: Tell) -> Any:
+        """Give a body that waits for it a line; its result."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(question + "\n")
             self._process.stdin.flush()
         except OSError:
             raise self._broken() from None
+        return self.result(tell)
 
     def result(self, tell: Tell) -> Any:
         """What the body found; it stays in its box. Raises FoobarError, with its own words, when it broke."""
@@ -104,3 +105,24 @@ def result(benchmark: str, size: Size, tell: Tell) -> Any:
     """Run a body to its result and end its box."""
     with running(benchmark, size) as child:
         return child.result(tell)
+
+
+def in_turns(
+    benchmark: str, size: Size, tell: Tell, variants: Mapping[str, Sequence[str]], kinds: Iterable[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """A box for each variant (with these flags), side by side; each is asked each kind of question, in turns.
+
+    By kind, the answers of each pair by variant.
+    """
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
+    with ExitStack() as stack:
+        boxes = {name: stack.enter_context(running(benchmark, size, flags=flags)) for name, flags in variants.items()}
+        for box in boxes.values():
+            box.result(tell)
+        order = list(variants)
+        for pair in range(size.pairs):
+            tell(f"pair {pair + 1} of {size.pairs}")
+            for kind, rows in found.items():
+                rows.append({name: boxes[name].answer(kind, tell) for name in order})
+            order.append(order.pop(0))
+    return found

@@ -13,7 +13,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
 from testbed.namespaces import Inside
 from testbed.session import Body
 from topo import wait
@@ -68,9 +68,11 @@ def report(found: Mapping[str, Any]) -> Report:
     )
 
 
-def _series(found: Mapping[str, Any], key: str, measure: str, unit: str, reference: str, target: Target) -> Series:
+def _series(
+    found: Mapping[str, Any], key: str, measure: str, unit: str, reference: str, target: Target
+) -> PairedSeries:
     rows = found[key]
-    return Series(measure, unit, columns(rows, TESTBED), columns(rows, reference), reference, target)
+    return PairedSeries(measure, unit, columns(rows, TESTBED), columns(rows, reference), reference, target)
 
 
 class Paths(Body):
@@ -80,16 +82,16 @@ class Paths(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside, wires
+        from benchmarks import inside, references
 
         _quiet(testbed)
         with ExitStack() as undo:
             ends = {
-                TESTBED: (testbed.inside(wires.ASKS), testbed.inside(wires.ANSWERS)),
-                BRIDGE: wires.bridge(undo, testbed.plan, testbed.home / "bridge"),
-                MININET: wires.mininet(undo, testbed.plan, testbed.home / "mininet"),
+                TESTBED: (testbed.inside(references.ASKS), testbed.inside(references.ANSWERS)),
+                BRIDGE: references.bridge(undo, testbed.plan, testbed.home / "bridge"),
+                MININET: references.mininet(undo, testbed.plan, testbed.home / "mininet"),
             }
-            address = testbed.plan.host(wires.ANSWERS).ip
+            address = testbed.plan.host(references.ANSWERS).ip
             inside.say("result", {"datapath": testbed.datapath, **self._measure(ends, address)})
         return EXIT_HOLDS
 

@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
 from controllers.ovs import ofctl
 from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
@@ -47,7 +47,7 @@ def report(found: Mapping[str, Any]) -> Report:
     """Series from what the body found: ``requests`` a second, and ``flood``: what became of it; a row for each pair."""
     rows, flood = found["requests"], found["flood"]
     series = [
-        Series(
+        PairedSeries(
             f"requests / {reference}",
             "1/s",
             columns(rows, FLOODED),

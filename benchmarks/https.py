@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
 from testbed.namespaces import Inside
 from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
@@ -48,7 +48,7 @@ def report(found: Mapping[str, Any]) -> Report:
     target = Target("ratio", ">=", 0.70)
     return Report(
         tuple(
-            Series(measure, "1/s", columns(rows, TESTBED), columns(rows, LOOPBACK), LOOPBACK, target)
+            PairedSeries(measure, "1/s", columns(rows, TESTBED), columns(rows, LOOPBACK), LOOPBACK, target)
             for measure, rows in found.items()
         )
     )

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.base import Size
+from benchmarks.comparison import Size
 from testbed import session
 from testbed.commandline import Parser, guarded
 from topo import profile
@@ -30,7 +30,7 @@ def say(kind: str, content: Any) -> None:
 
 def main(words: Sequence[str]) -> int:
     """Boot a testbed and do the benchmark's body with it; the exit code."""
-    from benchmarks.catalog import benchmark
+    from benchmarks.suite import benchmark
 
     parser = Parser(prog="python -m benchmarks.inside", allow_abbrev=False)
     parser.add_argument("benchmark")

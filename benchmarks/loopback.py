@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.room import room, within
+from benchmarks.reference_host import reference_host, within
 from services import deployment, secrets
 from services.gunicorn import PORT as APP_PORT
 from services.service import Command, File, Joins, Look, Prepares, Service
@@ -114,11 +114,11 @@ def site(plan: Plan, profile: Profile, home: Path) -> Iterator[Inside]:
     known = secrets.fresh(plan, profile)
     services = deployment.host_services(plan, profile, known)
     with ExitStack() as undo:
-        client = undo.enter_context(room(plan, "client", home / "client", authority=known.authority))
+        client = undo.enter_context(reference_host(plan, "client", home / "client", authority=known.authority))
         for host in plan.hosts:
             within(client, "ip", "address", "add", f"{host.ip}/32", "dev", "lo")
         places = {
-            name: undo.enter_context(room(plan, name, home / name, shares=client))
+            name: undo.enter_context(reference_host(plan, name, home / name, shares=client))
             for name in dict.fromkeys(service.host for service in services)
         }
         supervisor = Supervisor()

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
 from benchmarks.flood import syn
 from controllers.flow import of_switch
 from controllers.ovs import ofctl, vsctl
@@ -45,7 +45,7 @@ class PolicyInstall(Benchmark):
 def report(found: Mapping[str, Any]) -> Report:
     """Series from the body's ``rows``: for each switch a row of ms for each pair; ``flows``: how many it holds."""
     series = tuple(
-        Series(
+        PairedSeries(
             f"{switch}, {found['flows'][switch]} flows",
             "ms",
             columns(rows, CONTROLLER),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.base import Report, Tell
+from benchmarks.comparison import Report, Tell
 from testbed.render import Waterfall
 
 aside_console = Console(stderr=True, highlight=False)

@@ -22,29 +22,29 @@ import pytest
 
 import benchmarks
 from benchmarks import (
-    boot,
-    catalog,
+    boot_time,
     child,
+    database_remedies,
     datapath,
-    db_failover,
     deny_flood,
-    firewall_matrix,
     flood,
+    footprint,
     https,
     loopback,
-    memory,
     pingpong,
     policy_install,
+    port_scan,
     ratio,
+    reverification,
+    suite,
     table,
-    verify,
-    web_failover,
+    web_remedies,
 )
 from benchmarks.__main__ import main
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
-from benchmarks.boot import FirstWrite
-from benchmarks.memory import Footprint
-from benchmarks.visit import TOKEN
+from benchmarks.boot_time import FirstWrite
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell
+from benchmarks.first_visit import TOKEN
+from benchmarks.footprint import Footprint
 from controllers.denied import Headers, parse
 from services.deployment import host_services
 from services.secrets import Secrets
@@ -62,8 +62,8 @@ KEYS = [
 ]  # fmt: skip
 
 
-def series(ours: tuple[float, ...], reference: tuple[float, ...], target: Target | None = None) -> Series:
-    return Series("speed", "1/s", ours, reference, "something", target or Target("ratio", ">=", 0.7))
+def series(ours: tuple[float, ...], reference: tuple[float, ...], target: Target | None = None) -> PairedSeries:
+    return PairedSeries("speed", "1/s", ours, reference, "something", target or Target("ratio", ">=", 0.7))
 
 
 # --- statistics ---------------------------------------------------------------------------------------------------
@@ -277,17 +277,17 @@ def test_silence_of_wrk_is_an_error() -> None:
 
 
 def test_a_policy_is_proved_again_and_from_nothing(plan: Plan) -> None:
-    rules = verify.drawn(plan, 12, Random(1))
-    again, anew = verify.compared(plan, rules, 3, Random(2))
+    rules = reverification.drawn(plan, 12, Random(1))
+    again, anew = reverification.compared(plan, rules, 3, Random(2))
     assert len(again) == len(anew) == 3
     assert all(each > 0 for each in (*again, *anew))
-    assert sum(one != other for one, other in zip(rules, verify.changed(rules, Random(3)), strict=True)) == 1
+    assert sum(one != other for one, other in zip(rules, reverification.changed(rules, Random(3)), strict=True)) == 1
 
 
 def test_a_proof_that_fails_is_no_time(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "compile_flows", lambda *_: ())
+    monkeypatch.setattr(reverification, "compile_flows", lambda *_: ())
     with pytest.raises(FoobarError, match="are not what the policy says"):
-        verify.compared(plan, verify.drawn(plan, 3, Random(1)), 1, Random(2))
+        reverification.compared(plan, reverification.drawn(plan, 3, Random(1)), 1, Random(2))
 
 
 def first(seconds: float, hosts: float = 300, rest: float = 150, files: float = 90) -> FirstWrite:
@@ -296,7 +296,7 @@ def first(seconds: float, hosts: float = 300, rest: float = 150, files: float = 
 
 def test_boots_are_judged_by_seconds_and_memory_by_megabytes() -> None:
     warm, cold = [first(each) for each in (2.0, 9.0, 2.5, 2.0, 2.6)], [first(each) for each in (8.5, 9, 9, 9, 7)]
-    report = boot.report(warm, cold, dropped=True)
+    report = boot_time.report(warm, cold, dropped=True)
     judged = {each.measure: each.judged("boot") for each in report.series}
     assert (judged["warm"]["ours"], judged["warm"]["met"]) == (2.5, True)
     assert (judged["cold"]["ours"], judged["cold"]["met"]) == (9, False)
@@ -306,17 +306,17 @@ def test_boots_are_judged_by_seconds_and_memory_by_megabytes() -> None:
 
 @pytest.mark.parametrize(("dropped", "says"), [(True, "emptied"), (False, "kept, because")])
 def test_it_says_whether_the_page_cache_was_emptied(dropped: bool, says: str) -> None:
-    assert any(says in note for note in boot.report([first(2)] * 5, [first(4)] * 5, dropped=dropped).notes)
+    assert any(says in note for note in boot_time.report([first(2)] * 5, [first(4)] * 5, dropped=dropped).notes)
 
 
 def test_the_page_cache_that_may_not_be_emptied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(boot, "DROP_CACHES", tmp_path / "missing" / "drop_caches")
-    assert boot.drop_page_cache() is False
+    monkeypatch.setattr(boot_time, "DROP_CACHES", tmp_path / "missing" / "drop_caches")
+    assert boot_time.drop_page_cache() is False
 
 
 def test_the_clock_starts_with_the_command() -> None:
     found = {"began": 100.5, "steady": 102.0, "written": 102.5, "services": {"lb/balancer": {"ready": 1.0}}}
-    write = boot.first_write(found, 100.0, Footprint(1, 2, 3))
+    write = boot_time.first_write(found, 100.0, Footprint(1, 2, 3))
     assert write.seconds == 2.5
     assert write.waterfall == {
         "in the box": {"ready": 0.5},
@@ -327,16 +327,16 @@ def test_the_clock_starts_with_the_command() -> None:
 
 
 def test_memory_of_a_process_and_of_one_that_has_gone() -> None:
-    assert memory.pss(os.getpid()) > 1_000_000
+    assert footprint.pss(os.getpid()) > 1_000_000
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
-    assert memory.pss(gone.pid) == 0
+    assert footprint.pss(gone.pid) == 0
 
 
 def test_descendants_are_found_at_any_depth() -> None:
     with subprocess.Popen(["sh", "-c", "sh -c 'sleep 30; :'; :"]) as top:
         deadline = time.monotonic() + 5
-        while len(found := memory.descendants(top.pid)) < 3 and time.monotonic() < deadline:
+        while len(found := footprint.descendants(top.pid)) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
         names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in found]
         for pid in found:
@@ -416,7 +416,7 @@ def test_the_catalog_lists_every_benchmark() -> None:
         if module.name != "__main__":
             importlib.import_module(f"benchmarks.{module.name}")
     there = {each for each in Benchmark.__subclasses__() if each.__module__.startswith("benchmarks.")}
-    assert {type(each) for each in catalog.BENCHMARKS} == there
+    assert {type(each) for each in suite.BENCHMARKS} == there
     names = [
         "boot",
         "datapath",
@@ -429,12 +429,12 @@ def test_the_catalog_lists_every_benchmark() -> None:
         "verify",
         "policy_install",
     ]
-    assert [each.name for each in catalog.BENCHMARKS] == names
+    assert [each.name for each in suite.BENCHMARKS] == names
 
 
 def test_every_benchmark_is_in_the_documentation() -> None:
     text = (PROJECT / "docs" / "benchmarks.md").read_text()
-    assert all(f"`{each.name}`" in text for each in catalog.BENCHMARKS)
+    assert all(f"`{each.name}`" in text for each in suite.BENCHMARKS)
 
 
 @pytest.mark.parametrize("pid", [7, 4194304])
@@ -448,34 +448,34 @@ def test_a_box_has_a_name_that_is_allowed_and_its_own(pid: int) -> None:
 
 
 def test_unknown_names_are_told_the_possible_ones() -> None:
-    names = ", ".join(each.name for each in catalog.BENCHMARKS)
+    names = ", ".join(each.name for each in suite.BENCHMARKS)
     with pytest.raises(UsageError, match=re.escape(f"{names} (did you mean https?)")):
-        catalog.wanted(["htps"])
+        suite.wanted(["htps"])
 
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(https.Https, "programs", {"wrk-that-is-not-there": "wrk"})
     with pytest.raises(MissingError, match=r"missing: wrk-that-is-not-there \(packages: wrk\)"):
-        catalog.check_programs(catalog.BENCHMARKS)
+        suite.check_programs(suite.BENCHMARKS)
 
 
 def test_scans_by_both_are_compared() -> None:
-    rows = [{"sweep": ours, firewall_matrix.NMAP: nmap} for ours, nmap in ((1.0, 10.0), (2.0, 8.0), (1.0, 9.0))]
-    report = firewall_matrix.report({"rows": rows, "plain": [106.4]})
+    rows = [{"sweep": ours, port_scan.NMAP: nmap} for ours, nmap in ((1.0, 10.0), (2.0, 8.0), (1.0, 9.0))]
+    report = port_scan.report({"rows": rows, "plain": [106.4]})
     assert report.notes == ("firewall_matrix: nmap -sS -p- left to itself took 106 s, once",)
     seconds, rate = (series.judged("firewall_matrix") for series in report.series)
     assert (seconds["ours"], seconds["reference"], seconds["met"]) == (1.0, 9.0, True)
     assert (rate["ours"], rate["ratio"], rate["met"]) == (65535.0, 9.0, True)
-    slow = firewall_matrix.report({"rows": [{**row, "sweep": 4.0} for row in rows], "plain": []})
+    slow = port_scan.report({"rows": [{**row, "sweep": 4.0} for row in rows], "plain": []})
     assert [series.judged("x")["met"] for series in slow.series] == [False, False]
 
 
 def test_scans_that_do_not_agree_end_the_benchmark() -> None:
-    scans = {firewall_matrix.OURS: lambda: {80, 443}, firewall_matrix.NMAP: lambda: {80}}
+    scans = {port_scan.OURS: lambda: {80, 443}, port_scan.NMAP: lambda: {80}}
     with pytest.raises(FoobarError, match=r"sweep reaches \[80, 443\], but nmap -sS -p- -T5 \[80\]"):
-        firewall_matrix._timed(scans)
+        port_scan._timed(scans)
     said = "PORT    STATE  SERVICE\n80/tcp  open   http\n443/tcp closed https\n8404/tcp filtered x\n"
-    assert firewall_matrix.REACHED.findall(said) == ["80", "443"]
+    assert port_scan.REACHED.findall(said) == ["80", "443"]
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ class Fake(Benchmark):
 
     name = "fake"
 
-    def __init__(self, taken: Series, error: BaseException | None = None) -> None:
+    def __init__(self, taken: PairedSeries, error: BaseException | None = None) -> None:
         self.taken = taken
         self.error = error
         self.sizes: list[Size] = []
@@ -505,7 +505,7 @@ class Fake(Benchmark):
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake(series((9.0,) * 5, (10.0,) * 5))
-    monkeypatch.setattr(catalog, "BENCHMARKS", (made,))
+    monkeypatch.setattr(suite, "BENCHMARKS", (made,))
     monkeypatch.setattr(preflight, "check", lambda: None)
     return made
 
@@ -661,7 +661,7 @@ def test_a_rehearsal_takes_every_measure_of_a_real_boot(tmp_path: Path) -> None:
 
 def _not_yet_booting(state: Path, pid: int) -> str | None:
     """None once the box is claimed and its first daemons run."""
-    claimed, below = list(state.glob("bench-boot-*.json")), memory.descendants(pid)
+    claimed, below = list(state.glob("bench-boot-*.json")), footprint.descendants(pid)
     return None if claimed and len(below) > 8 else f"{len(claimed)} claimed, {len(below)} processes"
 
 
@@ -669,7 +669,7 @@ def _not_yet_booting(state: Path, pid: int) -> str | None:
 def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     with command(tmp_path, "boot", "--rehearse") as process:
         wait.until(lambda: _not_yet_booting(tmp_path, process.pid), what="a testbed that boots", seconds=60)
-        below = memory.descendants(process.pid)
+        below = footprint.descendants(process.pid)
         assert len(below) > 3
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -682,14 +682,14 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("stopped", "in_force"), [(None, False), (None, None), ("cut srv2: not back", True)])
 def test_a_web_fault_that_proves_nothing_is_no_measure(stopped: str | None, in_force: bool | None) -> None:
     with pytest.raises(FoobarError, match="web_failover: cut: "):
-        web_failover.believe("cut", stopped, in_force)
+        web_remedies.believe("cut", stopped, in_force)
 
 
 def test_a_web_fault_that_was_seen_is_one() -> None:
-    web_failover.believe("cut", None, True)
+    web_remedies.believe("cut", None, True)
 
 
 def test_a_dead_primary_that_proves_nothing_is_no_measure() -> None:
     with pytest.raises(FoobarError, match="db_failover: crash: the fault was not seen to be in force"):
-        db_failover.believe("crash", "the fault was not seen to be in force")
-    db_failover.believe("crash", None)
+        database_remedies.believe("crash", "the fault was not seen to be in force")
+    database_remedies.believe("crash", None)

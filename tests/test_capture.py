@@ -9,7 +9,7 @@ from typing import Any
 import pcaps
 import pytest
 
-from benchmarks import capture, sniff
+from benchmarks import lossless_capture, sniff
 from experiments.instruments.capture import CANARY_TYPE
 from experiments.instruments.search import Search
 from topo.errors import FoobarError
@@ -19,8 +19,8 @@ def pair(lost: float, searched: float) -> Mapping[str, Any]:
     """What a pair of the capture benchmark found, beside a Scapy that loses much and dissects 3000 packets a second."""
     ours, scapy = ({"sent": 1000, "lost": each, "requests": 9000.0} for each in (lost, 400))
     return {
-        "seen": {capture.OURS: ours, capture.SCAPY: scapy},
-        "speed": {capture.OURS: searched, capture.SCAPY: 3000.0, capture.STREAMS: 1000.0},
+        "seen": {lossless_capture.OURS: ours, lossless_capture.SCAPY: scapy},
+        "speed": {lossless_capture.OURS: searched, lossless_capture.SCAPY: 3000.0, lossless_capture.STREAMS: 1000.0},
     }
 
 
@@ -35,7 +35,7 @@ def pair(lost: float, searched: float) -> Mapping[str, Any]:
 def test_captures_are_judged_by_what_they_lose_and_how_quickly_they_are_searched(
     found: list[Mapping[str, Any]], ours: list[float], met: list[bool]
 ) -> None:
-    report = capture.report(found)
+    report = lossless_capture.report(found)
     judged = [each.judged("capture") for each in report.series]
     assert [each["ours"] for each in judged] == ours
     assert [each["met"] for each in judged] == met
@@ -54,14 +54,14 @@ def content(*canaries: int) -> bytes:
 
 
 def test_search_and_dissection_are_timed_on_the_same_frames() -> None:
-    assert all(rate > 0 for rate in capture.speeds(content(7, 8)).values())
+    assert all(rate > 0 for rate in lossless_capture.speeds(content(7, 8)).values())
     assert (sniff.dissected(content(7, 8)), sniff.reassembled(content(7, 8))) == (10, 1)
     assert sniff.CANARY.findall(content(7, 8)) == [sniff.canary(7), sniff.canary(8)]
 
 
 def test_a_search_that_finds_nothing_has_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "Search", lambda secrets: Search(secrets[1:]))
+    monkeypatch.setattr(lossless_capture, "Search", lambda secrets: Search(secrets[1:]))
     with pytest.raises(
         FoobarError, match=re.escape("of 9 frames Scapy dissected 9, with 1 answers in them, and the search found []")
     ):
-        capture.speeds(content(7))
+        lossless_capture.speeds(content(7))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import db_failover as benchmark
+from benchmarks import database_remedies as benchmark
 from experiments.db_failover.checks import findings
 from experiments.db_failover.evidence import packed
 from experiments.db_failover.experiment import DbFailover

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import catalog
+from benchmarks import suite
 from docs import draw
 from testbed import cli, policies
 from topo.plan import Plan
@@ -177,7 +177,7 @@ def _flags() -> set[str]:
     return axes | set(re.findall(r'add_argument\(\s*"(--\w+)"', sources))
 
 
-BENCHMARKS = {each.name for each in catalog.BENCHMARKS}
+BENCHMARKS = {each.name for each in suite.BENCHMARKS}
 # the recipes' own examples are not there yet
 INVENTED = {"NAME", "connect", "gate", "admin", "experiments.gate"}
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import web_failover as benchmark
+from benchmarks import web_remedies as benchmark
 from experiments.engine.base import judged
 from experiments.engine.verdict import Verdict
 from experiments.instruments import load

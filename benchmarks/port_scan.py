@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
 from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
@@ -28,7 +28,7 @@ REACHED = re.compile(r"^(\d+)/tcp +(?:open|closed) ", re.MULTILINE)
 Scan = Callable[[], set[int]]
 
 
-class FirewallMatrix(Benchmark):
+class PortScan(Benchmark):
     """The attacker scans the balancer, through the firewalls, in turns with both."""
 
     name = "firewall_matrix"
@@ -38,7 +38,7 @@ class FirewallMatrix(Benchmark):
         return report(child.result(self.name, size, tell))
 
     def body(self, size: Size) -> Body:
-        return Scans(size)
+        return PortScanBody(size)
 
 
 def report(found: Mapping[str, Any]) -> Report:
@@ -47,14 +47,14 @@ def report(found: Mapping[str, Any]) -> Report:
     quick, slow = (tuple(PORTS / seconds for seconds in told) for told in (ours, reference))
     return Report(
         (
-            Series("all ports", "s", ours, reference, NMAP, Target("ratio", "<=", 0.2)),
-            Series("probes per second", "1/s", quick, slow, NMAP, Target("ratio", ">=", 5)),
+            PairedSeries("all ports", "s", ours, reference, NMAP, Target("ratio", "<=", 0.2)),
+            PairedSeries("probes per second", "1/s", quick, slow, NMAP, Target("ratio", ">=", 5)),
         ),
         tuple(f"firewall_matrix: nmap -sS -p- left to itself took {each:.0f} s, once" for each in found["plain"]),
     )
 
 
-class Scans(Body):
+class PortScanBody(Body):
     """Both scans in turns. Raises FoobarError when they do not find the same ports."""
 
     def __init__(self, size: Size) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell
 from controllers.compile import compile_flows
 from controllers.policy import DENY_REST, Rule, policy
 from controllers.verify.proof import Proof
@@ -20,7 +20,7 @@ REFERENCE = "a proof from nothing"
 SEED_OF_RULES = 1
 
 
-class Verify(Benchmark):
+class Reverification(Benchmark):
     """A proof that remembers the last one against one that remembers nothing; nothing runs in a box."""
 
     name = "verify"
@@ -28,12 +28,12 @@ class Verify(Benchmark):
     def measure(self, size: Size, tell: Tell) -> Report:
         where, random = plan(SEED), Random(SEED_OF_RULES)
         policies = {"the shipped policy": policy(SEED)} | {f"{n:,} rules": drawn(where, n, random) for n in RULES}
-        series: list[Series] = []
+        series: list[PairedSeries] = []
         for name, rules in policies.items():
             tell(name)
             target = Target("ratio", "<=", 0.5) if series else Target("ours", "<=", 5)
             again, anew = compared(where, rules, size.pairs, random)
-            series.append(Series(f"one rule changed, {name}", "ms", again, anew, REFERENCE, target))
+            series.append(PairedSeries(f"one rule changed, {name}", "ms", again, anew, REFERENCE, target))
         return Report(tuple(series))
 
 

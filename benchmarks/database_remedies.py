@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell
 from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
@@ -23,41 +22,23 @@ BOUNDS = {"crash": 50.0, "freeze": 500.0}
 WINDOW = 10.0
 
 
-class DbFailover(Benchmark):
+class DatabaseRemedies(Benchmark):
     """Three testbeds side by side, each under the same writers; their primaries are struck in turns."""
 
     name = "db_failover"
 
     def measure(self, size: Size, tell: Tell) -> Report:
-        found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in BOUNDS}
-        with ExitStack() as stack:
-            beds = {
-                design: stack.enter_context(child.running(self.name, size, flags=("--db", design)))
-                for design in DESIGNS
-            }
-            for bed in beds.values():
-                bed.result(tell)
-            order = list(DESIGNS)
-            for pair in range(size.pairs):
-                tell(f"pair {pair + 1} of {size.pairs}")
-                for kind, rows in found.items():
-                    rows.append({design: _answer(beds[design], kind, tell) for design in order})
-                order.append(order.pop(0))
-        return report(found)
+        variants = {design: ("--db", design) for design in DESIGNS}
+        return report(child.in_turns(self.name, size, tell, variants, BOUNDS))
 
     def body(self, size: Size) -> Body:
-        return Struck(size)
-
-
-def _answer(bed: child.Child, kind: str, tell: Tell) -> Any:
-    bed.ask(kind)
-    return bed.result(tell)
+        return DatabaseBody(size)
 
 
 def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
     """Series from each kind's rows, ``{design: {"gap_ms", "lost", "back"}}``."""
     series = [
-        Series(
+        PairedSeries(
             f"{kind}: write gap / {reference}",
             "ms",
             tuple(row[OURS]["gap_ms"] for row in rows),
@@ -73,7 +54,7 @@ def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
     lost = {design: float(sum(row[design]["lost"] for row in every)) for design in DESIGNS}
     pairs = len(next(iter(found.values())))
     series += [
-        Series(
+        PairedSeries(
             f"acknowledged and lost / {reference}",
             "writes",
             (lost[OURS],) * pairs,
@@ -88,7 +69,7 @@ def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
     return Report(tuple(series), (f"db_failover: writes that did not come back within {WINDOW:g} s: {named}",))
 
 
-class Struck(Body):
+class DatabaseBody(Body):
     """One testbed: a line on standard input is a fault scenario, the answer what it cost."""
 
     def __init__(self, size: Size) -> None:

@@ -8,12 +8,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell
 from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
@@ -22,77 +21,64 @@ if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
 OURS, REFERENCE = "fast", "default"
+HEALTHS = (OURS, REFERENCE)
 #: the fault scenarios (testbed/faults/scenarios.py), and what ours may add to a request (ms)
 BOUNDS = {"kill-app": 100.0, "freeze-app": 300.0, "cut": 300.0}
 RATE = 60.0
 
 
-class WebFailover(Benchmark):
+class WebRemedies(Benchmark):
     """Two testbeds side by side; in turns one of them is under load and a server of it dies."""
 
     name = "web_failover"
 
     def measure(self, size: Size, tell: Tell) -> Report:
-        found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in BOUNDS}
-        with ExitStack() as stack:
-            beds = {
-                health: stack.enter_context(child.running(self.name, size, flags=("--health", health)))
-                for health in (OURS, REFERENCE)
-            }
-            for bed in beds.values():
-                bed.result(tell)
-            order = [OURS, REFERENCE]
-            for pair in range(size.pairs):
-                tell(f"pair {pair + 1} of {size.pairs}")
-                for kind, rows in found.items():
-                    rows.append({health: _answer(beds[health], kind, tell) for health in order})
-                order.reverse()
-        return report(found)
+        variants = {health: ("--health", health) for health in HEALTHS}
+        return report(child.in_turns(self.name, size, tell, variants, BOUNDS))
 
     def body(self, size: Size) -> Body:  # noqa: ARG002 - each fault takes the time it takes
-        return Struck()
-
-
-def _answer(bed: child.Child, kind: str, tell: Tell) -> Any:
-    bed.ask(kind)
-    return bed.result(tell)
+        return WebBody()
 
 
 def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
     """Series from each kind's rows, ``{health: {"added_ms", "failed", "twice", "requests"}}``."""
 
-    def series(measure: str, unit: str, values: Mapping[str, tuple[float, ...]], bound: float) -> Series:
+    def series(measure: str, unit: str, values: Mapping[str, tuple[float, ...]], bound: float) -> PairedSeries:
         ours, reference = values[OURS], values[REFERENCE]
-        return Series(measure, unit, ours, reference, f"--health {REFERENCE}", Target("ours", "<=", bound))
+        return PairedSeries(measure, unit, ours, reference, f"--health {REFERENCE}", Target("ours", "<=", bound))
 
-    beds = (OURS, REFERENCE)
     added = [
         series(f"{kind}: added latency", "ms", _times(rows), bound)
         for (kind, rows), bound in zip(found.items(), BOUNDS.values(), strict=True)
     ]
     # counted over all pairs: a median would hide a single one
     failed = [
-        series(f"{kind}: failed", "requests", {bed: (_sum(rows, bed, "failed"),) * len(rows) for bed in beds}, 0)
+        series(
+            f"{kind}: failed",
+            "requests",
+            {health: (_sum(rows, health, "failed"),) * len(rows) for health in HEALTHS},
+            0,
+        )
         for kind, rows in found.items()
     ]
     every = [row for rows in found.values() for row in rows]
-    sums = {bed: {of: _sum(every, bed, of) for of in ("requests", "failed", "twice")} for bed in beds}
+    sums = {health: {of: _sum(every, health, of) for of in ("requests", "failed", "twice")} for health in HEALTHS}
     notes = [
-        f"web_failover: {bed}: of {of['requests']:,.0f} requests {of['failed']:.0f} failed, {of['twice']:.0f} twice"
-        for bed, of in sums.items()
+        f"web_failover: {health}: of {of['requests']:,.0f} requests {of['failed']:.0f} failed, {of['twice']:.0f} twice"
+        for health, of in sums.items()
     ]
     return Report((*added, *failed), tuple(notes))
 
 
 def _times(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
-    return {bed: tuple(row[bed]["added_ms"] for row in rows) for bed in (OURS, REFERENCE)}
+    return {health: tuple(row[health]["added_ms"] for row in rows) for health in HEALTHS}
 
 
-def _sum(rows: Iterable[Mapping[str, Any]], bed: str, of: str) -> float:
-    return float(sum(row[bed][of] for row in rows))
+def _sum(rows: Iterable[Mapping[str, Any]], health: str, of: str) -> float:
+    return float(sum(row[health][of] for row in rows))
 
 
-class Struck(Body):
+class WebBody(Body):
     """One testbed: a line on standard input is a kind of fault, the answer what it cost."""
 
     def __call__(self, testbed: Testbed) -> int:

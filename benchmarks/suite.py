@@ -5,30 +5,30 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 
-from benchmarks.base import Benchmark
-from benchmarks.boot import Boot
-from benchmarks.capture import Capture
+from benchmarks.boot_time import BootTime
+from benchmarks.comparison import Benchmark
+from benchmarks.database_remedies import DatabaseRemedies
 from benchmarks.datapath import Datapath
-from benchmarks.db_failover import DbFailover
 from benchmarks.deny_flood import DenyFlood
-from benchmarks.firewall_matrix import FirewallMatrix
 from benchmarks.https import Https
+from benchmarks.lossless_capture import LosslessCapture
 from benchmarks.policy_install import PolicyInstall
-from benchmarks.verify import Verify
-from benchmarks.web_failover import WebFailover
+from benchmarks.port_scan import PortScan
+from benchmarks.reverification import Reverification
+from benchmarks.web_remedies import WebRemedies
 from testbed.preflight import SYSTEM_PATH
 from topo.errors import MissingError, UsageError, among
 
 BENCHMARKS: tuple[Benchmark, ...] = (
-    Boot(),
+    BootTime(),
     Datapath(),
     Https(),
-    Capture(),
-    DbFailover(),
-    WebFailover(),
-    FirewallMatrix(),
+    LosslessCapture(),
+    DatabaseRemedies(),
+    WebRemedies(),
+    PortScan(),
     DenyFlood(),
-    Verify(),
+    Reverification(),
     PolicyInstall(),
 )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child, sniff
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
 from benchmarks.https import ASKED, rate
 from benchmarks.sniff import CANARY
 from experiments.instruments.capture import capturing, planting
@@ -41,7 +41,7 @@ SECRETS = 10
 END_SECONDS = 20.0
 
 
-class Capture(Benchmark):
+class LosslessCapture(Benchmark):
     """wrk asks for a file as fast as it can while numbered canaries are sent on the links that are captured."""
 
     name = "capture"
@@ -51,7 +51,7 @@ class Capture(Benchmark):
         return report(child.result(self.name, size, tell))
 
     def body(self, size: Size) -> Body:
-        return Captures(size)
+        return CaptureBody(size)
 
 
 def report(rows: Sequence[Mapping[str, Any]]) -> Report:
@@ -63,9 +63,11 @@ def report(rows: Sequence[Mapping[str, Any]]) -> Report:
     none, much = Target("ours", "<=", 0), Target("ratio", ">=", 20)
     return Report(
         (
-            Series("lost packets", "", lost[OURS], lost[SCAPY], "Scapy's sniffing", none),
-            Series("search / packets", "1/s", columns(speed, OURS), columns(speed, SCAPY), "Scapy's dissection", much),
-            Series(
+            PairedSeries("lost packets", "", lost[OURS], lost[SCAPY], "Scapy's sniffing", none),
+            PairedSeries(
+                "search / packets", "1/s", columns(speed, OURS), columns(speed, SCAPY), "Scapy's dissection", much
+            ),
+            PairedSeries(
                 "search / streams",
                 "1/s",
                 columns(speed, OURS),
@@ -83,7 +85,7 @@ def _amount(found: Sequence[Mapping[str, Any]]) -> str:
     return f"{sent} canaries on {len(HOSTS)} links, beside {requests / len(found):.0f} requests a second"
 
 
-class Captures(Body):
+class CaptureBody(Body):
     """Each pair: the load with dumpcap and the load with Scapy, then both ways through dumpcap's file."""
 
     def __init__(self, size: Size) -> None:
@@ -95,7 +97,7 @@ class Captures(Body):
         folder = testbed.home / "captures"
         folder.mkdir()
         places = [testbed.inside(name) for name in HOSTS]
-        ways: dict[str, Callable[[], Seen]] = {
+        ways: dict[str, Callable[[], CanaryCount]] = {
             OURS: lambda: dumped(places, folder, self.size.seconds),
             SCAPY: lambda: sniffed(places, self.size.seconds),
         }
@@ -110,7 +112,7 @@ class Captures(Body):
 
 
 @dataclass(frozen=True)
-class Seen:
+class CanaryCount:
     """Canaries sent and seen on all links, packets that the kernel says it dropped, and requests a second meanwhile."""
 
     sent: int
@@ -122,7 +124,7 @@ class Seen:
         return {"sent": self.sent, "lost": self.sent - self.canaries + self.dropped, "requests": self.requests}
 
 
-def dumped(places: Sequence[Inside], folder: Path, seconds: float) -> Seen:
+def dumped(places: Sequence[Inside], folder: Path, seconds: float) -> CanaryCount:
     """As experiments capture. Raises FoobarError when a capture is blind."""
     with capturing([(each, link(each)) for each in places], folder) as captures:
         sent, requests = load(places, seconds)
@@ -132,10 +134,10 @@ def dumped(places: Sequence[Inside], folder: Path, seconds: float) -> Seen:
             raise FoobarError(f"the capture on {capture.interface} did not see its end canary")
         dropped += capture.dropped
     canaries = sum(len(set(CANARY.findall(capture.file.read_bytes()))) for capture in captures)
-    return Seen(sent, canaries, dropped, requests)
+    return CanaryCount(sent, canaries, dropped, requests)
 
 
-def sniffed(places: Sequence[Inside], seconds: float) -> Seen:
+def sniffed(places: Sequence[Inside], seconds: float) -> CanaryCount:
     """As many people do it: Scapy, live, in a process for each link."""
     with ExitStack() as stack:
         processes = [stack.enter_context(_sniffer(each)) for each in places]
@@ -145,7 +147,7 @@ def sniffed(places: Sequence[Inside], seconds: float) -> Seen:
             process.stdout.readline()
         sent, requests = load(places, seconds)
         canaries = sum(_ended(each, process) for each, process in zip(places, processes, strict=True))
-    return Seen(sent, canaries, 0, requests)
+    return CanaryCount(sent, canaries, 0, requests)
 
 
 def _sniffer(inside: Inside) -> subprocess.Popen[str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.base import Benchmark, Report, Series, Size, Target, Tell
-from benchmarks.memory import Footprint, footprint
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell
+from benchmarks.footprint import Footprint, footprint
 from testbed.session import Body
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class FirstWrite:
     memory: Footprint
 
 
-class Boot(Benchmark):
+class BootTime(Benchmark):
     """The clock runs from before the process is started until the site has confirmed a message as written."""
 
     name = "boot"
@@ -50,7 +50,7 @@ class Boot(Benchmark):
         return report(warm, cold, dropped=dropped)
 
     def body(self, size: Size) -> Body:  # noqa: ARG002 - a box boots once, however many are wanted
-        return Write()
+        return FirstWriteBody()
 
     def _boot(self, size: Size, tell: Tell, environment: Mapping[str, str]) -> FirstWrite:
         began = time.monotonic()
@@ -59,14 +59,14 @@ class Boot(Benchmark):
             return first_write(found, began, footprint(running.pid))
 
 
-class Write(Body):
+class FirstWriteBody(Body):
     """Writes, and says when: CLOCK_MONOTONIC is one clock for the whole machine, in a box and out of it."""
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside, visit
+        from benchmarks import first_visit, inside
 
         steady = time.monotonic()
-        visit.write(testbed.inside("client"), testbed.plan.host("dns").ip)
+        first_visit.write(testbed.inside("client"), testbed.plan.host("dns").ip)
         written = time.monotonic()
         services = {row["id"]: row["times"] for row in testbed.supervisor.status()}
         inside.say("result", {"began": testbed.began, "steady": steady, "written": written, "services": services})
@@ -93,9 +93,11 @@ def report(warm: list[FirstWrite], cold: list[FirstWrite], *, dropped: bool) -> 
     cold_means = "emptied" if dropped else "kept, because this user may not empty it"
     return Report(
         (
-            Series("warm", "s", in_seconds["warm"], in_seconds["cold"], "cold", Target("ours", "<=", 3)),
-            Series("cold", "s", in_seconds["cold"], in_seconds["warm"], "warm", Target("ours", "<=", 8)),
-            Series("memory", "MB", whole, daemons, "the hosts' daemons and files alone", Target("ours", "<=", 900)),
+            PairedSeries("warm", "s", in_seconds["warm"], in_seconds["cold"], "cold", Target("ours", "<=", 3)),
+            PairedSeries("cold", "s", in_seconds["cold"], in_seconds["warm"], "warm", Target("ours", "<=", 8)),
+            PairedSeries(
+                "memory", "MB", whole, daemons, "the hosts' daemons and files alone", Target("ours", "<=", 900)
+            ),
         ),
         (
             f"boot: cold means without the database template, and the machine's page cache {cold_means}",

@@ -26,7 +26,7 @@ CREATED, SEE_OTHER, OK = 201, 303, 200
 ACCOUNT = {"name": "benchmark", "password": "first-write"}
 
 
-class Browser:
+class FirstVisitor:
     """One connection from a host to the site, with a cookie jar."""
 
     def __init__(self, host: Inside, resolver: str) -> None:
@@ -69,7 +69,7 @@ class Browser:
 
 def write(host: Inside, resolver: str) -> int:
     """The number of the message that was written. ``resolver``: the address of the DNS server to ask."""
-    browser = Browser(host, resolver)
+    browser = FirstVisitor(host, resolver)
     browser.send("/signup", ACCOUNT, SEE_OTHER)
     browser.send("/login", ACCOUNT, SEE_OTHER)
     answer = browser.send("/messages", {"message": "the first one"}, CREATED, accept="application/json")

@@ -34,7 +34,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Series:
+class PairedSeries:
     """One measure, taken: the n-th values of ``ours`` and ``reference`` are from the n-th pair."""
 
     measure: str
@@ -74,7 +74,7 @@ class Size:
 class Report:
     """What a benchmark found. ``waterfall``: seconds by phase, by what was booted, where there was a boot to show."""
 
-    series: tuple[Series, ...]
+    series: tuple[PairedSeries, ...]
     notes: tuple[str, ...] = ()
     waterfall: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 

@@ -1,11 +1,11 @@
-"""What lies between two rooms in the references: a Linux bridge, or Open vSwitch as Mininet sets it up in userspace."""
+"""The references' networks: two hosts with a Linux bridge between them, or Open vSwitch as Mininet sets it up."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.room import cable, rooms, settle, within
+from benchmarks.reference_host import cable, reference_hosts, settle, within
 from services.openvswitch import Database, Switchd
 from services.supervisor import Supervisor
 from testbed.namespaces import Inside
@@ -16,8 +16,8 @@ Ends = tuple[Inside, Inside]
 
 
 def bridge(undo: ExitStack, plan: Plan, home: Path) -> Ends:
-    """Room - veth pair - Linux bridge - veth pair - room: no firewall, all offloads on."""
-    asks, answers, middle = rooms(undo, plan, home, ASKS, ANSWERS, MIDDLE)
+    """Host - veth pair - Linux bridge - veth pair - host: no firewall, all offloads on."""
+    asks, answers, middle = reference_hosts(undo, plan, home, ASKS, ANSWERS, MIDDLE)
     within(middle, "ip", "link", "add", "middle", "type", "bridge")
     within(middle, "ip", "link", "set", "middle", "up")
     for number, end in enumerate((asks, answers)):
@@ -29,9 +29,11 @@ def bridge(undo: ExitStack, plan: Plan, home: Path) -> Ends:
 
 def mininet(undo: ExitStack, plan: Plan, home: Path) -> Ends:
     """Two switches as Mininet makes them with ``--switch ovs,datapath=user``: netdev bridges that learn, a veth pair
-    for each link, no segmentation offload; and at the hosts ``tx off``, without which TCP hangs there. Open vSwitch
-    runs a second time for this, in a room of its own, because the offload is a setting of the whole daemon."""
-    asks, answers, middle = rooms(undo, plan, home, ASKS, ANSWERS, MIDDLE)
+    for each link, no segmentation offload; and at the hosts ``tx off``, without which TCP hangs there.
+
+    Open vSwitch runs a second time for this, on a reference host of its own: the offload is the whole daemon's setting.
+    """
+    asks, answers, middle = reference_hosts(undo, plan, home, ASKS, ANSWERS, MIDDLE)
     supervisor = Supervisor()
     undo.callback(supervisor.stop_all)
     _start_openvswitch(supervisor, middle)
