@@ -65,7 +65,6 @@ setup(
         "hpack>=4.0",
         "h11>=0.14",
         "httpx[http2]>=0.27",
-        "hyperframe>=6.0",
         "jinja2>=3.1",
         "junitparser>=4.0",
         "matplotlib>=3.8",

@@ -15,6 +15,7 @@ from urllib.parse import quote_plus
 import pcaps
 import pytest
 from hpack import Encoder
+from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, SettingsFrame
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pcaps import CLIENT, SERVER
@@ -265,6 +266,19 @@ def test_a_header_that_http2_only_refers_to_is_found_each_time() -> None:
     data = http2.PREFACE + b"".join(frames)
     hits = found(pcaps.pcap(pcaps.stream(data, [len(data) - len(frames[-1])]))).hits
     assert [(hit.form, hit.frames) for hit in hits] == [("raw", (2,)), ("HTTP/2 header", (3,))]
+
+
+def test_padded_and_prioritised_frames_are_read_as_hyperframe_makes_them() -> None:
+    block = Encoder().encode([(b"x-secret", SECRET.encode())], huffman=False)
+    made: list[Any] = [
+        SettingsFrame(0),
+        HeadersFrame(1, block, pad_length=9, exclusive=True, stream_weight=7, flags=["PADDED", "PRIORITY"]),
+        ContinuationFrame(1, b"", flags=["END_HEADERS"]),
+        DataFrame(1, b"." + SECRET.encode()[:9], pad_length=200, flags=["PADDED"]),
+        DataFrame(1, SECRET.encode()[9:], flags=["END_STREAM"]),
+    ]
+    data = http2.PREFACE + b"".join(frame.serialize() for frame in made)
+    assert {hit.form for hit in found(pcaps.pcap(pcaps.stream(data))).hits} == {"raw", "HTTP/2 body"}
 
 
 def test_each_place_counts_once_and_each_direction_for_itself() -> None:

@@ -8,52 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from junitparser import Error, Failure
+from junitparser.xunit2 import TestCase, TestSuite
 
 from experiments.engine.numbers import flat
 
 SUITE = "experiments"
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 ILLEGAL = {number: "?" for number in (*range(32), 0x7F) if chr(number) not in "\t\n\r"}
 
 
 def xml(results: Sequence[Mapping[str, Any]]) -> str:
     """One test suite with a test case for each result (result.json's content, and its ``folder``)."""
-    holds = [result["verdict"]["holds"] for result in results]
-    suite = Element(
-        "testsuite",
-        name=SUITE,
-        timestamp=results[0]["started"][:19] if results else "1970-01-01T00:00:00",
-        hostname="localhost",
-        tests=str(len(results)),
-        failures=str(holds.count(False)),
-        errors=str(holds.count(None)),
-        time=_seconds(sum(result["duration_s"] for result in results)),
-    )
-    properties = SubElement(suite, "properties")
+    suite = TestSuite(SUITE)
+    suite.timestamp = results[0]["started"][:19] if results else "1970-01-01T00:00:00"
+    suite.hostname = "localhost"
     for result in results:
         for name, value in flat({result["experiment"]: result["verdict"]["numbers"]}):
-            SubElement(properties, "property", name=_legal(name), value=_legal(str(value)))
-    for result in results:
-        _case(suite, result)
-    SubElement(suite, "system-out").text = _legal("".join(f"{result['folder']}\n" for result in results))
-    SubElement(suite, "system-err")
-    indent(suite)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(suite, encoding="unicode") + "\n"
+            suite.add_property(_legal(name), _legal(str(value)))
+    suite.add_testcases([_case(result) for result in results])
+    suite.system_out = _legal("".join(f"{result['folder']}\n" for result in results))
+    suite.system_err = ""
+    text: bytes = suite.tostring()  # type: ignore[no-untyped-call]
+    return DECLARATION + text.decode()
 
 
-def _case(suite: Element, result: Mapping[str, Any]) -> None:
-    verdict, name = result["verdict"], result["experiment"]
-    case = SubElement(suite, "testcase", name=name, classname=SUITE, time=_seconds(result["duration_s"]))
-    if verdict["holds"]:
-        return
-    kind = "error" if verdict["holds"] is None else "failure"
-    word = "fails" if kind == "failure" else "unknown" if result["status"] == "completed" else result["status"]
-    found = SubElement(case, kind, type=word, message=_legal(verdict["because"]))
-    found.text = _legal(f"claim: {result['claim']}\n{word}: {verdict['because']}\n{result['folder']}")
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3f}"
+def _case(result: Mapping[str, Any]) -> TestCase:
+    verdict = result["verdict"]
+    case = TestCase(result["experiment"], SUITE, result["duration_s"])
+    if not verdict["holds"]:
+        kind = Error if verdict["holds"] is None else Failure
+        word = "fails" if kind is Failure else "unknown" if result["status"] == "completed" else result["status"]
+        case.result = [kind(_legal(verdict["because"]), word)]
+        case.result[0].text = _legal(f"claim: {result['claim']}\n{word}: {verdict['because']}\n{result['folder']}")
+    return case
 
 
 def _legal(text: str) -> str:

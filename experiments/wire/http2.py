@@ -21,7 +21,7 @@ _frame = struct.Struct(">HBBBI").unpack_from
 LARGEST_TABLE = 1 << 20
 
 
-class Frame(NamedTuple):
+class Http2Frame(NamedTuple):
     """A frame's payload, without its padding: bytes ``begin`` to ``end`` of the text."""
 
     kind: int
@@ -51,7 +51,7 @@ def _spoken(text: Text) -> Iterator[tuple[Run, int]]:
             yield run, run.start
 
 
-def _frames(data: bytes, place: int, limit: int) -> Iterator[Frame]:
+def _frames(data: bytes, place: int, limit: int) -> Iterator[Http2Frame]:
     while place + FRAME_HEADER <= limit:
         high, low, kind, flags, stream = _frame(data, place)
         begin = place + FRAME_HEADER
@@ -64,10 +64,10 @@ def _frames(data: bytes, place: int, limit: int) -> Iterator[Frame]:
             begin += 5
         if kind == PUSH_PROMISE:
             begin += 4
-        yield Frame(kind, flags, stream & 0x7FFFFFFF, begin, end)
+        yield Http2Frame(kind, flags, stream & 0x7FFFFFFF, begin, end)
 
 
-def _read_headers(maker: Maker, data: bytes, frames: list[Frame], unread: Counter[str]) -> None:
+def _read_headers(maker: Maker, data: bytes, frames: list[Http2Frame], unread: Counter[str]) -> None:
     decoder = Decoder(max_header_list_size=LARGEST_TABLE)
     decoder.max_allowed_table_size = LARGEST_TABLE
     block, begin = b"", 0
@@ -89,8 +89,8 @@ def _read_headers(maker: Maker, data: bytes, frames: list[Frame], unread: Counte
         maker.gap()
 
 
-def _read_bodies(maker: Maker, frames: list[Frame]) -> None:
-    streams: dict[int, list[Frame]] = {}
+def _read_bodies(maker: Maker, frames: list[Http2Frame]) -> None:
+    streams: dict[int, list[Http2Frame]] = {}
     for frame in frames:
         if frame.kind == DATA:
             streams.setdefault(frame.stream, []).append(frame)
