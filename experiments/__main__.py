@@ -50,10 +50,10 @@ def alone(name: str) -> int:
 def _dispatch(words: list[str]) -> int:
     parser = Parser(prog="python -m experiments", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    for command in (_add_list, _add_run, _add_judge, _add_report, _add_compare):
-        command(commands)
-    if words and not words[0].startswith("-") and words[0] not in commands.choices:
-        raise UsageError(f"{words[0]}: no such command; commands: {among(words[0], commands.choices)}")
+    for add in COMMANDS.values():
+        add(commands)
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise UsageError(f"{words[0]}: no such command; commands: {among(words[0], COMMANDS)}")
     options = parser.parse_args(words or ["--help"])
     options.words = words
     code: int = options.do(options)
@@ -225,6 +225,8 @@ def _compare(options: argparse.Namespace) -> int:
     print(f"page: {page}")
     return EXIT_HOLDS
 
+
+COMMANDS = {"list": _add_list, "run": _add_run, "judge": _add_judge, "report": _add_report, "compare": _add_compare}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks import suite
 from docs import draw
+from experiments.__main__ import COMMANDS
 from testbed import cli, policies
 from topo.plan import Plan
 from topo.profile import MAX_SERVERS, Profile, add_flags
@@ -145,7 +146,7 @@ def wrong_in_command(words: list[str]) -> str | None:
         return _wrong_in_foobar(rest)
     if module.split(".")[0] in (*PACKAGES, "docs") and find_spec(module) is None:
         return f"no module {module}"
-    if module == "experiments" and rest and rest[0] not in _commands("experiments/__main__.py"):
+    if module == "experiments" and rest and rest[0] not in COMMANDS:
         return f"no command {rest[0]} of experiments"
     if module == "benchmarks":
         return next((f"no benchmark {word}" for word in rest if word.isalpha() and word not in BENCHMARKS), None)

@@ -10,6 +10,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote_plus
 
 import pcaps

@@ -21,7 +21,7 @@ ILLEGAL = {number: "?" for number in (*range(32), 0x7F) if chr(number) not in "\
 
 def xml(results: Sequence[Mapping[str, Any]]) -> str:
     """One test suite with a test case for each result (result.json's content, and its ``folder``)."""
-    suite = TestSuite(SUITE)
+    suite = TestSuite(SUITE)  # type: ignore[no-untyped-call]
     suite.timestamp = results[0]["started"][:19] if results else "1970-01-01T00:00:00"
     suite.hostname = "localhost"
     for result in results:
