@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.reference_host import cable, reference_hosts, settle, within
-from services.openvswitch import Database, Switchd
+from services.openvswitch import OvsdbServer, Vswitchd
 from services.supervisor import Supervisor
 from testbed.namespaces import Inside
 from topo.plan import NETWORK, Plan
@@ -51,7 +51,7 @@ def mininet(undo: ExitStack, plan: Plan, home: Path) -> Ends:
 
 
 def _start_openvswitch(supervisor: Supervisor, place: Inside) -> None:
-    services = (Database(place.name), Switchd(place.name))
+    services = (OvsdbServer(place.name), Vswitchd(place.name))
     for service in services:
         supervisor.add(service, place)
     supervisor.configure(services)

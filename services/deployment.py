@@ -13,7 +13,7 @@ from services.mariadb.mariadb import SOCKET as DATABASE_SOCKET
 from services.mariadb.mariadb import MariaDB
 from services.nginx import Nginx
 from services.nsd import Nsd
-from services.openvswitch import Database, Switchd
+from services.openvswitch import OvsdbServer, Vswitchd
 from services.secrets import Secrets
 from services.service import Service
 from topo.paths import BOX
@@ -23,7 +23,7 @@ from topo.profile import Profile
 
 def network_services(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> tuple[Service, ...]:
     """What carries and polices the packets; it runs in the box, on no host."""
-    return (Database(BOX), Switchd(BOX), Controller(BOX, plan, rules, flows))
+    return (OvsdbServer(BOX), Vswitchd(BOX), Controller(BOX, plan, rules, flows))
 
 
 def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Service, ...]:

@@ -16,7 +16,7 @@ MALLOC = {"tcache_count": 127, "trim_threshold": 1 << 26, "mmap_threshold": 1 <<
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 
 
-class Database(Service):
+class OvsdbServer(Service):
     """ovsdb-server, on a database made at boot."""
 
     role = "ovsdb-server"
@@ -34,7 +34,7 @@ class Database(Service):
         return _accepts(look.path(DATABASE_SOCKET))
 
 
-class Switchd(Service):
+class Vswitchd(Service):
     """ovs-vswitchd: all bridges of the testbed in one process."""
 
     role = "ovs-vswitchd"

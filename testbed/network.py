@@ -74,7 +74,7 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
         return Inside(self.name, self.pid, self.home)
 
 
-class Controller(RemoteController):  # type: ignore[misc]
+class SupervisedController(RemoteController):  # type: ignore[misc]
     """The Ryu process is the supervisor's; Mininet only needs to know where it listens."""
 
     def checkListening(self) -> None:
@@ -104,7 +104,7 @@ class Network:
     def link(self, controller: tuple[str, int], datapath: str) -> None:
         """Make switches and links, and give the hosts their addresses. ``datapath``: ``kernel`` or ``user``."""
         address, port = controller
-        self.mininet.addController(Controller("ryu", ip=address, port=port))
+        self.mininet.addController(SupervisedController("ryu", ip=address, port=port))
         for switch in self.plan.switches:
             self.mininet.addSwitch(
                 switch.name,

@@ -88,7 +88,7 @@ class FakeService(Service):
         return None
 
 
-class Bed:
+class SteadyTestbed:
     """As much of a testbed as the engine asks: steady as it is told, look by look, the last one for ever.
 
     With a ``log``, one service that has written it.

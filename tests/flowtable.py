@@ -151,7 +151,7 @@ def arp(src: Host, dst: Host, **forged: str) -> Packet:
 
 
 @dataclass
-class Connection:
+class TrackedConnection:
     key: tuple[object, ...]
     mark: int
     answered: bool = False
@@ -163,9 +163,9 @@ class Tracker:
     (the kernel's)."""
 
     eager: bool = False
-    zones: dict[int, list[Connection]] = field(default_factory=dict)
+    zones: dict[int, list[TrackedConnection]] = field(default_factory=dict)
 
-    def find(self, zone: int, packet: Packet) -> tuple[Connection, bool] | None:
+    def find(self, zone: int, packet: Packet) -> tuple[TrackedConnection, bool] | None:
         for connection in self.zones.get(zone, []):
             if connection.key in (packet.connection, packet.reversed_connection):
                 return connection, connection.key != packet.connection
@@ -189,7 +189,7 @@ class Tracker:
         if found:
             found[0].mark = mark
         else:
-            self.zones.setdefault(zone, []).append(Connection(packet.connection, mark))
+            self.zones.setdefault(zone, []).append(TrackedConnection(packet.connection, mark))
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class Trip:
         return None if self.arrived else self.last[-1]
 
 
-class Network:
+class SimulatedNetwork:
     """The switches of a plan, holding flows. Connections are remembered between calls of ``send``."""
 
     def __init__(self, plan: Plan, flows: Iterable[Flow], *, eager: bool = False) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from flowtable import Network, Packet, answer
+from flowtable import Packet, SimulatedNetwork, answer
 
 from controllers.flow import Flow
 from topo.plan import Plan
@@ -22,7 +22,7 @@ class PyWires:
 
     def __init__(self, plan: Plan, flows: Iterable[Flow], *, deaf: Iterable[str] = ()) -> None:
         # two flows that do the same may contradict each other in what they count for
-        self.network = Network(plan, [replace(flow, cookie=0) for flow in flows], eager=True)
+        self.network = SimulatedNetwork(plan, [replace(flow, cookie=0) for flow in flows], eager=True)
         self.deaf = set(deaf)
         self._arrived: deque[tuple[str, bytes]] = deque()
         self._hosts = {host.name: host for host in plan.hosts}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from flowtable import Network, Packet
+from flowtable import Packet, SimulatedNetwork
 from hypothesis import given
 from hypothesis import strategies as st
 from test_proof import PLAN, SHARED_PROOF, some_rules
@@ -130,7 +130,9 @@ def test_random_policies_and_packets_on_three_oracles(rules: Rules, data: st.Dat
     edges = [edge for span in stretches("tcp", answer["tcp"]) for edge in span]
     for port in {*edges, data.draw(st.integers(0, 65535))} & numbers(BEGINS["tcp"]):
         sent = Packet(src.mac, dst.mac, 0x0800, 0, src.ip, dst.ip, 6, 20000, port, syn=True)
-        assert (Network(PLAN, flows).send(src.name, sent).arrived == dst.name) == answers.covered(answer["tcp"], port)
+        assert (SimulatedNetwork(PLAN, flows).send(src.name, sent).arrived == dst.name) == answers.covered(
+            answer["tcp"], port
+        )
 
 
 DUMP = """

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that nobody ma
 CORE = "1"
 
 
-class Switch:
+class ConnectedSwitch:
     """The application, with one switch."""
 
     def __init__(self, folder: Path, plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> None:
@@ -64,17 +64,17 @@ class Switch:
 
 
 @pytest.fixture
-def switch(tmp_path: Path, plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> Switch:
-    return Switch(tmp_path, plan, rules, flows)
+def switch(tmp_path: Path, plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> ConnectedSwitch:
+    return ConnectedSwitch(tmp_path, plan, rules, flows)
 
 
-def test_a_switch_is_asked_what_it_has(switch: Switch) -> None:
+def test_a_switch_is_asked_what_it_has(switch: ConnectedSwitch) -> None:
     switch.told(switch.app.connected)
     asked = [type(message).__name__ for message in switch.sent]
     assert asked == ["OFPMeterFeaturesStatsRequest", "OFPMeterConfigStatsRequest", "OFPFlowStatsRequest"]
 
 
-def test_meters_come_before_the_flows_that_name_them(switch: Switch) -> None:
+def test_meters_come_before_the_flows_that_name_them(switch: ConnectedSwitch) -> None:
     kinds = switch.connects()
     whole = switch.datapath.ofproto.OFPM_CONTROLLER
     assert switch.meters() == [*range(1, 49), whole]
@@ -83,13 +83,13 @@ def test_meters_come_before_the_flows_that_name_them(switch: Switch) -> None:
     assert switch.installed().count("OFPInstructionMeter") == 56
 
 
-def test_only_missing_meters_are_added(switch: Switch) -> None:
+def test_only_missing_meters_are_added(switch: ConnectedSwitch) -> None:
     whole = switch.datapath.ofproto.OFPM_CONTROLLER
     switch.connects(*range(1, 48), whole)
     assert switch.meters() == [48]
 
 
-def test_without_meters_nothing_is_sampled(switch: Switch) -> None:
+def test_without_meters_nothing_is_sampled(switch: ConnectedSwitch) -> None:
     """Never unmetered: then a flood would be the controller's."""
     switch.connects(most=0)
     assert switch.meters() == []
@@ -99,7 +99,7 @@ def test_without_meters_nothing_is_sampled(switch: Switch) -> None:
 
 
 def test_another_policy_gets_its_meters_first_and_events_their_right_name(
-    switch: Switch, plan: Plan, rules: tuple[Rule, ...]
+    switch: ConnectedSwitch, plan: Plan, rules: tuple[Rule, ...]
 ) -> None:
     switch.connects()
     switch.sent.clear()
@@ -121,7 +121,7 @@ def test_another_policy_gets_its_meters_first_and_events_their_right_name(
     assert (switch.app.rules[1], switch.app.rules[len(shut)]) == ("shut", "deny-rest")
 
 
-def test_a_sample_is_counted_and_written_down(switch: Switch, rules: tuple[Rule, ...]) -> None:
+def test_a_sample_is_counted_and_written_down(switch: ConnectedSwitch, rules: tuple[Rule, ...]) -> None:
     frame = bytes.fromhex(
         "02000000020a0200000001420800450000280000000040060000 0a000142 0a00020a 9c400cea".replace(" ", "")
     )

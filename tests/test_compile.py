@@ -16,8 +16,8 @@ from flowtable import (
     TCP,
     VLAN_PRESENT,
     FlowError,
-    Network,
     Packet,
+    SimulatedNetwork,
     answer,
     arp,
     error_about,
@@ -58,7 +58,7 @@ def conversations(plan: Plan) -> list[tuple[Host, Host, str, int]]:
 
 def differences(plan: Plan, rules: Rules, flows: Iterable[Flow]) -> Iterator[str]:
     """Everything the flows do otherwise than policy and plan say, one line each, as they are found."""
-    network = Network(plan, flows)
+    network = SimulatedNetwork(plan, flows)
     for switch in plan.switches:
         for end, _ in plan.links_of(switch.name):
             yield from _forwarding(network, end)
@@ -73,7 +73,7 @@ def differences(plan: Plan, rules: Rules, flows: Iterable[Flow]) -> Iterator[str
         yield from _forged(network, src, dst)
 
 
-def _binding(network: Network, end: End) -> Iterator[str]:
+def _binding(network: SimulatedNetwork, end: End) -> Iterator[str]:
     """Each switch by itself, whatever the others let through: a port takes what its own hosts send, nothing else."""
     behind = network.plan.behind(end)
     for host, other in permutations(network.plan.hosts, 2):
@@ -101,7 +101,7 @@ def _sent_by(host: Host, other: Host) -> tuple[list[Packet], list[Packet]]:
     return [plain, asked], wrong
 
 
-def _forwarding(network: Network, end: End) -> Iterator[str]:
+def _forwarding(network: SimulatedNetwork, end: End) -> Iterator[str]:
     """Each switch by itself: what was allowed leaves by the port its destination is behind."""
     for host in network.plan.behind(end):
         packet = first(network.plan.hosts[0], host, "tcp", 80)
@@ -113,7 +113,7 @@ def _forwarding(network: Network, end: End) -> Iterator[str]:
                 yield f"{end.node} does not count {stray} as going nowhere"
 
 
-def _sampling(network: Network, switch: str, rules: Rules) -> Iterator[str]:
+def _sampling(network: SimulatedNetwork, switch: str, rules: Rules) -> Iterator[str]:
     """What a switch drops is counted whatever port it came by, and sampled from each that the plan knows: each cause by
     a meter of its own."""
     client, lb = _two(network.plan, "client", "lb")
@@ -144,7 +144,9 @@ def _sampling(network: Network, switch: str, rules: Rules) -> Iterator[str]:
         yield f"{switch}: not one meter for each cause and port: {meters}"
 
 
-def _conversation(network: Network, rules: Rules, src: Host, dst: Host, proto: str, port: int) -> Iterator[str]:
+def _conversation(
+    network: SimulatedNetwork, rules: Rules, src: Host, dst: Host, proto: str, port: int
+) -> Iterator[str]:
     what = f"{src.name} -> {dst.name} {proto}/{port}"
     wanted = decide(rules, network.plan, src.name, dst.name, proto, port)
     packet = first(src, dst, proto, port)
@@ -168,7 +170,7 @@ def _conversation(network: Network, rules: Rules, src: Host, dst: Host, proto: s
         yield f"{what}: does not go on after the answer"
 
 
-def _forged(network: Network, src: Host, dst: Host) -> Iterator[str]:
+def _forged(network: SimulatedNetwork, src: Host, dst: Host) -> Iterator[str]:
     """What ``src`` must not be able to send, in the shape of the most allowed packet there is."""
     plain, asked = first(src, dst, "tcp", 80), arp(src, dst)
     forgeries = {
@@ -211,7 +213,7 @@ def test_the_flows_do_what_the_policy_says(profile: Profile) -> None:
 def test_without_firewalls_everything_but_forgeries_passes() -> None:
     profile = Profile(firewall="off")
     plan, rules = plan_of(profile), policy(profile)
-    network = Network(plan, compile_flows(plan, rules))
+    network = SimulatedNetwork(plan, compile_flows(plan, rules))
     for src, dst, proto, port in conversations(plan):
         assert network.send(src.name, first(src, dst, proto, port)).arrived == dst.name
     assert network.send(
@@ -229,7 +231,7 @@ def test_an_allowed_connection_is_no_way_back(plan: Plan, rules: Rules, flows: F
     for src, dst, proto, port in conversations(plan):
         if proto == "icmp" or decide(rules, plan, src.name, dst.name, proto, port).action == "deny":
             continue
-        network = Network(plan, flows, eager=eager)
+        network = SimulatedNetwork(plan, flows, eager=eager)
         packet = first(src, dst, proto, port)
         assert network.send(src.name, packet).arrived == dst.name
         assert network.send(dst.name, answer(packet)).arrived == src.name
@@ -254,17 +256,17 @@ def test_each_firewall_denies_by_itself(plan: Plan, rules: Rules, flows: Flows) 
                 assert (trip.dropped_by.switch, cookie_name(trip.dropped_by.cookie, rules)) == (guard, wanted.name)
 
 
-_NETWORKS: dict[str, Network] = {}
+_NETWORKS: dict[str, SimulatedNetwork] = {}
 
 
-def _cached(plan: Plan, guard: str, flows: list[Flow]) -> Network:
-    network = _NETWORKS.setdefault(guard, Network(plan, flows))
+def _cached(plan: Plan, guard: str, flows: list[Flow]) -> SimulatedNetwork:
+    network = _NETWORKS.setdefault(guard, SimulatedNetwork(plan, flows))
     network.tracker.zones.clear()
     return network
 
 
 def test_between_two_servers_both_firewalls_decide(plan: Plan, flows: Flows) -> None:
-    network = Network(plan, flows)
+    network = SimulatedNetwork(plan, flows)
     srv1, srv2 = _two(plan, "srv1", "srv2")
     network.send("srv2", first(srv2, srv1, "tcp", 3306))
     assert set(network.tracker.zones) == {plan.switch("fw1").number, plan.switch("fw2").number}
@@ -272,11 +274,13 @@ def test_between_two_servers_both_firewalls_decide(plan: Plan, flows: Flows) -> 
 
 def test_spoofing_is_counted_where_it_enters(plan: Plan, flows: Flows) -> None:
     attacker, lb = _two(plan, "attacker", "lb")
-    trip = Network(plan, flows).send("attacker", replace(first(attacker, lb, "tcp", 443), ipv4_src="10.0.1.10"))
+    trip = SimulatedNetwork(plan, flows).send(
+        "attacker", replace(first(attacker, lb, "tcp", 443), ipv4_src="10.0.1.10")
+    )
     assert trip.dropped_by is not None
     assert (trip.dropped_by.switch, trip.dropped_by.cookie) == ("core", OWN_COOKIES["spoofed"])
     srv1, srv2 = _two(plan, "srv1", "srv2")
-    trip = Network(plan, flows).send("srv1", arp(srv1, srv2, arp_spa=lb.ip))
+    trip = SimulatedNetwork(plan, flows).send("srv1", arp(srv1, srv2, arp_spa=lb.ip))
     assert trip.dropped_by is not None
     assert (trip.dropped_by.switch, trip.dropped_by.cookie) == ("fw1", OWN_COOKIES["spoofed"])
 
@@ -284,13 +288,13 @@ def test_spoofing_is_counted_where_it_enters(plan: Plan, flows: Flows) -> None:
 def test_echo_replies_and_syn_acks_begin_nothing(plan: Plan, flows: Flows) -> None:
     mon, srv1 = _two(plan, "mon", "srv1")
     for packet in (first(mon, srv1, "icmp", ECHO_REPLY), replace(first(mon, srv1, "tcp", 80), ack=True)):
-        trip = Network(plan, flows).send("mon", packet)
+        trip = SimulatedNetwork(plan, flows).send("mon", packet)
         assert trip.dropped_by is not None
         assert trip.dropped_by.cookie == OWN_COOKIES["invalid"]
 
 
 def test_connections_are_marked_with_the_rule_that_allowed_them(plan: Plan, rules: Rules, flows: Flows) -> None:
-    network = Network(plan, flows)
+    network = SimulatedNetwork(plan, flows)
     network.send("lb", first(*_two(plan, "lb", "srv2"), "tcp", 80))
     ((connection,),) = network.tracker.zones.values()
     assert [rule.name for rule in rules if rule.mark == connection.mark] == ["web"]
@@ -368,12 +372,14 @@ def test_an_altered_flow_is_seen(small: tuple[Plan, Rules, Flows], alteration: s
 def test_flows_that_contradict_each_other_are_refused(plan: Plan, flows: Flows) -> None:
     known = next(flow for flow in flows if flow.table == POLICY and flow.priority == 1 and ("in_port", 1) in flow.match)
     with pytest.raises(FlowError, match="both match, at one priority"):
-        Network(plan, [*flows, replace(known, cookie=5)]).send("client", first(*_two(plan, "client", "lb"), "tcp", 22))
+        SimulatedNetwork(plan, [*flows, replace(known, cookie=5)]).send(
+            "client", first(*_two(plan, "client", "lb"), "tcp", 22)
+        )
 
 
 def test_a_match_without_its_prerequisite_is_refused(plan: Plan) -> None:
     with pytest.raises(FlowError, match="tcp_dst needs eth_type=2048"):
-        Network(plan, [Flow("core", 0, 1, 1, (("tcp_dst", 80),))])
+        SimulatedNetwork(plan, [Flow("core", 0, 1, 1, (("tcp_dst", 80),))])
 
 
 # --- any policy ---------------------------------------------------------------------------------------------------
@@ -411,7 +417,7 @@ packets = st.tuples(
 def test_any_policy_is_kept_by_its_flows(
     rules: Rules, sent: list[tuple[tuple[str, str], tuple[str, int]]], eager: bool
 ) -> None:
-    network = Network(PLAN, compile_flows(PLAN, rules), eager=eager)
+    network = SimulatedNetwork(PLAN, compile_flows(PLAN, rules), eager=eager)
     for number, ((src, dst), (proto, port)) in enumerate(sent):
         wanted = decide(rules, PLAN, src, dst, proto, port)
         packet = first(*_two(PLAN, src, dst), proto, port, src_port=40000 + number)

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from fakes import Bed
+from fakes import SteadyTestbed
 
 from experiments.engine import folder, junit, logs, runner
 from experiments.engine.base import Evidence, Experiment, judged
@@ -64,7 +64,9 @@ class Timed(Toy):
 pytestmark = pytest.mark.usefixtures("impatient")
 
 
-def run(experiment: Experiment[Any], bed: Bed, runs: Path, asked: Asked | None = None) -> tuple[dict[str, Any], Path]:
+def run(
+    experiment: Experiment[Any], bed: SteadyTestbed, runs: Path, asked: Asked | None = None
+) -> tuple[dict[str, Any], Path]:
     return runner.run(experiment, bed, runs, asked or Asked(seed=1))  # type: ignore[arg-type]
 
 
@@ -78,32 +80,33 @@ def only_run(runs: Path, name: str = "toy") -> tuple[dict[str, Any], dict[str, A
 
 def test_the_seed_repeats_a_run(tmp_path: Path) -> None:
     found = [
-        folder.read(run(Toy(), Bed(), tmp_path, Asked(seed=seed))[1], folder.EVIDENCE)["found"] for seed in (7, 7, 8)
+        folder.read(run(Toy(), SteadyTestbed(), tmp_path, Asked(seed=seed))[1], folder.EVIDENCE)["found"]
+        for seed in (7, 7, 8)
     ]
     assert found[0] == found[1] != found[2]
 
 
 def test_without_a_seed_each_run_has_its_own_and_says_it(tmp_path: Path) -> None:
-    seeds = {run(Toy(), Bed(), tmp_path, Asked())[0]["seed"] for _ in range(3)}
+    seeds = {run(Toy(), SteadyTestbed(), tmp_path, Asked())[0]["seed"] for _ in range(3)}
     assert len(seeds) == 3
 
 
 def test_rounds_and_options_reach_the_experiment_and_the_result(tmp_path: Path) -> None:
-    result, path = run(Toy(), Bed(), tmp_path, Asked(1, 20, {"most": "1"}))
+    result, path = run(Toy(), SteadyTestbed(), tmp_path, Asked(1, 20, {"most": "1"}))
     assert folder.read(path, folder.EVIDENCE)["found"] == [0] * 20
     assert (result["repeat"], result["options"]) == (20, {"most": 1})
 
 
 def test_an_option_that_cannot_be_meant_is_bad_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--most 0: must be a whole number, 1 or more"):
-        run(Toy(), Bed(), tmp_path, Asked(options={"most": "0"}))
+        run(Toy(), SteadyTestbed(), tmp_path, Asked(options={"most": "0"}))
 
 
 # --- steady before and after -----------------------------------------------------------------------------------
 
 
 def test_a_testbed_that_stays_broken_afterwards_lets_nothing_hold(tmp_path: Path) -> None:
-    result, path = run(Toy(), Bed(True, False), tmp_path)
+    result, path = run(Toy(), SteadyTestbed(True, False), tmp_path)
     assert (result["status"], result["steady"]) == ("completed", {"before": True, "after": False})
     assert result["verdict"]["holds"] is None
     assert "did not become steady again: srv1/web: died; before that: the largest is" in result["verdict"]["because"]
@@ -111,19 +114,19 @@ def test_a_testbed_that_stays_broken_afterwards_lets_nothing_hold(tmp_path: Path
 
 
 def test_what_fails_fails_on_a_broken_testbed_too(tmp_path: Path) -> None:
-    result, _ = run(Toy(), Bed(True, False), tmp_path, Asked(1, 50, {"most": "1000"}))
+    result, _ = run(Toy(), SteadyTestbed(True, False), tmp_path, Asked(1, 50, {"most": "1000"}))
     assert result["verdict"]["holds"] is False
 
 
 def test_a_testbed_may_take_its_time_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "AFTER_SECONDS", 5.0)
-    result, path = run(Toy(), Bed(True, False, False, True), tmp_path)
+    result, path = run(Toy(), SteadyTestbed(True, False, False, True), tmp_path)
     assert result["steady"]["after"] is True
     assert folder.read(path, folder.EVIDENCE)["steady"]["after"]["seconds"] > 0
 
 
 def test_a_refused_run_can_be_judged_again(tmp_path: Path) -> None:
-    result, path = run(Toy(), Bed(False), tmp_path)
+    result, path = run(Toy(), SteadyTestbed(False), tmp_path)
     assert (result["status"], result["verdict"]["holds"]) == ("refused", None)
     assert judged(Toy(), folder.read(path, folder.EVIDENCE)).as_dict() == result["verdict"]
 
@@ -137,7 +140,7 @@ def test_a_refused_run_can_be_judged_again(tmp_path: Path) -> None:
 )
 def test_what_was_kept_is_saved_and_judged_as_aborted(tmp_path: Path, error: BaseException, why: str) -> None:
     with pytest.raises(type(error)) as caught:
-        run(Toy(error), Bed(), tmp_path)
+        run(Toy(error), SteadyTestbed(), tmp_path)
     assert caught.value is error
     result, evidence, path = only_run(tmp_path)
     assert (result["status"], result["steady"]) == ("aborted", {"before": True, "after": False})
@@ -154,7 +157,7 @@ def test_a_run_can_be_judged_later_when_its_judge_did_not_come_to_an_end(tmp_pat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runner.run(Stopped(), Bed(), tmp_path)
+        runner.run(Stopped(), SteadyTestbed(), tmp_path)
     (made,) = (tmp_path / "toy").iterdir()
     result = folder.read(made, folder.RESULT)
     assert (result["status"], result["verdict"]["holds"]) == ("completed", None)
@@ -166,7 +169,7 @@ def test_what_breaks_while_saving_hides_nothing(
 ) -> None:
     monkeypatch.setattr(logs, "collect", lambda *_: 1 / 0)
     with pytest.raises(SystemExit):
-        run(Toy(SystemExit(130)), Bed(), tmp_path)
+        run(Toy(SystemExit(130)), SteadyTestbed(), tmp_path)
     assert "collecting the logs: ZeroDivisionError" in capsys.readouterr().err
     assert only_run(tmp_path)[0]["status"] == "aborted"
 
@@ -176,7 +179,7 @@ def test_evidence_that_cannot_be_saved_proves_nothing(tmp_path: Path, capsys: py
         def measure(self, testbed: Any, run: Run) -> Evidence:
             return {"found": [1], "done": {1, 2}}
 
-    result, _ = run(Strange(), Bed(), tmp_path)
+    result, _ = run(Strange(), SteadyTestbed(), tmp_path)
     assert result["verdict"]["holds"] is None
     assert "cannot be saved" in result["verdict"]["because"]
 
@@ -213,10 +216,10 @@ def test_the_ends_of_all_logs_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
     log.write_text("long ago\njust now")
     for error in (None, SystemExit(130)):
         if error is None:
-            run(Toy(), Bed(log=log), tmp_path / "good")
+            run(Toy(), SteadyTestbed(log=log), tmp_path / "good")
         else:
             with pytest.raises(SystemExit):
-                run(Toy(error), Bed(log=log), tmp_path / "bad")
+                run(Toy(error), SteadyTestbed(log=log), tmp_path / "bad")
     for runs in ("good", "bad"):
         _, _, path = only_run(tmp_path / runs)
         assert (path / "logs" / "srv1-web-error.log").read_text() == "just now"
@@ -295,7 +298,7 @@ def test_junit_is_what_the_common_schema_wants() -> None:
 def test_a_run_that_breaks_off_is_in_the_junit_file_too(tmp_path: Path) -> None:
     file = tmp_path / "out.xml"
     with pytest.raises(SystemExit):
-        runner.run_all([Toy(), Timed(SystemExit(130))], Bed(), tmp_path, junit_file=file)  # type: ignore[arg-type]
+        runner.run_all([Toy(), Timed(SystemExit(130))], SteadyTestbed(), tmp_path, junit_file=file)  # type: ignore[arg-type]
     suite = ElementTree.parse(file).getroot()
     assert [(case.get("name"), len(case)) for case in suite.iter("testcase")] == [("toy", 0), ("timed", 1)]
 
@@ -313,16 +316,16 @@ def test_rows_are_one_line_each_and_read_back_the_same(tmp_path: Path) -> None:
 
 
 def test_json_output_is_nothing_but_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runner.run_all([Toy()], Bed(), tmp_path, as_json=True)  # type: ignore[arg-type]
+    runner.run_all([Toy()], SteadyTestbed(), tmp_path, as_json=True)  # type: ignore[arg-type]
     result = json.loads(capsys.readouterr().out)
     assert (result["experiment"], result["folder"]) == ("toy", str(only_run(tmp_path)[2]))
 
 
 def test_json_of_several_runs_is_one_list_whatever_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runner.run_all([Toy(), Timed()], Bed(), tmp_path, as_json=True)  # type: ignore[arg-type]
+    runner.run_all([Toy(), Timed()], SteadyTestbed(), tmp_path, as_json=True)  # type: ignore[arg-type]
     assert [result["experiment"] for result in json.loads(capsys.readouterr().out)] == ["toy", "timed"]
     with pytest.raises(SystemExit):
-        runner.run_all([Timed(SystemExit(130)), Toy()], Bed(), tmp_path, as_json=True)  # type: ignore[arg-type]
+        runner.run_all([Timed(SystemExit(130)), Toy()], SteadyTestbed(), tmp_path, as_json=True)  # type: ignore[arg-type]
     assert [result["status"] for result in json.loads(capsys.readouterr().out)] == ["aborted"]
 
 

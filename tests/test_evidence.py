@@ -13,19 +13,19 @@ from experiments.engine.evidence import Evidence, EvidenceError, SchemaError, un
 from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, all_of, composed, worst_exit
 
 
-class Probe(TypedDict):
+class SentProbe(TypedDict):
     host: str
     lost: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeEvidence(Evidence):
-    probes: Sequence[Probe]
+class SentEvidence(Evidence):
+    probes: Sequence[SentProbe]
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Newer(ProbeEvidence):
+class Newer(SentEvidence):
     SCHEMA = 2
     upgrades = {0: unchanged, 1: lambda raw: {**raw, "schema": 2, "seconds": raw["ms"] / 1000}}  # noqa: RUF012
 
@@ -34,7 +34,7 @@ GOOD: dict[str, Any] = {"schema": 1, "probes": [{"host": "srv1", "lost": 0}], "s
 
 
 def test_evidence_is_read_with_what_the_engine_noted() -> None:
-    evidence = ProbeEvidence.parse({**GOOD, "aborted": "interrupted", "unknown": 1})
+    evidence = SentEvidence.parse({**GOOD, "aborted": "interrupted", "unknown": 1})
     assert (evidence.probes, evidence.seconds, evidence.aborted) == ([{"host": "srv1", "lost": 0}], 1.0, "interrupted")
     assert evidence.own() == {"probes": [{"host": "srv1", "lost": 0}], "seconds": 1.0}
 
@@ -50,45 +50,45 @@ def test_evidence_is_read_with_what_the_engine_noted() -> None:
 )
 def test_what_is_wrong_is_named_by_its_field(change: dict[str, Any], message: str) -> None:
     with pytest.raises(EvidenceError) as caught:
-        ProbeEvidence.parse({**GOOD, **change})
+        SentEvidence.parse({**GOOD, **change})
     assert str(caught.value) == f"evidence.json: {message}"
 
 
 def test_what_is_no_evidence_at_all_is_refused() -> None:
     with pytest.raises(EvidenceError, match="the whole: Expected `object`, got `array`"):
-        ProbeEvidence.parse([])
+        SentEvidence.parse([])
     with pytest.raises(EvidenceError, match="the whole: Object missing required field `probes`"):
-        ProbeEvidence.parse({"schema": 1})
+        SentEvidence.parse({"schema": 1})
 
 
 @pytest.mark.parametrize("schema", [0, 2, "1", None])
 def test_another_schema_is_refused_by_its_number(schema: Any) -> None:
     with pytest.raises(SchemaError, match=rf"^evidence.json: schema {schema}; this version judges schema 1"):
-        ProbeEvidence.parse({**GOOD, "schema": schema})
+        SentEvidence.parse({**GOOD, "schema": schema})
 
 
 def test_evidence_without_a_number_is_of_schema_0() -> None:
     raw = {name: value for name, value in GOOD.items() if name != "schema"}
     with pytest.raises(SchemaError, match="schema 0; this version judges schema 1"):
-        ProbeEvidence.parse(raw)
+        SentEvidence.parse(raw)
     assert Newer.parse({**raw, "ms": 1500}).seconds == 1.5
 
 
-class Reached(Experiment[ProbeEvidence]):
+class Reached(Experiment[SentEvidence]):
     name = "reached"
     claim = "no probe is lost"
-    evidence = ProbeEvidence
+    evidence = SentEvidence
 
-    def measure(self, testbed: Any, run: Any) -> ProbeEvidence:
+    def measure(self, testbed: Any, run: Any) -> SentEvidence:
         raise NotImplementedError
 
-    def judge(self, evidence: ProbeEvidence) -> Verdict:
+    def judge(self, evidence: SentEvidence) -> Verdict:
         return Verdict(all(probe["lost"] == 0 for probe in evidence.probes), "counted")
 
-    def show(self, evidence: ProbeEvidence, verdict: Verdict) -> str:
+    def show(self, evidence: SentEvidence, verdict: Verdict) -> str:
         return ""
 
-    def page(self, evidence: ProbeEvidence) -> str:
+    def page(self, evidence: SentEvidence) -> str:
         return ""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pcaps
 import pytest
-from fakes import Bed
+from fakes import SteadyTestbed
 from pcaps import CLIENT, SERVER
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
@@ -61,12 +61,12 @@ class Guess(Experiment[Evidence]):
 pytestmark = pytest.mark.usefixtures("impatient")
 
 
-def run(experiment: Experiment[Any], testbed: Bed, runs: Path) -> tuple[dict[str, Any], Path]:
+def run(experiment: Experiment[Any], testbed: SteadyTestbed, runs: Path) -> tuple[dict[str, Any], Path]:
     return runner.run(experiment, testbed, runs)  # type: ignore[arg-type]
 
 
 def test_a_completed_run_saves_everything(tmp_path: Path) -> None:
-    result, path = run(Guess(3), Bed(True, True), tmp_path)
+    result, path = run(Guess(3), SteadyTestbed(True, True), tmp_path)
     saved = folder.read(path, folder.RESULT)
     assert saved == result
     assert set(saved) == {
@@ -84,12 +84,12 @@ def test_a_completed_run_saves_everything(tmp_path: Path) -> None:
 
 
 def test_a_claim_that_fails_is_a_completed_run(tmp_path: Path) -> None:
-    result, _ = run(Guess(30), Bed(True, True), tmp_path)
+    result, _ = run(Guess(30), SteadyTestbed(True, True), tmp_path)
     assert (result["status"], result["verdict"]["holds"]) == ("completed", False)
 
 
 def test_a_testbed_that_is_not_steady_is_refused_and_unknown(tmp_path: Path) -> None:
-    result, path = run(Guess(), Bed(False), tmp_path)
+    result, path = run(Guess(), SteadyTestbed(False), tmp_path)
     assert (result["status"], result["verdict"]["holds"]) == ("refused", None)
     assert "srv1/web: died" in result["verdict"]["because"]
     assert not (path / "made.txt").exists()
@@ -98,14 +98,14 @@ def test_a_testbed_that_is_not_steady_is_refused_and_unknown(tmp_path: Path) -> 
 @pytest.mark.parametrize("error", [RuntimeError("broke"), KeyboardInterrupt()])
 def test_what_breaks_while_measuring_is_aborted_and_goes_on(tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)):
-        run(Guess(error=error), Bed(True, True), tmp_path)
+        run(Guess(error=error), SteadyTestbed(True, True), tmp_path)
     (path,) = (tmp_path / "guess").iterdir()
     assert folder.read(path, folder.RESULT)["status"] == "aborted"
     assert (path / "made.txt").exists()
 
 
 def test_a_judge_that_throws_is_unknown(tmp_path: Path) -> None:
-    result, _ = run(Guess(None), Bed(True, True), tmp_path)
+    result, _ = run(Guess(None), SteadyTestbed(True, True), tmp_path)
     assert (result["status"], result["verdict"]["holds"]) == ("completed", None)
 
 
@@ -114,11 +114,11 @@ def test_a_judge_that_throws_is_unknown(tmp_path: Path) -> None:
 )
 def test_the_exit_code_is_the_worst_verdicts(tmp_path: Path, numbers: tuple[int | None, ...], code: int) -> None:
     experiments = [Guess(number) for number in numbers]
-    assert runner.run_all(experiments, Bed(True), tmp_path) == code  # type: ignore[arg-type]
+    assert runner.run_all(experiments, SteadyTestbed(True), tmp_path) == code  # type: ignore[arg-type]
 
 
 def test_results_are_for_everyone_to_read(tmp_path: Path) -> None:
-    _, path = run(Guess(), Bed(True, True), tmp_path)
+    _, path = run(Guess(), SteadyTestbed(True, True), tmp_path)
     assert path.stat().st_mode & 0o055 == 0o055
     assert all(each.stat().st_mode & 0o044 == 0o044 for each in path.iterdir())
 
@@ -325,7 +325,7 @@ def test_the_right_form_is_found_with_its_own_hidden_fields() -> None:
 
 
 def test_the_report_is_one_self_contained_file(tmp_path: Path) -> None:
-    _, path = run(Guess(3), Bed(True, True), tmp_path)
+    _, path = run(Guess(3), SteadyTestbed(True, True), tmp_path)
     html = report.write(Guess(3), path).read_text()
     assert "holds" in html
     assert "it is 3" in html

@@ -274,7 +274,7 @@ def test_without_tshark_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         decrypt.check()
 
 
-class Conversation:
+class CapturedConversation:
     """A capture of a TLS conversation, and what tshark makes of it with a key log; it is asked once, for it is slow."""
 
     def __init__(self, file: Path, keys: Path) -> None:
@@ -305,7 +305,7 @@ class Conversation:
 
 
 @pytest.fixture(scope="module")
-def conversation(tmp_path_factory: pytest.TempPathFactory) -> Conversation:
+def conversation(tmp_path_factory: pytest.TempPathFactory) -> CapturedConversation:
     """A real one."""
     folder, authority = tmp_path_factory.mktemp("tls"), Authority()
     (folder / "server.pem").write_text(authority.issue(SITE).bundle)
@@ -324,7 +324,7 @@ def conversation(tmp_path_factory: pytest.TempPathFactory) -> Conversation:
     wire.carry()
     answers.write(b"HTTP/1.1 200 OK\r\n\r\ncanary in the answer")
     wire.carry()
-    return Conversation(pcaps.written(folder / "some.pcap", wire.frames), folder / "keys.log")
+    return CapturedConversation(pcaps.written(folder / "some.pcap", wire.frames), folder / "keys.log")
 
 
 class Wire:
@@ -354,7 +354,7 @@ class Wire:
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
-def test_the_key_log_brings_to_light_what_no_search_finds(conversation: Conversation) -> None:
+def test_the_key_log_brings_to_light_what_no_search_finds(conversation: CapturedConversation) -> None:
     search = Search([("question", "canary in the query"), ("answer", "canary in the answer")])
     seen = search.capture(conversation.content)
     assert seen.hits == []
@@ -368,12 +368,12 @@ def test_the_key_log_brings_to_light_what_no_search_finds(conversation: Conversa
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
-def test_with_another_key_log_nothing_comes_to_light(conversation: Conversation) -> None:
+def test_with_another_key_log_nothing_comes_to_light(conversation: CapturedConversation) -> None:
     assert conversation.dark.data == b""
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
-def test_a_link_says_what_stayed_dark(conversation: Conversation) -> None:
+def test_a_link_says_what_stayed_dark(conversation: CapturedConversation) -> None:
     link = conversation.link(conversation.opened)
     assert (link["link"], link["connections"], link["tls"], link["dark"]) == ("client-lb:443", 1, {"TLS 1.3": 1}, 0)
     link = conversation.link(conversation.dark)
@@ -383,10 +383,10 @@ def test_a_link_says_what_stayed_dark(conversation: Conversation) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
-def test_tls_that_began_before_the_capture_is_dark_not_plain(conversation: Conversation) -> None:
+def test_tls_that_began_before_the_capture_is_dark_not_plain(conversation: CapturedConversation) -> None:
     with RawPcapReader(str(conversation.file)) as captured:
         frames = [bytes(data) for data, _ in captured]
-    late = Conversation(pcaps.written(conversation.file.with_name("late.pcap"), frames[-2:]), conversation.keys)
+    late = CapturedConversation(pcaps.written(conversation.file.with_name("late.pcap"), frames[-2:]), conversation.keys)
     link = late.link(late.opened)
     assert (link["tls"], link["dark"]) == ({exposurerows.BEGUN_BEFORE: 1}, 1)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from fakes import FakePlace, FakeService
-from flowtable import Network, answer, first
+from flowtable import SimulatedNetwork, answer, first
 
 from controllers.compile import FAULT, OWN_COOKIES, blackhole_flow, compile_flows, deaf_flow
 from controllers.flow import Flow
@@ -122,7 +122,7 @@ def test_every_kind_says_what_it_does() -> None:
 
 def test_a_black_hole_swallows_one_direction_between_two_hosts(plan: Plan) -> None:
     flows = compile_flows(plan, policy(Profile(firewall="off")))
-    broken = Network(plan, (*flows, blackhole_flow(plan, "lb", "srv1")))
+    broken = SimulatedNetwork(plan, (*flows, blackhole_flow(plan, "lb", "srv1")))
     lb, srv1, srv2 = (plan.host(name) for name in ("lb", "srv1", "srv2"))
     there = first(lb, srv1, "tcp", 80)
     assert getattr(broken.send("lb", there).dropped_by, "cookie", None) == OWN_COOKIES["fault"]
@@ -135,7 +135,7 @@ def test_a_black_hole_swallows_one_direction_between_two_hosts(plan: Plan) -> No
 def test_a_deaf_port_loses_what_arrives_by_it(plan: Plan) -> None:
     flows = compile_flows(plan, policy(Profile(firewall="off")))
     (_, core), *_ = [(own, far) for own, far in plan.links_of("fw1") if far.node == "core"]
-    broken = Network(plan, (*flows, deaf_flow(plan, core)))
+    broken = SimulatedNetwork(plan, (*flows, deaf_flow(plan, core)))
     lb, srv1 = plan.host("lb"), plan.host("srv1")
     assert broken.send("lb", first(lb, srv1, "tcp", 80)).arrived == "srv1"
     assert broken.send("srv1", first(srv1, lb, "tcp", 3306)).arrived is None

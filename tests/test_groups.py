@@ -29,7 +29,7 @@ class Member(FakeService):
         self.told += 1
 
 
-class Bench:
+class Group:
     """Three members that serve, and somebody else."""
 
     def __init__(self, root: Path) -> None:
@@ -56,11 +56,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
     monkeypatch.setattr(groups, "GATHERING_SECONDS", 0.05)
-    bench = Bench(tmp_path)
-    yield bench
-    bench.supervisor.stop_all()
+    group = Group(tmp_path)
+    yield group
+    group.supervisor.stop_all()
 
 
 def test_a_member_is_one() -> None:
@@ -68,52 +68,52 @@ def test_a_member_is_one() -> None:
     assert not isinstance(FakeService("db"), Gathers)
 
 
-def test_one_joins_the_group_that_is_there(bench: Bench) -> None:
-    bench.supervisor.kill("srv2/db")
-    before = bench.pids
-    bench.start_again("srv2/db")
-    assert bench.states == ["ready"] * 3
-    assert bench.told == [0, 0, 0]
-    assert [now for now in bench.pids if now not in before] == [bench.pids[1]]
+def test_one_joins_the_group_that_is_there(group: Group) -> None:
+    group.supervisor.kill("srv2/db")
+    before = group.pids
+    group.start_again("srv2/db")
+    assert group.states == ["ready"] * 3
+    assert group.told == [0, 0, 0]
+    assert [now for now in group.pids if now not in before] == [group.pids[1]]
 
 
-def test_the_last_of_a_group_that_is_left_is_one(bench: Bench) -> None:
+def test_the_last_of_a_group_that_is_left_is_one(group: Group) -> None:
     """Stopped in order, the others have left it the group: it is no minority."""
-    bench.supervisor.kill("srv1/db", "srv2/db")
-    bench.start_again("srv2/db")
-    assert bench.states == ["killed", "ready", "ready"]
+    group.supervisor.kill("srv1/db", "srv2/db")
+    group.start_again("srv2/db")
+    assert group.states == ["killed", "ready", "ready"]
 
 
-def test_when_all_have_failed_they_wait_and_start_together(bench: Bench) -> None:
-    bench.supervisor.kill(*IDS)
-    bench.start_again("srv3/db")
-    bench.start_again("srv1/db")
-    assert bench.states == [WAITING, "killed", WAITING]
-    bench.start_again("srv2/db")
-    assert bench.states == ["ready"] * 3
-    assert bench.told == [1, 1, 1]
+def test_when_all_have_failed_they_wait_and_start_together(group: Group) -> None:
+    group.supervisor.kill(*IDS)
+    group.start_again("srv3/db")
+    group.start_again("srv1/db")
+    assert group.states == [WAITING, "killed", WAITING]
+    group.start_again("srv2/db")
+    assert group.states == ["ready"] * 3
+    assert group.told == [1, 1, 1]
 
 
-def test_one_that_is_left_without_a_group_starts_again_with_the_others(bench: Bench) -> None:
-    bench.supervisor.kill("srv1/db", "srv2/db")
-    bench.members[2].alone = True
-    before = bench.pids
-    bench.start_again("srv2/db")
-    assert bench.states == ["killed", WAITING, "ready"]
-    bench.start_again("srv1/db")
-    assert bench.states == ["ready"] * 3
-    assert set(bench.pids) & set(before) == {before[3]}, "somebody else's process is the same"
+def test_one_that_is_left_without_a_group_starts_again_with_the_others(group: Group) -> None:
+    group.supervisor.kill("srv1/db", "srv2/db")
+    group.members[2].alone = True
+    before = group.pids
+    group.start_again("srv2/db")
+    assert group.states == ["killed", WAITING, "ready"]
+    group.start_again("srv1/db")
+    assert group.states == ["ready"] * 3
+    assert set(group.pids) & set(before) == {before[3]}, "somebody else's process is the same"
 
 
-def test_a_frozen_one_is_not_asked_and_not_ended(bench: Bench) -> None:
-    bench.supervisor.kill("srv1/db", "srv2/db")
-    bench.supervisor.pause("srv3/db")
+def test_a_frozen_one_is_not_asked_and_not_ended(group: Group) -> None:
+    group.supervisor.kill("srv1/db", "srv2/db")
+    group.supervisor.pause("srv3/db")
     for each in ("srv1/db", "srv2/db"):
-        bench.start_again(each)
-    assert bench.states == [WAITING, WAITING, "paused"]
+        group.start_again(each)
+    assert group.states == [WAITING, WAITING, "paused"]
 
 
-def test_what_runs_is_left_alone(bench: Bench) -> None:
-    before = bench.pids
-    bench.start_again("srv1/db")
-    assert bench.pids == before
+def test_what_runs_is_left_alone(group: Group) -> None:
+    before = group.pids
+    group.start_again("srv1/db")
+    assert group.pids == before

@@ -18,7 +18,7 @@ from services.site.gunicornworker import Whole, Worker
 REQUEST = b"GET / HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n"
 
 
-class Counted:
+class RecordingSocket:
     """A socket that remembers what it was given to send."""
 
     def __init__(self) -> None:
@@ -31,9 +31,9 @@ class Counted:
         return -1
 
 
-def answered(application: Callable[..., Iterable[bytes]]) -> tuple[Counted, Any, BaseException | None]:
+def answered(application: Callable[..., Iterable[bytes]]) -> tuple[RecordingSocket, Any, BaseException | None]:
     """What a worker sends of an application's answer."""
-    config, counted = Config(), Counted()
+    config, counted = Config(), RecordingSocket()
     worker = Worker.__new__(Worker)
     worker.cfg, worker.nr, worker.max_requests, worker.alive = config, 0, 10, True
     worker.keepalived_conns, worker.max_keepalived, worker.wsgi = (), 10, application

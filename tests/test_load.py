@@ -72,7 +72,7 @@ def test_a_file_is_read_by_due_time_and_packed(tmp_path: Path) -> None:
 # --- the generator, against a server of the test's own --------------------------------------------------------------
 
 
-class Server(threading.Thread):
+class StallingServer(threading.Thread):
     """HTTPS on this machine. It stalls while ``stalls`` is set, and then answers all."""
 
     def __init__(self, folder: Path) -> None:
@@ -135,8 +135,8 @@ class Server(threading.Thread):
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    server = Server(tmp_path)
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StallingServer]:
+    server = StallingServer(tmp_path)
     server.start()
     assert server.up.wait(5)
     trust = tmp_path / "trust.pem"
@@ -171,7 +171,7 @@ def ask(settings: Settings, least: int, meanwhile: Any = lambda: None) -> list[O
     return sorted(done, key=lambda each: each.number)
 
 
-def test_requests_are_answered_and_keys_sent_once(server: Server) -> None:
+def test_requests_are_answered_and_keys_sent_once(server: StallingServer) -> None:
     done = ask(Settings(200, 1, "k", SESSIONS, first=10, fresh=0.0), 21)
     assert [each.number for each in done] == list(range(10, 10 + len(done)))
     assert all(each.ok and each.server == "srv1" and each.error is None for each in done)
@@ -180,18 +180,18 @@ def test_requests_are_answered_and_keys_sent_once(server: Server) -> None:
     assert sum(each.new_connection for each in done) == server.connections < len(done)
 
 
-def test_the_same_seed_asks_the_same(server: Server) -> None:
+def test_the_same_seed_asks_the_same(server: StallingServer) -> None:
     one, other = (ask(Settings(200, 7, "k", SESSIONS), 6) for _ in range(2))
     fewer = min(len(one), len(other))
     assert [each.method for each in one[:fewer]] == [each.method for each in other[:fewer]]
 
 
-def test_a_share_of_requests_opens_its_own_connection(server: Server) -> None:
+def test_a_share_of_requests_opens_its_own_connection(server: StallingServer) -> None:
     done = ask(Settings(200, 1, "k", SESSIONS, fresh=1.0), 3)
     assert all(each.new_connection for each in done)
 
 
-def test_a_stall_neither_slows_the_asker_down_nor_hides(server: Server) -> None:
+def test_a_stall_neither_slows_the_asker_down_nor_hides(server: StallingServer) -> None:
     def stall() -> None:
         time.sleep(0.1)
         server.stalls.set()
@@ -204,7 +204,7 @@ def test_a_stall_neither_slows_the_asker_down_nor_hides(server: Server) -> None:
     assert all(each.ok for each in waited)
 
 
-def test_an_answer_that_does_not_come_is_a_failure(server: Server) -> None:
+def test_an_answer_that_does_not_come_is_a_failure(server: StallingServer) -> None:
     server.stalls.set()
     done = ask(Settings(50, 1, "k", SESSIONS, patience_s=0.2), 5)
     server.stalls.clear()
@@ -215,14 +215,14 @@ def test_an_answer_that_does_not_come_is_a_failure(server: Server) -> None:
     )
 
 
-def test_a_server_that_is_not_the_sites_is_a_failure(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_is_not_the_sites_is_a_failure(server: StallingServer, tmp_path: Path) -> None:
     (tmp_path / "trust.pem").write_text(pki.Authority().certificate)
     done = ask(Settings(50, 1, "k", SESSIONS), 5)
     assert all("CERTIFICATE_VERIFY_FAILED" in (each.error or "") for each in done)
     assert server.keys == []
 
 
-def test_as_fast_as_answers_come(server: Server) -> None:
+def test_as_fast_as_answers_come(server: StallingServer) -> None:
     done = ask(Settings(None, 1, "k", SESSIONS, clients=4), 21)
     assert len({each.number for each in done}) == len(done)
     assert server.connections >= 4

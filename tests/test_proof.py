@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from flowtable import Network, answer, first
+from flowtable import SimulatedNetwork, answer, first
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,7 +181,7 @@ def test_three_oracles_agree(rules: Rules, sent: list[tuple[tuple[Host, Host], t
         wanted = decide(rules, PLAN, src.name, dst.name, proto, port).action == "allow"
         assert arrives(checked.reach, "first", src, dst, proto, port) == wanted
         packet = first(src, dst, proto, port)
-        network = Network(PLAN, flows)
+        network = SimulatedNetwork(PLAN, flows)
         assert (network.send(src.name, packet).arrived == dst.name) == wanted
         back = {8: 0, 13: 14}.get(port, -1) if proto == "icmp" else port
         assert arrives(checked.reach, "answer", dst, src, proto, back, back=True) == wanted

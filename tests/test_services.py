@@ -28,7 +28,7 @@ from services.mariadb import datadir
 from services.mariadb.galera import Galera
 from services.mariadb.mariadb import DATA, SOCKET, MariaDB
 from services.nginx import Nginx
-from services.openvswitch import Switchd
+from services.openvswitch import Vswitchd
 from services.secrets import Secrets, fresh
 from services.service import TEMPLATES, File, Joins, Prepares, Service, render
 from topo.paths import BOX
@@ -437,7 +437,7 @@ def test_a_clusters_check_is_a_login_without_a_password_and_a_question() -> None
 
 
 def test_ovs_vswitchd_is_not_ready_without_its_pidfile(tmp_path: Path) -> None:
-    assert "ovs-vswitchd.pid" in str(Switchd(BOX).ready(FakeLook(tmp_path)))
+    assert "ovs-vswitchd.pid" in str(Vswitchd(BOX).ready(FakeLook(tmp_path)))
 
 
 def test_the_controller_tells_which_switch_has_not_confirmed(

@@ -25,7 +25,7 @@ from werkzeug.test import TestResponse
 from services.site import config, gtid, inputs, requestid, sqlstore
 from services.site.app import create_app, tone
 from services.site.exceptions import ConfigError, KeyReused, NameTaken, StoreUnavailable, UnknownUser
-from services.site.link import Link, opener
+from services.site.link import DatabaseLink, opener
 from services.site.memorystore import MemoryStore
 from services.site.passwords import METHOD, Passwords
 from services.site.sqlstore import MariaDBStore
@@ -68,7 +68,7 @@ def site(store: Store, **changes: Any) -> Flask:
     return app
 
 
-class Browser:
+class FormClient:
     """A client that keeps cookies, sends a Referer and fills in the hidden fields of a page's form."""
 
     def __init__(self, app: Flask) -> None:
@@ -113,12 +113,12 @@ def app(store: MemoryStore) -> Flask:
 
 
 @pytest.fixture
-def browser(app: Flask) -> Browser:
-    return Browser(app)
+def browser(app: Flask) -> FormClient:
+    return FormClient(app)
 
 
 @pytest.fixture
-def alice(browser: Browser) -> Browser:
+def alice(browser: FormClient) -> FormClient:
     """Alice's browser, logged in."""
     browser.sign_up()
     browser.log_in()
@@ -126,7 +126,7 @@ def alice(browser: Browser) -> Browser:
 
 
 class TestAccounts:
-    def test_a_stranger_joins_posts_and_leaves(self, browser: Browser) -> None:
+    def test_a_stranger_joins_posts_and_leaves(self, browser: FormClient) -> None:
         assert browser.sign_up().location == "/login?name=alice"
         assert browser.log_in().location == "/messages"
         assert browser.post("Hello, board").status_code == 303
@@ -136,14 +136,14 @@ class TestAccounts:
         assert browser.send("/messages", "/login", message="me again").location == "/login"
 
     @pytest.mark.parametrize(("name", "password"), [("alice", "wrong horse"), ("nobody", PASSWORD), ("é", "x")])
-    def test_a_wrong_login_does_not_tell_what_was_wrong(self, browser: Browser, name: str, password: str) -> None:
+    def test_a_wrong_login_does_not_tell_what_was_wrong(self, browser: FormClient, name: str, password: str) -> None:
         browser.sign_up()
         answer = browser.log_in(name, password)
         assert answer.status_code == 401
         assert "That name and password do not go together." in answer.text
         assert "id" not in browser.session
 
-    def test_a_name_is_taken_in_any_case(self, browser: Browser) -> None:
+    def test_a_name_is_taken_in_any_case(self, browser: FormClient) -> None:
         browser.sign_up()
         assert browser.sign_up("ALICE").status_code == 409
         assert browser.sign_up("alicia").status_code == 303
@@ -160,7 +160,7 @@ class TestAccounts:
         ],
     )
     def test_limits_are_explained(
-        self, browser: Browser, store: MemoryStore, name: str, password: str, says: str
+        self, browser: FormClient, store: MemoryStore, name: str, password: str, says: str
     ) -> None:
         answer = browser.sign_up(name, password)
         assert answer.status_code == 422
@@ -168,13 +168,13 @@ class TestAccounts:
         assert not store.users
 
     @pytest.mark.parametrize(("name", "password"), [("abc", "x" * 8), ("a" * 32, "x" * 128), ("a_B-9", PASSWORD)])
-    def test_the_limits_themselves_are_allowed(self, browser: Browser, name: str, password: str) -> None:
+    def test_the_limits_themselves_are_allowed(self, browser: FormClient, name: str, password: str) -> None:
         assert browser.sign_up(name, password).status_code == 303
 
-    def test_passwords_are_hashed(self, alice: Browser, store: MemoryStore) -> None:
+    def test_passwords_are_hashed(self, alice: FormClient, store: MemoryStore) -> None:
         assert PASSWORD not in store.users[0].password_hash
 
-    def test_a_session_begins_anew_at_login(self, browser: Browser) -> None:
+    def test_a_session_begins_anew_at_login(self, browser: FormClient) -> None:
         browser.sign_up()
         with browser.client.session_transaction(base_url=SITE) as session:
             session["planted"] = "by somebody else"
@@ -183,7 +183,7 @@ class TestAccounts:
         assert "planted" not in browser.session
         assert browser.session.get("csrf_token") != before
 
-    def test_an_account_the_database_lost_is_logged_out(self, alice: Browser, store: MemoryStore) -> None:
+    def test_an_account_the_database_lost_is_logged_out(self, alice: FormClient, store: MemoryStore) -> None:
         store.users.clear()
         assert alice.post("anybody there?").location == "/login"
         assert "id" not in alice.session
@@ -215,7 +215,7 @@ class TestPasswords:
 
 
 class TestCookie:
-    def test_its_flags(self, browser: Browser) -> None:
+    def test_its_flags(self, browser: FormClient) -> None:
         browser.sign_up()
         header = browser.log_in().headers["Set-Cookie"]
         name, *flags = header.split("; ")
@@ -224,29 +224,29 @@ class TestCookie:
         assert not any(flag.startswith("Domain") for flag in flags)
         assert any(flag.startswith("Expires") for flag in flags)
 
-    def test_a_forged_one_is_nobody(self, alice: Browser) -> None:
+    def test_a_forged_one_is_nobody(self, alice: FormClient) -> None:
         assert "Log out" in alice.get("/").text
         value = alice.client.get_cookie(COOKIE, domain="www.foobar.com")
         assert value is not None
         alice.client.set_cookie(COOKIE, value.value[:-2] + "xx", domain="www.foobar.com", secure=True)
         assert "Log out" not in alice.get("/").text
 
-    def test_any_server_with_the_same_key_takes_it(self, alice: Browser, store: MemoryStore) -> None:
+    def test_any_server_with_the_same_key_takes_it(self, alice: FormClient, store: MemoryStore) -> None:
         cookie = alice.client.get_cookie(COOKIE, domain="www.foobar.com")
         assert cookie is not None
         for key, known in ((SETTINGS["secret_key"], True), ("another secret entirely", False)):
-            elsewhere = Browser(site(store, server="srv3", secret_key=key))
+            elsewhere = FormClient(site(store, server="srv3", secret_key=key))
             elsewhere.client.set_cookie(COOKIE, cookie.value, domain="www.foobar.com", secure=True)
             assert ("Log out" in elsewhere.get("/").text) is known
 
-    def test_reading_without_an_account_sets_none(self, browser: Browser) -> None:
+    def test_reading_without_an_account_sets_none(self, browser: FormClient) -> None:
         assert "Set-Cookie" not in browser.get("/").headers
         assert "Set-Cookie" in browser.get("/login").headers
 
 
 class TestForgery:
     @pytest.mark.parametrize("path", ["/signup", "/login", "/logout", "/messages"])
-    def test_no_token_no_change(self, alice: Browser, store: MemoryStore, path: str) -> None:
+    def test_no_token_no_change(self, alice: FormClient, store: MemoryStore, path: str) -> None:
         calls = len(store.calls)
         answer = alice.client.post(path, base_url=SITE, headers={"Referer": f"{SITE}/"}, data={"message": "x"})
         assert answer.status_code == 400
@@ -254,17 +254,17 @@ class TestForgery:
         assert len(store.calls) == calls
         assert "id" in alice.session
 
-    def test_another_sessions_token_is_refused(self, app: Flask, alice: Browser) -> None:
-        theirs = Browser(app).hidden("/login", "csrf_token")
+    def test_another_sessions_token_is_refused(self, app: Flask, alice: FormClient) -> None:
+        theirs = FormClient(app).hidden("/login", "csrf_token")
         assert alice.post("x", csrf_token=theirs).status_code == 400
         assert alice.post("x").status_code == 303
 
     @pytest.mark.parametrize("referer", ["https://evil.example/", "http://www.foobar.com/", ""])
-    def test_the_referer_must_be_this_site(self, alice: Browser, referer: str) -> None:
+    def test_the_referer_must_be_this_site(self, alice: FormClient, referer: str) -> None:
         assert alice.post("x", {"Referer": referer}).status_code == 400
         assert alice.post("x", {"Referer": f"{SITE}/messages"}).status_code == 303
 
-    def test_a_program_may_send_the_token_in_a_header(self, alice: Browser) -> None:
+    def test_a_program_may_send_the_token_in_a_header(self, alice: FormClient) -> None:
         headers = {**JSON, "Referer": f"{SITE}/", "X-CSRFToken": alice.hidden("/messages", "csrf_token")}
         answer = alice.client.post("/messages", base_url=SITE, headers=headers, json={"message": "hi"})
         assert answer.status_code == 201
@@ -297,18 +297,18 @@ class TestProxies:
 
 
 class TestMessages:
-    def test_markup_is_shown_not_obeyed(self, alice: Browser) -> None:
+    def test_markup_is_shown_not_obeyed(self, alice: FormClient) -> None:
         alice.post("<script>alert(1)</script>")
         for page in ("/", "/messages"):
             text = alice.get(page).text
             assert "<script>alert" not in text
             assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
-    def test_a_name_in_the_address_cannot_break_out(self, browser: Browser) -> None:
+    def test_a_name_in_the_address_cannot_break_out(self, browser: FormClient) -> None:
         text = browser.get('/login?name="><script>alert(1)</script>').text
         assert "<script>alert" not in text
 
-    def test_no_page_needs_an_inline_script_or_style(self, alice: Browser) -> None:
+    def test_no_page_needs_an_inline_script_or_style(self, alice: FormClient) -> None:
         alice.post("hello")
         for page in ("/", "/messages", "/login", "/signup", "/nowhere"):
             text = alice.get(page).text
@@ -325,16 +325,16 @@ class TestMessages:
             ("x", 303, ""),
         ],
     )
-    def test_length(self, alice: Browser, text: str, status: int, says: str) -> None:
+    def test_length(self, alice: FormClient, text: str, status: int, says: str) -> None:
         answer = alice.post(text)
         assert answer.status_code == status
         assert says in answer.text
 
-    def test_a_browsers_line_ends_count_once(self, alice: Browser, store: MemoryStore) -> None:
+    def test_a_browsers_line_ends_count_once(self, alice: FormClient, store: MemoryStore) -> None:
         alice.post("a\r\n" * 249 + "b")
         assert store.posted[0].text == "a\n" * 249 + "b"
 
-    def test_pages_follow_each_other(self, alice: Browser, store: MemoryStore) -> None:
+    def test_pages_follow_each_other(self, alice: FormClient, store: MemoryStore) -> None:
         for number in range(51):
             store.add_message(Caller(), 1, f"message {number}", "srv1", str(number))
         first = alice.get("/messages", **JSON).json
@@ -347,19 +347,19 @@ class TestMessages:
         assert 'href="/messages?before=2"' in alice.get("/messages").text
 
     @pytest.mark.parametrize("before", ["-1", "x", "9" * 19, "²", ""])
-    def test_a_page_begins_at_a_number(self, browser: Browser, before: str) -> None:
+    def test_a_page_begins_at_a_number(self, browser: FormClient, before: str) -> None:
         assert browser.get(f"/messages?before={before}").status_code == 400
 
     def test_half_a_character_is_refused(self) -> None:
         assert inputs.text_problem("\ud800")
         assert not inputs.text_problem("\N{PARTY POPPER}")
 
-    def test_a_flood_is_refused(self, alice: Browser) -> None:
+    def test_a_flood_is_refused(self, alice: FormClient) -> None:
         assert alice.post("x" * 20_000).status_code == 413
 
 
 class TestJson:
-    def test_posting_and_listing(self, alice: Browser) -> None:
+    def test_posting_and_listing(self, alice: FormClient) -> None:
         posted = alice.post("from a program", JSON)
         assert posted.status_code == 201
         assert posted.json == {"id": 1, "server": "srv2"}
@@ -376,18 +376,18 @@ class TestJson:
         assert "Accept" in listed.vary
 
     @pytest.mark.parametrize("accept", ["*/*", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"])
-    def test_browsers_and_curl_get_the_page(self, browser: Browser, accept: str) -> None:
+    def test_browsers_and_curl_get_the_page(self, browser: FormClient, accept: str) -> None:
         assert browser.get("/messages", Accept=accept).mimetype == "text/html"
 
-    def test_errors_are_json_too(self, alice: Browser, app: Flask) -> None:
+    def test_errors_are_json_too(self, alice: FormClient, app: Flask) -> None:
         assert alice.post("", JSON).json == {"error": "Write something first."}
         assert alice.get("/nowhere", **JSON).json is not None
-        stranger = Browser(app).send("/messages", "/login", JSON, message="hi")
+        stranger = FormClient(app).send("/messages", "/login", JSON, message="hi")
         assert stranger.status_code == 401
         assert stranger.json == {"error": "Log in to post a message."}
 
     @pytest.mark.parametrize("body", [[], "text", None, {"message": 7}, {"message": "x", "idempotency_key": 7}])
-    def test_odd_bodies_are_refused(self, alice: Browser, store: MemoryStore, body: Any) -> None:
+    def test_odd_bodies_are_refused(self, alice: FormClient, store: MemoryStore, body: Any) -> None:
         headers = {**JSON, "Referer": f"{SITE}/", "X-CSRFToken": alice.hidden("/messages", "csrf_token")}
         answer = alice.client.post("/messages", base_url=SITE, headers=headers, json=body)
         assert answer.status_code in (400, 422)
@@ -395,7 +395,7 @@ class TestJson:
 
 
 class TestIdempotency:
-    def test_the_same_key_posts_once(self, alice: Browser, store: MemoryStore) -> None:
+    def test_the_same_key_posts_once(self, alice: FormClient, store: MemoryStore) -> None:
         headers = {**JSON, "Idempotency-Key": "key-1"}
         first, second = alice.post("once", headers), alice.post("once", headers)
         assert (first.status_code, first.json) == (second.status_code, second.json)
@@ -403,27 +403,27 @@ class TestIdempotency:
         assert second.headers["Idempotent-Replay"] == "true"
         assert len(store.posted) == 1
 
-    def test_another_key_or_none_posts_again(self, alice: Browser, store: MemoryStore) -> None:
+    def test_another_key_or_none_posts_again(self, alice: FormClient, store: MemoryStore) -> None:
         for headers in ({"Idempotency-Key": "key-1"}, {"Idempotency-Key": "key-2"}, {}, {}):
             assert "Idempotent-Replay" not in alice.post("again", headers).headers
         assert len(store.posted) == 4
 
-    def test_a_form_carries_its_own_key(self, alice: Browser, store: MemoryStore) -> None:
+    def test_a_form_carries_its_own_key(self, alice: FormClient, store: MemoryStore) -> None:
         key = alice.hidden("/messages", "idempotency_key")
         assert key != alice.hidden("/messages", "idempotency_key")
         alice.post("twice", idempotency_key=key)
         assert alice.post("twice", idempotency_key=key).headers["Idempotent-Replay"] == "true"
         assert len(store.posted) == 1
 
-    def test_users_do_not_share_keys(self, app: Flask, alice: Browser, store: MemoryStore) -> None:
-        bob = Browser(app)
+    def test_users_do_not_share_keys(self, app: Flask, alice: FormClient, store: MemoryStore) -> None:
+        bob = FormClient(app)
         bob.sign_up("bob")
         bob.log_in("bob")
         for browser in (alice, bob):
             assert "Idempotent-Replay" not in browser.post("mine", {"Idempotency-Key": "shared"}).headers
         assert [message.author for message in store.posted] == ["alice", "bob"]
 
-    def test_the_same_key_with_another_text_is_not_swallowed(self, alice: Browser) -> None:
+    def test_the_same_key_with_another_text_is_not_swallowed(self, alice: FormClient) -> None:
         alice.post("first thought", idempotency_key="k")
         answer = alice.post("second thought", idempotency_key="k")
         assert answer.status_code == 422
@@ -431,14 +431,14 @@ class TestIdempotency:
         assert 'value="k"' not in answer.text
 
     @pytest.mark.parametrize(("key", "status"), [("x" * 64, 201), ("x" * 65, 400), ("a b", 400), ("é", 400)])
-    def test_a_key_is_short_and_plain(self, alice: Browser, key: str, status: int) -> None:
+    def test_a_key_is_short_and_plain(self, alice: FormClient, key: str, status: int) -> None:
         assert alice.post("hi", JSON, idempotency_key=key).status_code == status
 
 
 class TestPositions:
     """A session's last write goes along with its reads, whichever server they reach."""
 
-    def test_reads_after_a_write_carry_its_gtid(self, browser: Browser, store: MemoryStore) -> None:
+    def test_reads_after_a_write_carry_its_gtid(self, browser: FormClient, store: MemoryStore) -> None:
         browser.get("/messages")
         assert store.calls[-1] == ("messages", Caller())
         browser.sign_up()
@@ -448,15 +448,15 @@ class TestPositions:
         browser.get("/messages")
         assert store.calls[-1] == ("messages", Caller(gtid="0-1-2"))
 
-    def test_it_survives_logging_out(self, alice: Browser) -> None:
+    def test_it_survives_logging_out(self, alice: FormClient) -> None:
         alice.post("hello")
         alice.send("/logout", "/messages")
         assert alice.session["gtid"] == "0-1-2"
         assert "id" not in alice.session
 
-    def test_other_sessions_are_not_held_up(self, app: Flask, alice: Browser, store: MemoryStore) -> None:
+    def test_other_sessions_are_not_held_up(self, app: Flask, alice: FormClient, store: MemoryStore) -> None:
         alice.post("hello")
-        Browser(app).get("/messages")
+        FormClient(app).get("/messages")
         assert store.calls[-1] == ("messages", Caller())
 
     @pytest.mark.parametrize(
@@ -491,7 +491,7 @@ class TestHeaders:
             ("/static/none.css", 404),
         ],
     )
-    def test_every_answer_names_its_server(self, browser: Browser, path: str, status: int) -> None:
+    def test_every_answer_names_its_server(self, browser: FormClient, path: str, status: int) -> None:
         answer = browser.get(path)
         assert answer.status_code == status
         assert answer.headers["X-Served-By"] == "srv2"
@@ -504,19 +504,19 @@ class TestHeaders:
         answer.close()
 
     def test_the_header_is_the_settings_server(self, store: MemoryStore) -> None:
-        assert Browser(site(store, server="srv9")).get("/").headers["X-Served-By"] == "srv9"
+        assert FormClient(site(store, server="srv9")).get("/").headers["X-Served-By"] == "srv9"
 
-    def test_personal_pages_are_not_kept(self, app: Flask, alice: Browser) -> None:
+    def test_personal_pages_are_not_kept(self, app: Flask, alice: FormClient) -> None:
         assert alice.get("/messages").headers["Cache-Control"] == "no-store"
         assert alice.get("/nowhere").headers["Cache-Control"] == "no-store"
-        assert Browser(app).get("/messages").headers["Cache-Control"] == "no-cache"
+        assert FormClient(app).get("/messages").headers["Cache-Control"] == "no-cache"
         with alice.get("/static/app.js") as script:
             assert "max-age=3600" in script.headers["Cache-Control"]
 
 
 class TestFailures:
     def test_a_silent_database_is_503(
-        self, alice: Browser, store: MemoryStore, caplog: pytest.LogCaptureFixture
+        self, alice: FormClient, store: MemoryStore, caplog: pytest.LogCaptureFixture
     ) -> None:
         store.down = True
         for path in ("/", "/messages"):
@@ -530,7 +530,7 @@ class TestFailures:
         assert alice.get("/login").status_code == 200
         assert alice.get("/", **JSON).json is not None
 
-    def test_health(self, browser: Browser, store: MemoryStore) -> None:
+    def test_health(self, browser: FormClient, store: MemoryStore) -> None:
         well = browser.get("/healthz")
         assert (well.status_code, well.json) == (200, {"server": "srv2", "database": "ok"})
         store.down = True
@@ -540,12 +540,12 @@ class TestFailures:
         assert ill.json["database"] == "failed"
         assert [method for method, _ in store.calls] == ["ping", "ping"]
 
-    def test_a_bug_is_500_without_its_details(self, browser: Browser) -> None:
+    def test_a_bug_is_500_without_its_details(self, browser: FormClient) -> None:
         answer = browser.get("/broken")
         assert "That broke" in answer.text
         assert "ZeroDivisionError" not in answer.text
 
-    def test_the_reference_is_the_request_id(self, browser: Browser) -> None:
+    def test_the_reference_is_the_request_id(self, browser: FormClient) -> None:
         assert "<code>abc-1</code>" in browser.get("/nowhere", **{"X-Request-ID": "abc-1"}).text
         assert "Reference" not in browser.get("/nowhere", **{"X-Request-ID": "<b>"}).text
 
@@ -564,7 +564,7 @@ class TestTrace:
         assert requestid.tagged("SELECT 1", raw).endswith(" */ SELECT 1")
         assert requestid.tagged("SELECT 1", raw).count("*/") == 1
 
-    def test_it_reaches_the_store(self, browser: Browser, store: MemoryStore) -> None:
+    def test_it_reaches_the_store(self, browser: FormClient, store: MemoryStore) -> None:
         browser.get("/", **{"X-Request-ID": "abc-1"})
         browser.get("/", **{"X-Request-ID": "*/"})
         assert [caller.request for _, caller in store.calls] == ["abc-1", "-"]
@@ -633,7 +633,7 @@ def scripted(**answers: Any) -> Script:
 
 
 def joined(read: ScriptedServer, write: ScriptedServer, wait_s: float = 2) -> MariaDBStore:
-    return MariaDBStore(Link("read", read.connect), Link("write", write.connect), wait_s=wait_s)
+    return MariaDBStore(DatabaseLink("read", read.connect), DatabaseLink("write", write.connect), wait_s=wait_s)
 
 
 POSITION = "SELECT @@GLOBAL.gtid_current_pos"
@@ -781,7 +781,7 @@ class TestMariaDBStore:
 class TestLink:
     def test_a_dead_connection_is_replaced_once(self) -> None:
         server = ScriptedServer(lambda sql: ((1,),))
-        link = Link("read", server.connect)
+        link = DatabaseLink("read", server.connect)
         link.rerun("SELECT 1")
         server.broken = True
         assert link.rerun("SELECT 1").rows == ((1,),)
@@ -790,19 +790,19 @@ class TestLink:
     def test_a_new_connection_that_fails_is_the_answer(self) -> None:
         server = ScriptedServer(lambda sql: pymysql.OperationalError(2013, "Lost connection"))
         with pytest.raises(StoreUnavailable, match=r"read: .*Lost connection"):
-            Link("read", server.connect).rerun("SELECT 1")
+            DatabaseLink("read", server.connect).rerun("SELECT 1")
         assert server.opened == 1
 
     def test_a_refused_write_is_dropped_so_that_the_next_finds_the_new_primary(self) -> None:
         server = ScriptedServer(lambda sql: pymysql.OperationalError(1290, "--read-only"))
-        link = Link("write", server.connect)
+        link = DatabaseLink("write", server.connect)
         with pytest.raises(StoreUnavailable):
             link.run("INSERT")
         assert not link.is_open
 
     def test_a_mistake_in_sql_is_not_the_databases_absence(self) -> None:
         server = ScriptedServer(lambda sql: pymysql.ProgrammingError(1146, "no such table"))
-        link = Link("read", server.connect)
+        link = DatabaseLink("read", server.connect)
         with pytest.raises(pymysql.ProgrammingError):
             link.run("SELECT 1 FROM nowhere")
         assert link.is_open

@@ -23,7 +23,7 @@ SLEEP = ("sleep", "60")
 
 
 @dataclass
-class Bench:
+class Supervised:
     """A supervisor, its one place and the phases that it told of."""
 
     place: FakePlace
@@ -50,211 +50,213 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def supervised(tmp_path: Path) -> Iterator[Supervised]:
     told: list[tuple[str, str]] = []
-    bench = Bench(FakePlace(tmp_path), Supervisor(lambda what, phase, _: told.append((what, phase))), told)
-    yield bench
-    bench.supervisor.stop_all()
+    supervised = Supervised(FakePlace(tmp_path), Supervisor(lambda what, phase, _: told.append((what, phase))), told)
+    yield supervised
+    supervised.supervisor.stop_all()
 
 
 def process_state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def until_state(bench: Bench, service_id: str, state: str) -> None:
-    wait.until(lambda: None if bench.state(service_id) == state else bench.state(service_id), what=state, seconds=5)
+def until_state(supervised: Supervised, service_id: str, state: str) -> None:
+    wait.until(
+        lambda: None if supervised.state(service_id) == state else supervised.state(service_id), what=state, seconds=5
+    )
 
 
 # --- configure ----------------------------------------------------------------------------------------------------
 
 
-def test_files_are_written_with_their_modes(bench: Bench) -> None:
+def test_files_are_written_with_their_modes(supervised: Supervised) -> None:
     files = (File("/run/a/secret.conf", "hush", 0o600), File("/run/a/plain.conf", "hello"))
     service = FakeService("a", files=files)
-    bench.add(service)
-    bench.supervisor.configure([service])
-    secret, plain = (bench.place.path(file.path) for file in files)
+    supervised.add(service)
+    supervised.supervisor.configure([service])
+    secret, plain = (supervised.place.path(file.path) for file in files)
     assert (secret.read_text(), plain.read_text()) == ("hush", "hello")
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
-    assert bench.state("srv1/a") == "configured"
+    assert supervised.state("srv1/a") == "configured"
 
 
-def test_a_refused_configuration_starts_nothing_at_all(bench: Bench) -> None:
+def test_a_refused_configuration_starts_nothing_at_all(supervised: Supervised) -> None:
     """All checks pass before anything starts; the error carries what the daemon itself said."""
     good = FakeService("good", check=("true",))
     bad = FakeService("bad", check=("sh", "-c", "echo line 3: unknown keyword; echo so there >&2; exit 1"))
-    bench.add(good, bad)
+    supervised.add(good, bad)
     with pytest.raises(ServiceError, match=r"^srv1/bad: sh refuses its configuration$") as caught:
-        bench.supervisor.configure([good, bad])
+        supervised.supervisor.configure([good, bad])
     assert caught.value.detail == "line 3: unknown keyword\nso there"
-    assert bench.place.started == []
-    assert [bench.state(each) for each in ("srv1/good", "srv1/bad")] == ["new", "new"]
+    assert supervised.place.started == []
+    assert [supervised.state(each) for each in ("srv1/good", "srv1/bad")] == ["new", "new"]
 
 
-def test_a_check_runs_after_all_files_are_written(bench: Bench) -> None:
-    needs_other = FakeService("a", check=("test", "-e", str(bench.place.path("/run/b.conf"))))
+def test_a_check_runs_after_all_files_are_written(supervised: Supervised) -> None:
+    needs_other = FakeService("a", check=("test", "-e", str(supervised.place.path("/run/b.conf"))))
     other = FakeService("b", files=(File("/run/b.conf", ""),))
-    bench.add(needs_other, other)
-    bench.supervisor.configure([needs_other, other])
+    supervised.add(needs_other, other)
+    supervised.supervisor.configure([needs_other, other])
 
 
-def test_equal_configurations_are_checked_once(bench: Bench) -> None:
+def test_equal_configurations_are_checked_once(supervised: Supervised) -> None:
     services = [FakeService("web", check=("true", "same"), host=f"srv{n}") for n in (1, 2, 3)]
     services.append(FakeService("web", check=("true", "other"), host="srv4"))
-    bench.add(*services)
-    bench.supervisor.configure(services)
-    assert sorted(bench.place.checked) == [("true", "other"), ("true", "same")]
+    supervised.add(*services)
+    supervised.supervisor.configure(services)
+    assert sorted(supervised.place.checked) == [("true", "other"), ("true", "same")]
 
 
-def test_a_missing_daemon_is_named(bench: Bench) -> None:
+def test_a_missing_daemon_is_named(supervised: Supervised) -> None:
     service = FakeService("a", check=("/nonexistent/daemon", "-t"))
-    bench.add(service)
+    supervised.add(service)
     with pytest.raises(ServiceError, match=r"^srv1/a: /nonexistent/daemon is not installed$"):
-        bench.supervisor.configure([service])
+        supervised.supervisor.configure([service])
 
 
-def test_what_needs_preparing_is_prepared_before_it_starts(bench: Bench) -> None:
+def test_what_needs_preparing_is_prepared_before_it_starts(supervised: Supervised) -> None:
     class Prepared(FakeService):
         def prepare(self, look: Look) -> None:
             look.path("/run").mkdir(exist_ok=True)
             look.path("/run/prepared").touch()
 
     service = Prepared("a")
-    bench.add(service)
-    bench.supervisor.configure([service])
-    assert bench.place.path("/run/prepared").exists()
+    supervised.add(service)
+    supervised.supervisor.configure([service])
+    assert supervised.place.path("/run/prepared").exists()
 
 
 # --- start and ready ----------------------------------------------------------------------------------------------
 
 
-def test_phases_are_told_in_order(bench: Bench) -> None:
+def test_phases_are_told_in_order(supervised: Supervised) -> None:
     service = FakeService("a")
-    bench.add(service)
-    bench.supervisor.configure([service])
-    bench.supervisor.launch("srv1/a")
-    assert bench.told == [("srv1/a", phase) for phase in ("configured", "started", "ready")]
-    (row,) = bench.supervisor.status()
+    supervised.add(service)
+    supervised.supervisor.configure([service])
+    supervised.supervisor.launch("srv1/a")
+    assert supervised.told == [("srv1/a", phase) for phase in ("configured", "started", "ready")]
+    (row,) = supervised.supervisor.status()
     assert list(row["times"]) == ["configured", "started", "ready"]
     assert list(row["times"].values()) == sorted(row["times"].values())
     assert (row["id"], row["host"], row["role"], row["state"], row["restarts"]) == ("srv1/a", "srv1", "a", "ready", 0)
-    assert row["pid"] == bench.pid("srv1/a")
+    assert row["pid"] == supervised.pid("srv1/a")
 
 
-def test_it_is_ready_only_once_it_serves(bench: Bench) -> None:
+def test_it_is_ready_only_once_it_serves(supervised: Supervised) -> None:
     touch = python(
         "import pathlib, time; pathlib.Path('run').mkdir(); pathlib.Path('run/a.ready').touch(); time.sleep(60)"
     )
-    bench.add(FakeService("a", touch, waits=True))
-    bench.supervisor.start("srv1/a")
-    assert bench.state("srv1/a") == "started"
-    bench.supervisor.wait_ready("srv1/a")
-    assert bench.state("srv1/a") == "ready"
+    supervised.add(FakeService("a", touch, waits=True))
+    supervised.supervisor.start("srv1/a")
+    assert supervised.state("srv1/a") == "started"
+    supervised.supervisor.wait_ready("srv1/a")
+    assert supervised.state("srv1/a") == "ready"
 
 
-def test_a_daemon_that_dies_at_boot_shows_the_tail_of_its_log(bench: Bench) -> None:
+def test_a_daemon_that_dies_at_boot_shows_the_tail_of_its_log(supervised: Supervised) -> None:
     dying = python(
         "import sys; [print('line', n, flush=True) for n in range(40)];"
         "print('no such user', file=sys.stderr); sys.exit(7)"
     )
-    bench.add(FakeService("a", dying, waits=True))
+    supervised.add(FakeService("a", dying, waits=True))
     with pytest.raises(ServiceError, match=r"^srv1/a died while starting \(exit status 7\)$") as caught:
-        bench.supervisor.launch("srv1/a")
+        supervised.supervisor.launch("srv1/a")
     lines = caught.value.detail.splitlines()
     assert lines[0] == "--- srv1:/var/log/a.log"
     assert "no such user" in lines
     assert "line 39" in lines
     assert "line 0" not in lines
     assert len(lines) == 16
-    assert bench.state("srv1/a") == "died"
+    assert supervised.state("srv1/a") == "died"
 
 
-def test_a_daemon_ended_by_a_signal_names_it(bench: Bench) -> None:
-    bench.add(FakeService("a", ("sh", "-c", "kill -SEGV $$"), waits=True))
+def test_a_daemon_ended_by_a_signal_names_it(supervised: Supervised) -> None:
+    supervised.add(FakeService("a", ("sh", "-c", "kill -SEGV $$"), waits=True))
     with pytest.raises(ServiceError, match=r"died while starting \(signal SIGSEGV\)"):
-        bench.supervisor.launch("srv1/a")
+        supervised.supervisor.launch("srv1/a")
 
 
-def test_a_daemon_that_never_serves_is_given_up(bench: Bench) -> None:
+def test_a_daemon_that_never_serves_is_given_up(supervised: Supervised) -> None:
     service = FakeService("a", ("sh", "-c", "echo waiting for something; exec sleep 60"), waits=True)
     service.patience = 0.3
-    bench.add(service)
+    supervised.add(service)
     with pytest.raises(ServiceError, match=r"srv1/a ready: not within 0.3 s; last seen: no sign of it") as caught:
-        bench.supervisor.launch("srv1/a")
+        supervised.supervisor.launch("srv1/a")
     assert "waiting for something" in caught.value.detail
-    assert bench.state("srv1/a") == "started"
+    assert supervised.state("srv1/a") == "started"
 
 
-def test_every_log_is_shown_under_its_name_and_missing_ones_are_not(bench: Bench) -> None:
+def test_every_log_is_shown_under_its_name_and_missing_ones_are_not(supervised: Supervised) -> None:
     class TwoLogs(FakeService):
         @property
         def logs(self) -> tuple[str, ...]:
             return ("/var/log/a/error.log", "/var/log/a/none.log", self.output)
 
-    bench.run(TwoLogs("a", ("sh", "-c", "echo out; exec sleep 60")))
-    unit = bench.supervisor.unit("srv1/a")
-    error = bench.place.path("/var/log/a/error.log")
+    supervised.run(TwoLogs("a", ("sh", "-c", "echo out; exec sleep 60")))
+    unit = supervised.supervisor.unit("srv1/a")
+    error = supervised.place.path("/var/log/a/error.log")
     error.parent.mkdir(parents=True)
     error.write_bytes(b"bad \xff bytes\n")
     wait.until(lambda: None if "out" in unit.tail() else "nothing", what="output", seconds=5)
     assert unit.tail() == "--- srv1:/var/log/a/error.log\nbad \ufffd bytes\n--- srv1:/var/log/a.log\nout"
 
 
-def test_starting_twice_is_refused(bench: Bench) -> None:
-    bench.run(FakeService("a"))
-    with pytest.raises(RefusedError, match=rf"srv1/a is running already \(pid {bench.pid('srv1/a')}\)"):
-        bench.supervisor.start("srv1/a")
-    assert bench.place.started == [SLEEP]
+def test_starting_twice_is_refused(supervised: Supervised) -> None:
+    supervised.run(FakeService("a"))
+    with pytest.raises(RefusedError, match=rf"srv1/a is running already \(pid {supervised.pid('srv1/a')}\)"):
+        supervised.supervisor.start("srv1/a")
+    assert supervised.place.started == [SLEEP]
 
 
-def test_an_unknown_service_is_refused_with_the_known_ones(bench: Bench) -> None:
-    bench.add(FakeService("a"), FakeService("b"))
+def test_an_unknown_service_is_refused_with_the_known_ones(supervised: Supervised) -> None:
+    supervised.add(FakeService("a"), FakeService("b"))
     with pytest.raises(UsageError, match="srv1/c: no such service; services: srv1/a, srv1/b"):
-        bench.supervisor.unit("srv1/c")
+        supervised.supervisor.unit("srv1/c")
 
 
 # --- stop, kill, pause, restart -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("asks", ["TERM", "QUIT"])
-def test_stop_asks_first(bench: Bench, asks: str) -> None:
+def test_stop_asks_first(supervised: Supervised, asks: str) -> None:
     polite = f"trap 'echo bye; exit 0' {asks}; echo > run.ready; while :; do sleep 0.01; done"
     service = FakeService("a", ("sh", "-c", polite))
     service.stop_signal = signal.Signals[f"SIG{asks}"]
-    bench.run(service)
-    wait.until(lambda: None if bench.place.path("run.ready").exists() else "not yet", what="its trap", seconds=5)
-    bench.supervisor.stop("srv1/a")
-    assert bench.state("srv1/a") == "stopped"
-    assert bench.place.path("/var/log/a.log").read_text() == "bye\n"
+    supervised.run(service)
+    wait.until(lambda: None if supervised.place.path("run.ready").exists() else "not yet", what="its trap", seconds=5)
+    supervised.supervisor.stop("srv1/a")
+    assert supervised.state("srv1/a") == "stopped"
+    assert supervised.place.path("/var/log/a.log").read_text() == "bye\n"
 
 
-def test_stop_insists_when_asking_does_not_help(bench: Bench) -> None:
+def test_stop_insists_when_asking_does_not_help(supervised: Supervised) -> None:
     deaf = "trap '' TERM; echo > run.ready; while :; do sleep 0.01; done"
-    bench.run(FakeService("a", ("sh", "-c", deaf)))
-    wait.until(lambda: None if bench.place.path("run.ready").exists() else "not yet", what="its trap", seconds=5)
-    bench.supervisor.stop("srv1/a", seconds=0.1)
-    process = bench.supervisor.unit("srv1/a").process
+    supervised.run(FakeService("a", ("sh", "-c", deaf)))
+    wait.until(lambda: None if supervised.place.path("run.ready").exists() else "not yet", what="its trap", seconds=5)
+    supervised.supervisor.stop("srv1/a", seconds=0.1)
+    process = supervised.supervisor.unit("srv1/a").process
     assert process is not None
     assert process.returncode == -signal.SIGKILL
-    assert bench.state("srv1/a") == "stopped"
+    assert supervised.state("srv1/a") == "stopped"
 
 
-def test_stop_ends_a_paused_one_too(bench: Bench) -> None:
-    bench.run(FakeService("a"))
-    bench.supervisor.pause("srv1/a")
-    bench.supervisor.stop("srv1/a", seconds=0.1)
-    assert bench.state("srv1/a") == "stopped"
+def test_stop_ends_a_paused_one_too(supervised: Supervised) -> None:
+    supervised.run(FakeService("a"))
+    supervised.supervisor.pause("srv1/a")
+    supervised.supervisor.stop("srv1/a", seconds=0.1)
+    assert supervised.state("srv1/a") == "stopped"
 
 
-def test_kill_takes_the_workers_with_it(bench: Bench) -> None:
-    bench.run(FakeService("a", ("sh", "-c", "sleep 61 & echo $! > worker; exec sleep 62")))
-    worker = bench.place.path("worker")
+def test_kill_takes_the_workers_with_it(supervised: Supervised) -> None:
+    supervised.run(FakeService("a", ("sh", "-c", "sleep 61 & echo $! > worker; exec sleep 62")))
+    worker = supervised.place.path("worker")
     wait.until(lambda: None if worker.exists() and worker.read_text().strip() else "none", what="worker", seconds=5)
     pid = int(worker.read_text())
     assert process_state(pid) in "RS"
-    bench.supervisor.kill("srv1/a")
+    supervised.supervisor.kill("srv1/a")
     assert _gone(pid)
-    assert bench.state("srv1/a") == "killed"
+    assert supervised.state("srv1/a") == "killed"
 
 
 def _gone(pid: int) -> bool:
@@ -264,97 +266,97 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def test_pause_freezes_and_resume_thaws(bench: Bench) -> None:
-    bench.run(FakeService("a"))
-    bench.supervisor.pause("srv1/a")
-    wait.until(lambda: None if process_state(bench.pid("srv1/a")) == "T" else "running", what="frozen", seconds=5)
-    assert bench.state("srv1/a") == "paused"
-    bench.supervisor.resume("srv1/a")
-    wait.until(lambda: None if process_state(bench.pid("srv1/a")) == "S" else "frozen", what="thawed", seconds=5)
-    assert bench.state("srv1/a") == "ready"
+def test_pause_freezes_and_resume_thaws(supervised: Supervised) -> None:
+    supervised.run(FakeService("a"))
+    supervised.supervisor.pause("srv1/a")
+    wait.until(lambda: None if process_state(supervised.pid("srv1/a")) == "T" else "running", what="frozen", seconds=5)
+    assert supervised.state("srv1/a") == "paused"
+    supervised.supervisor.resume("srv1/a")
+    wait.until(lambda: None if process_state(supervised.pid("srv1/a")) == "S" else "frozen", what="thawed", seconds=5)
+    assert supervised.state("srv1/a") == "ready"
 
 
 @pytest.mark.parametrize("verb", ["stop", "kill", "pause", "resume"])
-def test_what_does_not_run_cannot_be_stopped(bench: Bench, verb: str) -> None:
-    bench.add(FakeService("a"))
+def test_what_does_not_run_cannot_be_stopped(supervised: Supervised, verb: str) -> None:
+    supervised.add(FakeService("a"))
     with pytest.raises(RefusedError, match="srv1/a is not running"):
-        getattr(bench.supervisor, verb)("srv1/a")
+        getattr(supervised.supervisor, verb)("srv1/a")
 
 
-def test_it_can_start_again_and_is_not_ready_from_before(bench: Bench) -> None:
-    service_id = bench.run(FakeService("a"))
-    first = bench.pid(service_id)
-    bench.supervisor.kill(service_id)
-    bench.supervisor.start(service_id)
-    assert bench.state(service_id) == "started"
-    bench.supervisor.wait_ready(service_id)
-    assert bench.pid(service_id) != first
+def test_it_can_start_again_and_is_not_ready_from_before(supervised: Supervised) -> None:
+    service_id = supervised.run(FakeService("a"))
+    first = supervised.pid(service_id)
+    supervised.supervisor.kill(service_id)
+    supervised.supervisor.start(service_id)
+    assert supervised.state(service_id) == "started"
+    supervised.supervisor.wait_ready(service_id)
+    assert supervised.pid(service_id) != first
 
 
 class Restarting(FakeService):
     restarts = True
 
 
-def test_what_ends_unasked_and_is_to_come_back_comes_back(bench: Bench) -> None:
-    bench.run(Restarting("a"))
-    bench.run(FakeService("b"))
-    pids = {name: bench.pid(name) for name in ("srv1/a", "srv1/b")}
+def test_what_ends_unasked_and_is_to_come_back_comes_back(supervised: Supervised) -> None:
+    supervised.run(Restarting("a"))
+    supervised.run(FakeService("b"))
+    pids = {name: supervised.pid(name) for name in ("srv1/a", "srv1/b")}
     for pid in pids.values():
         os.kill(pid, signal.SIGKILL)
     for name in pids:
-        until_state(bench, name, "died")
-    bench.supervisor.revive()
-    bench.supervisor.revive()
-    assert bench.state("srv1/a") == "ready"
-    assert bench.pid("srv1/a") != pids["srv1/a"]
-    assert bench.supervisor.unit("srv1/a").restarts == 1
-    assert bench.state("srv1/b") == "died"
+        until_state(supervised, name, "died")
+    supervised.supervisor.revive()
+    supervised.supervisor.revive()
+    assert supervised.state("srv1/a") == "ready"
+    assert supervised.pid("srv1/a") != pids["srv1/a"]
+    assert supervised.supervisor.unit("srv1/a").restarts == 1
+    assert supervised.state("srv1/b") == "died"
 
 
-def test_what_comes_back_is_not_called_ready_before_it_serves(bench: Bench) -> None:
+def test_what_comes_back_is_not_called_ready_before_it_serves(supervised: Supervised) -> None:
     service = Restarting("a", waits=True)
-    sign = bench.place.path("/run/a.ready")
+    sign = supervised.place.path("/run/a.ready")
     sign.parent.mkdir()
     sign.touch()
-    bench.run(service)
+    supervised.run(service)
     sign.unlink()
-    os.kill(bench.pid("srv1/a"), signal.SIGKILL)
-    until_state(bench, "srv1/a", "died")
-    bench.supervisor.revive()
-    assert bench.state("srv1/a") == "started"
+    os.kill(supervised.pid("srv1/a"), signal.SIGKILL)
+    until_state(supervised, "srv1/a", "died")
+    supervised.supervisor.revive()
+    assert supervised.state("srv1/a") == "started"
     sign.touch()
-    bench.supervisor.revive()
-    assert bench.state("srv1/a") == "ready"
+    supervised.supervisor.revive()
+    assert supervised.state("srv1/a") == "ready"
 
 
-def test_what_dies_before_it_ever_served_does_not_come_back(bench: Bench) -> None:
-    bench.add(Restarting("a", ("false",), waits=True))
+def test_what_dies_before_it_ever_served_does_not_come_back(supervised: Supervised) -> None:
+    supervised.add(Restarting("a", ("false",), waits=True))
     with pytest.raises(ServiceError, match="died while starting"):
-        bench.supervisor.launch("srv1/a")
-    bench.supervisor.revive()
-    assert bench.state("srv1/a") == "died"
+        supervised.supervisor.launch("srv1/a")
+    supervised.supervisor.revive()
+    assert supervised.state("srv1/a") == "died"
 
 
-def test_a_death_after_it_served_is_told_with_the_log(bench: Bench) -> None:
-    bench.run(FakeService("a", ("sh", "-c", "echo last words; exec sleep 60")))
-    bench.run(FakeService("stopped"))
-    bench.supervisor.stop("srv1/stopped")
-    bench.supervisor.check_alive()
-    wait.until(lambda: None if bench.supervisor.unit("srv1/a").tail() else "empty", what="its log", seconds=5)
-    os.kill(bench.pid("srv1/a"), signal.SIGTERM)
-    until_state(bench, "srv1/a", "died")
+def test_a_death_after_it_served_is_told_with_the_log(supervised: Supervised) -> None:
+    supervised.run(FakeService("a", ("sh", "-c", "echo last words; exec sleep 60")))
+    supervised.run(FakeService("stopped"))
+    supervised.supervisor.stop("srv1/stopped")
+    supervised.supervisor.check_alive()
+    wait.until(lambda: None if supervised.supervisor.unit("srv1/a").tail() else "empty", what="its log", seconds=5)
+    os.kill(supervised.pid("srv1/a"), signal.SIGTERM)
+    until_state(supervised, "srv1/a", "died")
     with pytest.raises(ServiceError, match=r"^srv1/a died \(signal SIGTERM\)$") as caught:
-        bench.supervisor.check_alive()
+        supervised.supervisor.check_alive()
     assert "last words" in caught.value.detail
 
 
 @pytest.mark.parametrize(("verb", "state"), [("stop", "stopped"), ("kill", "killed")])
-def test_what_was_ended_on_purpose_does_not_come_back(bench: Bench, verb: str, state: str) -> None:
-    bench.run(Restarting("a"))
-    getattr(bench.supervisor, verb)("srv1/a")
-    bench.supervisor.revive()
-    assert bench.state("srv1/a") == state
-    assert len(bench.place.started) == 1
+def test_what_was_ended_on_purpose_does_not_come_back(supervised: Supervised, verb: str, state: str) -> None:
+    supervised.run(Restarting("a"))
+    getattr(supervised.supervisor, verb)("srv1/a")
+    supervised.supervisor.revive()
+    assert supervised.state("srv1/a") == state
+    assert len(supervised.place.started) == 1
 
 
 def test_stop_all_ends_the_last_started_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,20 +379,22 @@ def test_stop_all_ends_the_last_started_first(tmp_path: Path, monkeypatch: pytes
     assert [unit.state for unit in supervisor.units] == ["stopped", "stopped", "new"]
 
 
-def test_boot_waits_side_by_side_not_one_after_the_other(bench: Bench) -> None:
+def test_boot_waits_side_by_side_not_one_after_the_other(supervised: Supervised) -> None:
     """Starting does not wait: readiness of many is awaited together. These would never be ready."""
-    names = bench.add(*(FakeService(f"s{n}", waits=True) for n in range(5)))
+    names = supervised.add(*(FakeService(f"s{n}", waits=True) for n in range(5)))
     for name in names:
-        bench.supervisor.start(name)
-    assert {bench.state(name) for name in names} == {"started"}
+        supervised.supervisor.start(name)
+    assert {supervised.state(name) for name in names} == {"started"}
 
 
-def test_a_check_that_hangs_is_an_error_with_the_services_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_hangs_is_an_error_with_the_services_name(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def hang(argv: Command, **_: object) -> None:
         raise subprocess.TimeoutExpired(argv, 60)
 
-    monkeypatch.setattr(bench.place, "run", hang)
+    monkeypatch.setattr(supervised.place, "run", hang)
     service = FakeService("a", check=("daemon", "-t"))
-    bench.add(service)
+    supervised.add(service)
     with pytest.raises(ServiceError, match=r"^srv1/a: daemon does not finish checking its configuration$"):
-        bench.supervisor.configure([service])
+        supervised.supervisor.configure([service])

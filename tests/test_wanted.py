@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from flowtable import Network, answer, first
+from flowtable import SimulatedNetwork, answer, first
 
 from controllers.compile import OWN_COOKIES, compile_flows, controller_file, fence_flows
 from controllers.desired import Wanted
@@ -56,7 +56,7 @@ def test_what_is_not_fenced_may_be_unfenced_and_what_has_no_database_neither(wan
 @pytest.mark.parametrize("host", ["srv1", "srv2", "lb"])
 def test_the_monitoring_host_passes_a_fence_and_nobody_in_its_name(plan: Plan, host: str) -> None:
     """It must be able to close what it has fenced; the policy is asked about it as ever."""
-    fenced = Network(plan, (*compile_flows(plan, policy(Profile(firewall="off"))), *fence_flows(plan, host)))
+    fenced = SimulatedNetwork(plan, (*compile_flows(plan, policy(Profile(firewall="off"))), *fence_flows(plan, host)))
     asked, mon = plan.host(host), plan.host("mon")
     assert fenced.send("mon", first(mon, asked, "tcp", 3306)).arrived == host
     assert fenced.send(host, answer(first(mon, asked, "tcp", 3306))).arrived == "mon"
@@ -70,7 +70,7 @@ def test_nothing_passes_a_fence_and_all_else_does(plan: Plan, host: str) -> None
     fence = fence_flows(plan, host)
     asked, other = plan.host(host), plan.host("srv3")
     for peer in (peer for peer in plan.hosts if peer not in (asked, other, plan.host("mon"))):
-        network, fenced = Network(plan, flows), Network(plan, (*flows, *fence))
+        network, fenced = SimulatedNetwork(plan, flows), SimulatedNetwork(plan, (*flows, *fence))
         conversation = first(peer, asked, "tcp", 3306)
         assert network.send(peer.name, conversation).arrived == asked.name
         assert network.send(asked.name, answer(conversation)).arrived == peer.name

@@ -14,7 +14,7 @@ LEAST_SECRET = 16
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class DatabaseAccount:
     """Where MariaDB answers and as whom: a `unix_socket`, or a `host` with a `port`.
 
     Without `ca` the connection is plain text, never "TLS if the server happens to offer it", so that
@@ -62,8 +62,8 @@ class Config:
 
     server: str
     secret_key: str = field(repr=False)
-    read: Endpoint
-    write: Endpoint
+    read: DatabaseAccount
+    write: DatabaseAccount
     database: str = "foobar"
     hops: Hops = Hops()
     gtid_wait_s: float = 2.0
@@ -96,10 +96,10 @@ def parse(raw: Mapping[str, Any]) -> Config:
     return config
 
 
-def _endpoint(role: str, raw: object) -> Endpoint:
+def _endpoint(role: str, raw: object) -> DatabaseAccount:
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{role} must be an object with user, password and unix_socket or host")
-    endpoint = Endpoint(**raw)
+    endpoint = DatabaseAccount(**raw)
     if (endpoint.unix_socket is None) == (endpoint.host is None):
         raise ConfigError(f"{role} needs either unix_socket or host")
     return endpoint

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from services.site.config import Endpoint
+from services.site.config import DatabaseAccount
 from services.site.exceptions import StoreUnavailable
 
 CONNECT_S = 2
@@ -27,7 +27,7 @@ class Result:
     id: int = 0
 
 
-def opener(endpoint: Endpoint, database: str) -> Callable[[], Any]:
+def opener(endpoint: DatabaseAccount, database: str) -> Callable[[], Any]:
     """A function that opens a connection. PyMySQL is loaded by its first call, not while booting."""
 
     def connect() -> Any:
@@ -48,13 +48,13 @@ def opener(endpoint: Endpoint, database: str) -> Callable[[], Any]:
     return connect
 
 
-def _place(endpoint: Endpoint) -> dict[str, Any]:
+def _place(endpoint: DatabaseAccount) -> dict[str, Any]:
     if endpoint.unix_socket is not None:
         return {"unix_socket": endpoint.unix_socket, "ssl_disabled": True}
     return {"host": endpoint.host, "port": endpoint.port, **encryption(endpoint)}
 
 
-def encryption(endpoint: Endpoint) -> dict[str, Any]:
+def encryption(endpoint: DatabaseAccount) -> dict[str, Any]:
     """How pymysql is told to speak TLS with it, or not to."""
     if endpoint.ca is None:
         return {"ssl_disabled": True}
@@ -62,7 +62,7 @@ def encryption(endpoint: Endpoint) -> dict[str, Any]:
     return {"ssl_ca": endpoint.ca, "ssl_verify_cert": True, "ssl_verify_identity": True, **proof}
 
 
-class Link:
+class DatabaseLink:
     """The calling thread's connection in one role, opened when needed and given up when broken."""
 
     def __init__(self, name: str, connect: Callable[[], Any]) -> None:

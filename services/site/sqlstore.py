@@ -16,7 +16,7 @@ from typing import Any
 from services.site import gtid
 from services.site.config import Config
 from services.site.exceptions import KeyReused, NameTaken, StoreUnavailable, UnknownUser
-from services.site.link import Link, Result, opener
+from services.site.link import DatabaseLink, Result, opener
 from services.site.requestid import tagged
 from services.site.store import Caller, Message, User, Written
 
@@ -60,15 +60,15 @@ Run = Callable[..., Result]
 
 def connected(config: Config) -> MariaDBStore:
     """The store of one server's settings; it connects when it is first asked something."""
-    read = Link(f"read {config.read}", opener(config.read, config.database))
-    write = Link(f"write {config.write}", opener(config.write, config.database))
+    read = DatabaseLink(f"read {config.read}", opener(config.read, config.database))
+    write = DatabaseLink(f"write {config.write}", opener(config.write, config.database))
     return MariaDBStore(read, write, wait_s=config.gtid_wait_s)
 
 
 class MariaDBStore:
     """`Store` on two links. A read may run twice; a write only if nothing was written, or its key makes that safe."""
 
-    def __init__(self, read: Link, write: Link, *, wait_s: float) -> None:
+    def __init__(self, read: DatabaseLink, write: DatabaseLink, *, wait_s: float) -> None:
         self._read = read
         self._write = write
         self._wait_s = wait_s

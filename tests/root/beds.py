@@ -59,10 +59,10 @@ class Commands:
             finally:
                 process.kill()
 
-    def up(self, name: str, *flags: str) -> Bed:
+    def up(self, name: str, *flags: str) -> RunningTestbed:
         done = self("up", "--detach", "--name", name, *flags)
         assert done.returncode == 0, done.stdout + done.stderr
-        return Bed(self, name)
+        return RunningTestbed(self, name)
 
     def entry(self, name: str) -> dict[str, Any]:
         value: dict[str, Any] = json.loads((self.state / f"{name}.json").read_text())
@@ -76,7 +76,7 @@ class Experiments(Commands):
         return [sys.executable, "-m", "experiments", *words]
 
 
-class Bed:
+class RunningTestbed:
     """A running testbed, used through the command line as a person would."""
 
     def __init__(self, commands: Commands, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beds import Bed, Commands, Machine
+from beds import Commands, Machine, RunningTestbed
 
 
 @pytest.fixture(scope="session")
@@ -17,13 +17,13 @@ def shared_commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comman
 
 
 @pytest.fixture(scope="session")
-def bed(shared_commands: Commands) -> Bed:
+def bed(shared_commands: Commands) -> RunningTestbed:
     """The testbed that the tests share which leave it as it was."""
     return shared_commands.up("a")
 
 
 @pytest.fixture(scope="session")
-def second(shared_commands: Commands, bed: Bed) -> Bed:
+def second(shared_commands: Commands, bed: RunningTestbed) -> RunningTestbed:
     """Another one beside it, for tests that break something."""
     return shared_commands.up("b")
 

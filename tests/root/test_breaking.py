@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from beds import Bed, Commands
+from beds import Commands, RunningTestbed
 
 from controllers.compile import POLICY
 from services.controller import INSTALLED
@@ -56,13 +56,13 @@ class Held:
 
 
 @contextmanager
-def held(bed: Bed) -> Iterator[Held]:
+def held(bed: RunningTestbed) -> Iterator[Held]:
     argv = ("exec", "--name", bed.name, "client", "--", "python3", "-c", KEEP_ALIVE)
     with bed.commands.popen(*argv, stdin=subprocess.PIPE) as process:
         yield Held(process)
 
 
-def connected(bed: Bed) -> set[str]:
+def connected(bed: RunningTestbed) -> set[str]:
     """What each switch says about its controller."""
     return set(
         bed.run(
@@ -71,14 +71,14 @@ def connected(bed: Bed) -> set[str]:
     )
 
 
-def kill_controller(bed: Bed) -> int:
+def kill_controller(bed: RunningTestbed) -> int:
     """Its pid in the box, which is now a dead process's."""
     pid = bed.service(CONTROLLER)["pid"]
     bed.run("box", "kill", "-9", str(pid))
     return int(pid)
 
 
-def until_back(bed: Bed, old_pid: int) -> None:
+def until_back(bed: RunningTestbed, old_pid: int) -> None:
     def look() -> str | None:
         row = bed.service(CONTROLLER)
         if row["pid"] == old_pid or row["state"] != "ready":
@@ -88,7 +88,7 @@ def until_back(bed: Bed, old_pid: int) -> None:
     wait.until(look, what="the controller back", seconds=15)
 
 
-def test_killing_the_controller_changes_no_verdict(second: Bed) -> None:
+def test_killing_the_controller_changes_no_verdict(second: RunningTestbed) -> None:
     """Old and new connections keep their verdicts while it is away and after it has come back."""
     with held(second) as visit:
         assert visit.ask() == "200"
@@ -109,13 +109,13 @@ def test_killing_the_controller_changes_no_verdict(second: Bed) -> None:
     assert second.service(CONTROLLER)["restarts"] >= 1
 
 
-def _tracked(bed: Bed, port: int) -> list[str]:
+def _tracked(bed: RunningTestbed, port: int) -> list[str]:
     """Every zone's entry of a connection, without what changes all the time."""
     entries = bed.run("box", "ovs-appctl", "dpctl/dump-conntrack").splitlines()
     return sorted(entry for entry in entries if f"sport={port}," in entry)
 
 
-def test_verdicts_hold_with_no_controller_at_all(second: Bed) -> None:
+def test_verdicts_hold_with_no_controller_at_all(second: RunningTestbed) -> None:
     """Frozen: the switches lose it for certain, for as long as the test looks."""
     pid = second.service(CONTROLLER)["pid"]
     with held(second) as visit:
@@ -134,12 +134,12 @@ def test_verdicts_hold_with_no_controller_at_all(second: Bed) -> None:
         assert visit.ask() == "200"
 
 
-def _alone(bed: Bed, visit: Held) -> str | None:
+def _alone(bed: RunningTestbed, visit: Held) -> str | None:
     assert visit.ask() == "200"
     return None if connected(bed) == {"false"} else "still connected"
 
 
-def test_a_foreign_flow_is_gone_after_the_controller_came_back(second: Bed) -> None:
+def test_a_foreign_flow_is_gone_after_the_controller_came_back(second: RunningTestbed) -> None:
     hole = f"table={POLICY},priority=65000,ip,nw_dst=10.0.3.11,tcp,tp_dst=22"
     second.run("box", "ovs-ofctl", "-O", "OpenFlow13", "add-flow", "fw1", f"{hole},actions=goto_table:3")
     second.run("box", "ovs-ofctl", "-O", "OpenFlow13", "del-flows", "fw2", "table=3")
@@ -156,7 +156,7 @@ def test_a_foreign_flow_is_gone_after_the_controller_came_back(second: Bed) -> N
     assert second.exec("lb", "curl", "-sS", "--fail", "-o", "/dev/null", "http://srv2/healthz").returncode == 0
 
 
-def _flows(bed: Bed, switch: str) -> int:
+def _flows(bed: RunningTestbed, switch: str) -> int:
     text = bed.run("box", "ovs-ofctl", "-O", "OpenFlow13", "--no-stats", "dump-flows", switch)
     return len([line for line in text.splitlines() if "actions=" in line])
 
@@ -167,7 +167,7 @@ def _compiled(switch: str) -> int:
     return len((PROJECT / "tests" / "golden" / "flows" / f"{switch}.txt").read_text().splitlines())
 
 
-def test_every_switch_confirmed_its_flows(second: Bed) -> None:
+def test_every_switch_confirmed_its_flows(second: RunningTestbed) -> None:
     confirmed = json.loads(second.run("box", "cat", INSTALLED))
     counted = {dpid: told["flows"] for dpid, told in confirmed.items()}
     assert counted == {str(number): _compiled(name) for number, name in enumerate(SWITCHES, start=1)}
@@ -188,7 +188,7 @@ def test_killing_nginx_on_one_server_leaves_the_others(commands: Commands) -> No
     wait.until(lambda: _served_without(bed, "srv1"), what="the balancer without srv1", seconds=20)
 
 
-def _served_without(bed: Bed, server: str) -> str | None:
+def _served_without(bed: RunningTestbed, server: str) -> str | None:
     shown = bed.run("client", "sh", "-c", f"for i in 1 2 3 4; do curl -sS -o /dev/null -D - https://{SITE}/; done")
     served = {line.split(":")[1].strip() for line in shown.splitlines() if line.lower().startswith("x-served-by")}
     return None if served and server not in served else f"served by {served}"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
-from beds import Bed
+from beds import RunningTestbed
 
 from controllers.ovs.receivebuffers import RECEIVE_BYTES
 
 pytestmark = pytest.mark.root
 
 
-def test_every_ports_socket_has_room_for_many_segments(bed: Bed) -> None:
+def test_every_ports_socket_has_room_for_many_segments(bed: RunningTestbed) -> None:
     if bed.status()["datapath"] != "user":
         pytest.skip("the kernel datapath has no such sockets")
     shown = bed.run("box", "ss", "-0", "-n", "-m")

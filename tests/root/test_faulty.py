@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from beds import PROJECT, Bed, Commands, Machine, one_line
+from beds import PROJECT, Commands, Machine, RunningTestbed, one_line
 from breaking_all import CHECKS, PAIRS
 
 from testbed.faults.registry import KINDS
@@ -63,7 +63,7 @@ def test_who_loses_power_or_its_link_says_no_good_bye(told: dict[str, Any]) -> N
 # --- by hand ---------------------------------------------------------------------------------------------------------
 
 
-def test_by_hand_it_stays_until_it_is_healed(second: Bed) -> None:
+def test_by_hand_it_stays_until_it_is_healed(second: RunningTestbed) -> None:
     name = ("--name", second.name)
     said = one_line(second.commands("fault", *name, "kill", "srv2", "nginx").stdout)
     assert "kill srv2 web" in said
@@ -79,7 +79,7 @@ def test_by_hand_it_stays_until_it_is_healed(second: Bed) -> None:
     assert second.status()["faults"] == []
 
 
-def test_what_lost_power_does_not_keep_its_connections_to_the_database(second: Bed) -> None:
+def test_what_lost_power_does_not_keep_its_connections_to_the_database(second: RunningTestbed) -> None:
     """It says no good-bye: the balancer asks whether it is there. (The database waits 10 s for who does not log in.)"""
 
     def held() -> int:
@@ -94,7 +94,7 @@ def test_what_lost_power_does_not_keep_its_connections_to_the_database(second: B
     assert second.commands("heal", "--name", second.name, number).returncode == 0
 
 
-def test_a_replica_follows_again_though_a_firewall_forgot_its_connection(second: Bed) -> None:
+def test_a_replica_follows_again_though_a_firewall_forgot_its_connection(second: RunningTestbed) -> None:
     """What the primary has begun to send it cannot end, and nobody tells it so: it must give up by itself."""
 
     def primary(statement: str) -> None:
@@ -123,7 +123,7 @@ def test_a_replica_follows_again_though_a_firewall_forgot_its_connection(second:
         ("heal everything", 64, "foobar: heal everything: a fault's number, or all"),
     ],
 )
-def test_what_cannot_be_is_one_line(second: Bed, words: str, code: int, line: str) -> None:
+def test_what_cannot_be_is_one_line(second: RunningTestbed, words: str, code: int, line: str) -> None:
     command, *rest = words.split()
     done = second.commands(command, "--name", second.name, *rest)
     assert (done.returncode, done.stdout) == (code, "")

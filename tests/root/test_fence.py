@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from beds import Bed
+from beds import RunningTestbed
 
 from controllers.compile import OWN_COOKIES
 from topo import wait
@@ -37,7 +37,7 @@ except OSError as error: print(error, flush=True)
 """
 
 
-def ask(bed: Bed, request: str, **arguments: str) -> subprocess.CompletedProcess[str]:
+def ask(bed: RunningTestbed, request: str, **arguments: str) -> subprocess.CompletedProcess[str]:
     """The controller, asked from the host that has its socket."""
     from beds import PROJECT
 
@@ -45,14 +45,14 @@ def ask(bed: Bed, request: str, **arguments: str) -> subprocess.CompletedProcess
     return bed.exec("mon", "env", f"PYTHONPATH={PROJECT}", *words)
 
 
-def asked(bed: Bed, request: str, **arguments: str) -> Any:
+def asked(bed: RunningTestbed, request: str, **arguments: str) -> Any:
     done = ask(bed, request, **arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @contextmanager
-def talking(bed: Bed) -> Iterator[subprocess.Popen[str]]:
+def talking(bed: RunningTestbed) -> Iterator[subprocess.Popen[str]]:
     """The balancer, connected to srv1's database."""
     argv = ("exec", "--name", bed.name, "lb", "--", "python3", "-c", TALK, DATABASE)
     with bed.commands.popen(*argv, stdin=subprocess.PIPE) as process:
@@ -70,7 +70,7 @@ def heard(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture
-def fenced(bed: Bed) -> Iterator[Bed]:
+def fenced(bed: RunningTestbed) -> Iterator[RunningTestbed]:
     """A testbed in which srv1's database is fenced."""
     answer = asked(bed, "fence", host="srv1")
     assert (answer["switches"], answer["fences"]) == (["fw1"], ["srv1"])
@@ -79,12 +79,12 @@ def fenced(bed: Bed) -> Iterator[Bed]:
     wait.until(lambda: None if bed.status()["steady"] else "not steady", what="steady again", seconds=20)
 
 
-def test_an_open_connection_is_answered_where_there_is_no_fence(bed: Bed) -> None:
+def test_an_open_connection_is_answered_where_there_is_no_fence(bed: RunningTestbed) -> None:
     with talking(bed) as process:
         assert heard(process) not in ("cut", "")
 
 
-def test_a_fence_cuts_open_and_new_connections_and_no_others(bed: Bed) -> None:
+def test_a_fence_cuts_open_and_new_connections_and_no_others(bed: RunningTestbed) -> None:
     with talking(bed) as process:
         before = bed.packets("fw1", FENCED)
         answer = asked(bed, "fence", host="srv1")
@@ -103,7 +103,7 @@ def test_a_fence_cuts_open_and_new_connections_and_no_others(bed: Bed) -> None:
     assert bed.packets("fw1", FENCED) == 0
 
 
-def test_a_fence_outlives_the_controller(fenced: Bed) -> None:
+def test_a_fence_outlives_the_controller(fenced: RunningTestbed) -> None:
     old = fenced.service("box/controller")["pid"]
     fenced.run("box", "kill", "-9", str(old))
     assert not fenced.connects("lb", DATABASE, 3306, seconds=0.5)
@@ -123,18 +123,18 @@ def test_a_fence_outlives_the_controller(fenced: Bed) -> None:
     assert fenced.connects("lb", DATABASE, 80)
 
 
-def test_a_fence_in_force_is_shown(fenced: Bed) -> None:
+def test_a_fence_in_force_is_shown(fenced: RunningTestbed) -> None:
     assert fenced.status()["fences"] == ["srv1"]
     assert "fenced: the databases of srv1" in fenced.commands("status", "--name", fenced.name).stdout
 
 
-def test_only_the_monitoring_host_has_the_socket(bed: Bed) -> None:
+def test_only_the_monitoring_host_has_the_socket(bed: RunningTestbed) -> None:
     assert bed.exec("mon", "test", "-S", "/run/controller/northbound.sock").returncode == 0
     for host in ("srv1", "lb", "attacker"):
         assert bed.exec(host, "test", "-e", "/run/controller").returncode == 1
 
 
-def test_what_cannot_be_fenced_is_refused_with_a_line(bed: Bed) -> None:
+def test_what_cannot_be_fenced_is_refused_with_a_line(bed: RunningTestbed) -> None:
     done = ask(bed, "fence", host="lb")
     assert "lb: no host with a database; those are: srv1, srv2, srv3" in done.stderr
     assert asked(bed, "fences") == []

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beds import Bed, Commands
+from beds import Commands, RunningTestbed
 
 from controllers.compile import rule_number
 from controllers.policy import policy
@@ -44,32 +44,32 @@ for name in sys.argv[2:]:
 
 
 @pytest.fixture(scope="module")
-def cluster(shared_commands: Commands) -> Iterator[Bed]:
+def cluster(shared_commands: Commands) -> Iterator[RunningTestbed]:
     yield shared_commands.up("galera", "--db", "galera")
     shared_commands("down", "galera")
 
 
 @pytest.fixture(autouse=True)
-def healed(cluster: Bed) -> Iterator[None]:
+def healed(cluster: RunningTestbed) -> Iterator[None]:
     """What a test leaves broken is not the next one's."""
     yield
     cluster.commands("heal", "--name", cluster.name, seconds=120)
 
 
-def writers(bed: Bed, by: str, *names: str) -> list[str]:
+def writers(bed: RunningTestbed, by: str, *names: str) -> list[str]:
     """Write rows of these names; the server that took each."""
     return bed.run(by, sys.executable, "-c", WRITE, SITE_CONFIG, *names).split()
 
 
-def has(bed: Bed, server: str, name: str) -> bool:
+def has(bed: RunningTestbed, server: str, name: str) -> bool:
     return bed.sql(server, f"SELECT COUNT(*) FROM foobar.users WHERE name = '{name}'") == "1"
 
 
-def said(bed: Bed, server: str, status: str) -> str:
+def said(bed: RunningTestbed, server: str, status: str) -> str:
     return bed.sql(server, f"SHOW STATUS LIKE 'wsrep_{status}'").partition("\t")[2]
 
 
-def until_whole(bed: Bed) -> None:
+def until_whole(bed: RunningTestbed) -> None:
     def look() -> str | None:
         seen = {each: (said(bed, each, "local_state_comment"), said(bed, each, "cluster_size")) for each in SERVERS}
         return None if set(seen.values()) == {("Synced", "3")} else str(seen)
@@ -77,13 +77,13 @@ def until_whole(bed: Bed) -> None:
     wait.until(look, what="the cluster whole", seconds=60)
 
 
-def heal(bed: Bed) -> None:
+def heal(bed: RunningTestbed) -> None:
     done = bed.commands("heal", "--name", bed.name, seconds=120)
     assert done.returncode == 0, done.stderr
     until_whole(bed)
 
 
-def test_one_takes_the_writes_and_all_have_them(cluster: Bed) -> None:
+def test_one_takes_the_writes_and_all_have_them(cluster: RunningTestbed) -> None:
     taken = [writers(cluster, server, f"from-{server}-1", f"from-{server}-2") for server in SERVERS]
     assert taken == [["srv1"] * 2] * 3
     assert all(has(cluster, server, "from-srv3-2") for server in SERVERS)
@@ -91,21 +91,21 @@ def test_one_takes_the_writes_and_all_have_them(cluster: Bed) -> None:
 
 
 @pytest.mark.parametrize("outsider", ["attacker", "lb", "mon"])
-def test_outsiders_cannot_join_the_group(cluster: Bed, outsider: str) -> None:
+def test_outsiders_cannot_join_the_group(cluster: RunningTestbed, outsider: str) -> None:
     before = cluster.packets("fw1", DENIED)
     assert not cluster.connects(outsider, "srv1", GROUP_PORT)
     assert cluster.packets("fw1", DENIED) > before
     assert cluster.connects("srv2", "srv1", GROUP_PORT)
 
 
-def test_servers_reach_nothing_else_of_each_other(cluster: Bed) -> None:
+def test_servers_reach_nothing_else_of_each_other(cluster: RunningTestbed) -> None:
     before = cluster.packets("fw2", DENIED)
     assert not cluster.connects("srv2", "srv1", 3306)
     assert cluster.packets("fw2", DENIED) > before
 
 
 @pytest.mark.parametrize("kind", ["kill", "freeze", "stop"])
-def test_when_the_writer_fails_another_takes_over_and_keeps_the_writes(cluster: Bed, kind: str) -> None:
+def test_when_the_writer_fails_another_takes_over_and_keeps_the_writes(cluster: RunningTestbed, kind: str) -> None:
     (first,) = writers(cluster, "srv1", f"before-{kind}")
     cluster.fault(f"{kind} {first} mariadb")
     (second,) = writers(cluster, next(each for each in SERVERS if each != first), f"during-{kind}")
@@ -115,7 +115,7 @@ def test_when_the_writer_fails_another_takes_over_and_keeps_the_writes(cluster: 
     assert all(has(cluster, first, f"{when}-{kind}") for when in ("before", "during", "after"))
 
 
-def test_a_server_that_is_cut_off_says_so(cluster: Bed) -> None:
+def test_a_server_that_is_cut_off_says_so(cluster: RunningTestbed) -> None:
     """Without a majority it takes nothing; the others go on."""
     (first,) = writers(cluster, "srv1", "before-cut")
     cluster.fault(f"cut {first}")
@@ -132,7 +132,7 @@ def test_a_server_that_is_cut_off_says_so(cluster: Bed) -> None:
 
 
 @pytest.mark.parametrize("kind", ["kill", "stop"])
-def test_after_all_have_ended_they_find_each_other_again(cluster: Bed, kind: str) -> None:
+def test_after_all_have_ended_they_find_each_other_again(cluster: RunningTestbed, kind: str) -> None:
     writers(cluster, "srv1", f"before-all-{kind}")
     for server in SERVERS:
         cluster.fault(f"{kind} {server} mariadb")
@@ -142,7 +142,7 @@ def test_after_all_have_ended_they_find_each_other_again(cluster: Bed, kind: str
     assert {row["state"] for row in cluster.status()["services"]} == {"ready"}
 
 
-def test_a_server_that_lost_everything_is_sent_it_whole(cluster: Bed) -> None:
+def test_a_server_that_lost_everything_is_sent_it_whole(cluster: RunningTestbed) -> None:
     writers(cluster, "srv1", "before-loss")
     cluster.fault("kill srv3 mariadb")
     cluster.run("srv3", "find", DATA, "-mindepth", "1", "-delete")

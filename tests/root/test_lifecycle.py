@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, Bed, Commands, Machine, Processes, one_line
+from beds import PROJECT, Commands, Machine, Processes, RunningTestbed, one_line
 from fakes import open_to_all
 
 from topo import wait
@@ -29,7 +29,7 @@ BOOT_SECONDS = 2.0  # about: random moments of a boot are drawn from this
 INTERRUPTED = "foobar: interrupted; nothing is left behind"
 
 
-def works(bed: Bed) -> bool:
+def works(bed: RunningTestbed) -> bool:
     done = bed.exec("client", "curl", "-sS", "--fail", "-o", "/dev/null", f"https://{SITE}/")
     return done.returncode == 0
 
@@ -37,7 +37,7 @@ def works(bed: Bed) -> bool:
 # --- side by side -------------------------------------------------------------------------------------------------
 
 
-def test_two_at_once_with_the_same_names_and_addresses(bed: Bed, second: Bed) -> None:
+def test_two_at_once_with_the_same_names_and_addresses(bed: RunningTestbed, second: RunningTestbed) -> None:
     assert {each["name"] for each in json.loads(bed.commands("status", "--json").stdout)} >= {"a", "b"}
     for each in (bed, second):
         assert works(each)
@@ -47,7 +47,7 @@ def test_two_at_once_with_the_same_names_and_addresses(bed: Bed, second: Bed) ->
     assert second.exec("client", "test", "-e", "/tmp/only-in-a").returncode == 1
 
 
-def test_a_name_that_is_taken_is_refused(bed: Bed) -> None:
+def test_a_name_that_is_taken_is_refused(bed: RunningTestbed) -> None:
     for words in (["up", "--name", "a"], ["up", "--detach", "--name", "a"], ["--name", "a"]):
         done = bed.commands(*words)
         assert (done.returncode, done.stdout) == (64, "")

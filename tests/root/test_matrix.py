@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import PROJECT, Bed, Commands, Experiments
+from beds import PROJECT, Commands, Experiments, RunningTestbed
 
 pytestmark = pytest.mark.root
 
@@ -49,7 +49,7 @@ def ran(tmp_path: Path, *flags: str) -> Ran:
 
 
 @contextmanager
-def running(tmp_path: Path, *flags: str) -> Iterator[tuple[Bed, subprocess.Popen[str], list[str]]]:
+def running(tmp_path: Path, *flags: str) -> Iterator[tuple[RunningTestbed, subprocess.Popen[str], list[str]]]:
     """A run whose first sweep has begun, its testbed, and what it has said so far."""
     commands = Experiments(tmp_path)
     with commands.popen("run", "firewall_matrix", "--runs", str(tmp_path / "runs"), *flags) as process:
@@ -60,7 +60,7 @@ def running(tmp_path: Path, *flags: str) -> Iterator[tuple[Bed, subprocess.Popen
             if "probes" in line:
                 break
         (entry,) = tmp_path.glob("*.json")
-        yield Bed(Commands(tmp_path), entry.stem), process, said
+        yield RunningTestbed(Commands(tmp_path), entry.stem), process, said
 
 
 def ended(process: subprocess.Popen[str], tmp_path: Path, said: list[str]) -> Ran:

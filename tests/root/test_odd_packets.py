@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import PROJECT, RULES, Bed
+from beds import PROJECT, RULES, RunningTestbed
 
 from controllers.policy import decide
 from experiments.firewall_matrix.malformed import doubts, findings
@@ -46,25 +46,25 @@ else:
 """
 
 
-def inside(bed: Bed, what: str, asked: Any, folder: Path) -> Any:
+def inside(bed: RunningTestbed, what: str, asked: Any, folder: Path) -> Any:
     words = ("env", f"PYTHONPATH={PROJECT}", sys.executable, "-c", INSIDE, what, str(folder))
     done = bed.exec("box", *words, input=json.dumps(asked), seconds=SECONDS)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def odd(bed: Bed, folder: Path) -> list[dict[str, Any]]:
+def odd(bed: RunningTestbed, folder: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = inside(bed, "odd", bed.commands.entry(bed.name)["hosts"], folder)
     return rows
 
 
-def traced(bed: Bed, folder: Path, *questions: tuple[str, str, str, int]) -> list[dict[str, Any]]:
+def traced(bed: RunningTestbed, folder: Path, *questions: tuple[str, str, str, int]) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = inside(bed, "trace", questions, folder)
     return answers
 
 
 @contextmanager
-def by_hand(bed: Bed, switch: str, match: str, actions: str) -> Iterator[None]:
+def by_hand(bed: RunningTestbed, switch: str, match: str, actions: str) -> Iterator[None]:
     """A flow that nobody compiled, on a switch for a while."""
     ovs = ("ovs-ofctl", "-O", "OpenFlow13")
     bed.run("box", *ovs, "add-flow", switch, f"{match},actions={actions}")
@@ -86,7 +86,7 @@ QUESTIONS = [
 ]
 
 
-def test_open_vswitch_says_what_the_policy_says(bed: Bed, tmp_path: Path) -> None:
+def test_open_vswitch_says_what_the_policy_says(bed: RunningTestbed, tmp_path: Path) -> None:
     answers = traced(bed, tmp_path, *QUESTIONS)
     assert len(answers) == len(QUESTIONS) == 56 * 11
     for question, answer in zip(QUESTIONS, answers, strict=True):
@@ -95,7 +95,7 @@ def test_open_vswitch_says_what_the_policy_says(bed: Bed, tmp_path: Path) -> Non
         assert f": {rule.name}: " in answer["flow"], (question, answer)
 
 
-def test_another_flow_changes_what_it_says_and_is_named(bed: Bed, tmp_path: Path) -> None:
+def test_another_flow_changes_what_it_says_and_is_named(bed: RunningTestbed, tmp_path: Path) -> None:
     question = ("attacker", "lb", "tcp", 22)
     assert [each["arrives"] for each in traced(bed, tmp_path, question)] == [False]
     match = f"table=2,priority=30000,ct_state=+new+trk,tcp,nw_src={ATTACKER.ip},nw_dst={LB.ip},tp_dst=22"
@@ -106,7 +106,7 @@ def test_another_flow_changes_what_it_says_and_is_named(bed: Bed, tmp_path: Path
     assert not traced(bed, tmp_path, question)[0]["arrives"]
 
 
-def test_no_odd_packet_gets_where_it_may_not(bed: Bed, tmp_path: Path) -> None:
+def test_no_odd_packet_gets_where_it_may_not(bed: RunningTestbed, tmp_path: Path) -> None:
     rows = odd(bed, tmp_path)
     assert findings(rows) == []
     assert doubts(rows) == []
@@ -135,14 +135,16 @@ def test_no_odd_packet_gets_where_it_may_not(bed: Bed, tmp_path: Path) -> None:
     ],
     ids=["tags", "a false name", "ARP"],
 )
-def test_a_hole_made_by_hand_is_found(match: str, actions: str, expected: set[str], bed: Bed, tmp_path: Path) -> None:
+def test_a_hole_made_by_hand_is_found(
+    match: str, actions: str, expected: set[str], bed: RunningTestbed, tmp_path: Path
+) -> None:
     with by_hand(bed, "core", match, actions):
         found = findings(odd(bed, tmp_path))
     assert {each["src"] for each in found} == {"attacker"}
     assert {each["odd"] for each in found} >= expected
 
 
-def test_who_does_not_hear_honest_packets_either_knows_nothing(bed: Bed, tmp_path: Path) -> None:
+def test_who_does_not_hear_honest_packets_either_knows_nothing(bed: RunningTestbed, tmp_path: Path) -> None:
     with by_hand(bed, "core", f"table=0,priority=400,in_port={IN_PORTS['attacker']}", "drop"):
         rows = odd(bed, tmp_path)
     assert findings(rows) == []

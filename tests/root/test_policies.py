@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import RULES, Bed, one_line
+from beds import RULES, RunningTestbed, one_line
 
 from controllers.policy import Rule
 from controllers.policyfile import render
@@ -43,13 +43,13 @@ while True:
 """
 
 
-def verify(bed: Bed) -> tuple[int, dict[str, Any]]:
+def verify(bed: RunningTestbed) -> tuple[int, dict[str, Any]]:
     done = bed.commands("verify", "--name", bed.name, "--json")
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout)
 
 
-def apply(bed: Bed, path: Path, *rules: Rule) -> dict[str, Any]:
+def apply(bed: RunningTestbed, path: Path, *rules: Rule) -> dict[str, Any]:
     path.write_text(render(rules))
     done = bed.commands("policy", "apply", str(path), "--name", bed.name, "--json")
     assert done.returncode == 0, done.stderr
@@ -58,7 +58,7 @@ def apply(bed: Bed, path: Path, *rules: Rule) -> dict[str, Any]:
 
 
 @contextmanager
-def restored(bed: Bed, path: Path) -> Iterator[None]:
+def restored(bed: RunningTestbed, path: Path) -> Iterator[None]:
     try:
         yield
     finally:
@@ -66,7 +66,7 @@ def restored(bed: Bed, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def process(bed: Bed, host: str, code: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+def process(bed: RunningTestbed, host: str, code: str, *words: str) -> Iterator[subprocess.Popen[str]]:
     argv = ("exec", "--name", bed.name, host, "--", "python3", "-c", code, *words)
     with bed.commands.popen(*argv, stdin=subprocess.PIPE) as started:
         assert started.stdout is not None
@@ -82,7 +82,7 @@ def says(talk: subprocess.Popen[str]) -> str:
     return talk.stdout.readline().strip()
 
 
-def test_the_switches_do_what_the_policy_says(bed: Bed) -> None:
+def test_the_switches_do_what_the_policy_says(bed: RunningTestbed) -> None:
     code, found = verify(bed)
     assert (code, found["differences"]) == (0, [])
     assert found["flows"] > 200
@@ -100,7 +100,7 @@ def test_the_switches_do_what_the_policy_says(bed: Bed) -> None:
         ),
     ],
 )
-def test_a_flow_put_in_by_hand_is_named(second: Bed, flow: str, said: str) -> None:
+def test_a_flow_put_in_by_hand_is_named(second: RunningTestbed, flow: str, said: str) -> None:
     switch, _, text = flow.partition(" ")
     second.run("box", "ovs-ofctl", "-O", "OpenFlow13", "add-flow", switch, text)
     try:
@@ -113,7 +113,7 @@ def test_a_flow_put_in_by_hand_is_named(second: Bed, flow: str, said: str) -> No
     assert verify(second)[0] == 0
 
 
-def test_what_cannot_be_judged_is_unknown(second: Bed) -> None:
+def test_what_cannot_be_judged_is_unknown(second: RunningTestbed) -> None:
     second.run("box", "ovs-ofctl", "-O", "OpenFlow13", "add-flow", "fw1", "table=9,priority=1,actions=NORMAL")
     try:
         done = second.commands("verify", "--name", second.name)
@@ -123,7 +123,7 @@ def test_what_cannot_be_judged_is_unknown(second: Bed) -> None:
     assert "fw1: a flow that is not understood (action NORMAL)" in done.stderr
 
 
-def test_a_port_is_opened_and_connections_are_judged(second: Bed, tmp_path: Path) -> None:
+def test_a_port_is_opened_and_connections_are_judged(second: RunningTestbed, tmp_path: Path) -> None:
     """Open a range; talk through it; shut it: that connection is cut, the others go on, and deny-rest counts it."""
     file = tmp_path / "my.policy"
     with restored(second, file), process(second, "lb", ECHO, "8100"):
@@ -148,7 +148,7 @@ def test_a_port_is_opened_and_connections_are_judged(second: Bed, tmp_path: Path
         assert second.connects("client", "lb", 443)
 
 
-def test_a_denial_above_cuts_though_its_rule_remains(second: Bed, tmp_path: Path) -> None:
+def test_a_denial_above_cuts_though_its_rule_remains(second: RunningTestbed, tmp_path: Path) -> None:
     file = tmp_path / "my.policy"
     deny = Rule("not-now", "client", "lb", "any", None, "deny", "above all others")
     with restored(second, file), process(second, "lb", ECHO, "9000"):
@@ -159,7 +159,7 @@ def test_a_denial_above_cuts_though_its_rule_remains(second: Bed, tmp_path: Path
             assert says(talk) == "cut"
 
 
-def test_other_protocols_conversations_are_judged_too(second: Bed, tmp_path: Path) -> None:
+def test_other_protocols_conversations_are_judged_too(second: RunningTestbed, tmp_path: Path) -> None:
     """GRE, which no rule can name but "any"."""
     file = tmp_path / "my.policy"
     wide = Rule("tunnel", "client", "lb", "any", None, "allow", "whatever there is")
@@ -179,7 +179,7 @@ def test_other_protocols_conversations_are_judged_too(second: Bed, tmp_path: Pat
         assert known() == []
 
 
-def test_nothing_is_changed_on_switches_that_are_wrong_already(second: Bed, tmp_path: Path) -> None:
+def test_nothing_is_changed_on_switches_that_are_wrong_already(second: RunningTestbed, tmp_path: Path) -> None:
     """A flow by hand opens what every policy denies."""
     file = tmp_path / "my.policy"
     hole = "table=2,priority=35000,tcp,tp_dst=22"
@@ -196,7 +196,7 @@ def test_nothing_is_changed_on_switches_that_are_wrong_already(second: Bed, tmp_
     assert "second-site" not in second.commands("policy", "show", "--name", second.name).stdout
 
 
-def test_a_bad_policy_changes_nothing(second: Bed, tmp_path: Path) -> None:
+def test_a_bad_policy_changes_nothing(second: RunningTestbed, tmp_path: Path) -> None:
     file = tmp_path / "my.policy"
     file.write_text("allow tcp client -> srv22\nalow tcp client -> lb\n")
     done = second.commands("policy", "apply", str(file), "--name", second.name)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, Bed
+from beds import PROJECT, RunningTestbed
 
 pytestmark = pytest.mark.root
 
 
 @pytest.mark.parametrize("host", ["attacker", "srv1"])
 @pytest.mark.parametrize("folder", ["/", "/etc", "/usr", str(PROJECT)])
-def test_the_machines_files_are_for_reading(bed: Bed, host: str, folder: str) -> None:
+def test_the_machines_files_are_for_reading(bed: RunningTestbed, host: str, folder: str) -> None:
     target = Path(folder) / "written-by-a-host"
     done = bed.exec(host, "touch", str(target))
     assert done.returncode != 0
@@ -21,7 +21,7 @@ def test_the_machines_files_are_for_reading(bed: Bed, host: str, folder: str) ->
 
 
 @pytest.mark.parametrize("folder", ["/run", "/tmp", "/var/log"])
-def test_a_hosts_own_directories_can_be_written_and_nobody_else_sees_it(bed: Bed, folder: str) -> None:
+def test_a_hosts_own_directories_can_be_written_and_nobody_else_sees_it(bed: RunningTestbed, folder: str) -> None:
     bed.run("attacker", "touch", f"{folder}/written-by-a-host")
     assert bed.exec("client", "test", "-e", f"{folder}/written-by-a-host").returncode == 1
     assert not (Path(folder) / "written-by-a-host").exists()

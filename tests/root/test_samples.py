@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import PROJECT, RULES, Bed
+from beds import PROJECT, RULES, RunningTestbed
 
 from controllers.compile import compile_flows
 from controllers.policy import Rule
@@ -33,13 +33,13 @@ LATE = 0.5
 BUSY = 0.15
 
 
-def events(bed: Bed) -> list[dict[str, Any]]:
+def events(bed: RunningTestbed) -> list[dict[str, Any]]:
     done = bed.commands("denied", "--name", bed.name, "--json")
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def told(bed: Bed, since: float, **wanted: object) -> dict[str, Any]:
+def told(bed: RunningTestbed, since: float, **wanted: object) -> dict[str, Any]:
     """The first event since then that says this; waited for."""
     found: list[dict[str, Any]] = []
 
@@ -52,14 +52,14 @@ def told(bed: Bed, since: float, **wanted: object) -> dict[str, Any]:
     return found[0]
 
 
-def samples(bed: Bed) -> dict[str, Any]:
+def samples(bed: RunningTestbed) -> dict[str, Any]:
     """What the controller has been sent, and the time that it has used."""
     text = bed.run("mon", "env", f"PYTHONPATH={PROJECT}", "python3", "-c", ASK)
     found: dict[str, Any] = json.loads(text)
     return found
 
 
-class Watch:
+class SampleCount:
     """What the controller was sent and used during a block: ``packet_ins`` by switch, ``cpu_s``, ``seconds``."""
 
     packet_ins: dict[str, int]
@@ -68,8 +68,8 @@ class Watch:
 
 
 @contextmanager
-def watched(bed: Bed) -> Iterator[Watch]:
-    watch, before, began = Watch(), samples(bed), time.monotonic()
+def watched(bed: RunningTestbed) -> Iterator[SampleCount]:
+    watch, before, began = SampleCount(), samples(bed), time.monotonic()
     yield watch
     time.sleep(LATE)
     after = samples(bed)
@@ -79,7 +79,7 @@ def watched(bed: Bed) -> Iterator[Watch]:
 
 
 @contextmanager
-def flood(bed: Bed) -> Iterator[None]:
+def flood(bed: RunningTestbed) -> Iterator[None]:
     """As many SYNs to srv1's database as the attacker can make."""
     before = bed.counter("fw1", "deny-rest")
     command = ("timeout", "60", "hping3", "--flood", "-q", "-S", "-p", "3306", SRV1)
@@ -93,7 +93,7 @@ def flood(bed: Bed) -> Iterator[None]:
             bed.exec("attacker", "pkill", "hping3")
 
 
-def syns(bed: Bed, count: int) -> tuple[str, ...]:
+def syns(bed: RunningTestbed, count: int) -> tuple[str, ...]:
     """The command that sends exactly so many, one a millisecond."""
     return ("hping3", "-q", "-S", "-p", "3306", "-i", "u1000", "-c", str(count), SRV1)
 
@@ -107,7 +107,7 @@ def syns(bed: Bed, count: int) -> tuple[str, ...]:
     ],
 )
 def test_a_denied_connection_is_told_with_rule_and_hosts(
-    bed: Bed, src: str, dst: str, address: str, port: int, switch: str
+    bed: RunningTestbed, src: str, dst: str, address: str, port: int, switch: str
 ) -> None:
     began = time.time()
     assert not bed.connects(src, address, port)
@@ -117,7 +117,7 @@ def test_a_denied_connection_is_told_with_rule_and_hosts(
     assert not [each for each in events(bed) if each["time"] >= began and each["port"] == 443], "what is allowed is not"
 
 
-def test_a_stealth_scan_and_a_strange_address_are_told(bed: Bed) -> None:
+def test_a_stealth_scan_and_a_strange_address_are_told(bed: RunningTestbed) -> None:
     began = time.time()
     bed.exec("attacker", "nmap", "-Pn", "-sX", "-p", "80", "--max-retries", "0", "srv1")
     assert told(bed, began, src="attacker", dst="srv1", port=80)["rule"] in ("invalid", "deny-rest")
@@ -125,7 +125,7 @@ def test_a_stealth_scan_and_a_strange_address_are_told(bed: Bed) -> None:
     assert told(bed, began, src="attacker", dst="10.0.9.9", proto="arp")["rule"] == "arp-unknown"
 
 
-def test_every_denied_packet_is_counted_sampled_or_not(bed: Bed) -> None:
+def test_every_denied_packet_is_counted_sampled_or_not(bed: RunningTestbed) -> None:
     before = bed.counter("fw1", "deny-rest")
     with watched(bed) as watch:
         bed.exec("attacker", *syns(bed, 500))
@@ -133,7 +133,7 @@ def test_every_denied_packet_is_counted_sampled_or_not(bed: Bed) -> None:
     assert 0 < watch.packet_ins["fw1"] <= BURST + RATE * watch.seconds
 
 
-def test_a_flood_loads_nobody(second: Bed) -> None:
+def test_a_flood_loads_nobody(second: RunningTestbed) -> None:
     """The controller gets what one meter lets pass; others' denied packets are told; what is allowed goes on."""
     with watched(second) as idle:
         time.sleep(2)
@@ -152,7 +152,7 @@ def test_a_flood_loads_nobody(second: Bed) -> None:
     assert watch.cpu_s / watch.seconds < idle.cpu_s / idle.seconds + BUSY
 
 
-def test_a_full_scan_causes_no_more_than_the_samples(second: Bed) -> None:
+def test_a_full_scan_causes_no_more_than_the_samples(second: RunningTestbed) -> None:
     before = second.counter("fw1", "deny-rest")
     with watched(second) as watch:
         second.run("attacker", "nmap", "-Pn", "-n", "-sS", "-p-", "--max-retries", "0", "--min-rate", "8000", SRV1)
@@ -162,7 +162,7 @@ def test_a_full_scan_causes_no_more_than_the_samples(second: Bed) -> None:
     assert sum(watch.packet_ins.values()) <= most(FLOWS, watch.seconds)
 
 
-def test_a_dead_controller_changes_no_verdict_and_the_samples_come_back(second: Bed) -> None:
+def test_a_dead_controller_changes_no_verdict_and_the_samples_come_back(second: RunningTestbed) -> None:
     before = second.counter("fw1", "deny-rest")
     scan = ("exec", "--name", second.name, "attacker", "--", *syns(second, 4000))
     with second.commands.popen(*scan) as scanning:
@@ -178,7 +178,7 @@ def test_a_dead_controller_changes_no_verdict_and_the_samples_come_back(second: 
     told(second, began, src="attacker", dst="srv1", port=3306, rule="deny-rest")
 
 
-def test_another_policys_rule_is_told_by_its_name(second: Bed, tmp_path: Path) -> None:
+def test_another_policys_rule_is_told_by_its_name(second: RunningTestbed, tmp_path: Path) -> None:
     file = tmp_path / "my.policy"
     try:
         shut = Rule("shut", "client", "lb", "tcp", 80, "deny", "no longer")
@@ -195,6 +195,6 @@ def test_another_policys_rule_is_told_by_its_name(second: Bed, tmp_path: Path) -
         assert done.returncode == 0, done.stderr
 
 
-def test_the_switches_say_that_they_can(bed: Bed) -> None:
+def test_the_switches_say_that_they_can(bed: RunningTestbed) -> None:
     if bed.status()["datapath"] == "user":
         assert bed.status()["unsampled"] == []

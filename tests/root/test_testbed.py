@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, Bed
+from beds import PROJECT, RunningTestbed
 
 from controllers.compile import OWN_COOKIES
 from services import haproxy
@@ -32,7 +32,7 @@ URL = f"https://{SITE}/"
 # --- status and exec ----------------------------------------------------------------------------------------------
 
 
-def test_status_as_json(bed: Bed) -> None:
+def test_status_as_json(bed: RunningTestbed) -> None:
     status = bed.status()
     assert (status["name"], status["phase"], status["steady"]) == ("a", "up", True)
     assert status["profile"] == Profile().as_dict()
@@ -44,28 +44,28 @@ def test_status_as_json(bed: Bed) -> None:
     assert status["datapath"] in ("kernel", "user")
 
 
-def test_status_for_people(bed: Bed) -> None:
+def test_status_for_people(bed: RunningTestbed) -> None:
     shown = bed.commands("status", "--name", "a").stdout
     assert "a: up" in shown
     assert "srv2/db" in shown
     assert "steady" in shown
 
 
-def test_exec_passes_input_output_and_exit_status(bed: Bed) -> None:
+def test_exec_passes_input_output_and_exit_status(bed: RunningTestbed) -> None:
     done = bed.exec("client", "sh", "-c", "cat; echo aside >&2; exit 37", input="hello\n")
     assert (done.returncode, done.stdout, done.stderr) == (37, "hello\n", "aside\n")
 
 
-def test_exec_of_what_is_not_there_is_127(bed: Bed) -> None:
+def test_exec_of_what_is_not_there_is_127(bed: RunningTestbed) -> None:
     assert bed.exec("client", "no-such-program").returncode == 127
 
 
-def test_exec_passes_words_as_they_are(bed: Bed) -> None:
+def test_exec_passes_words_as_they_are(bed: RunningTestbed) -> None:
     words = ["a b", "$HOME", "--name", "--", "*", ""]
     assert bed.run("lb", "python3", "-c", "import sys; print(sys.argv[1:])", *words).strip() == str(words)
 
 
-def test_exec_gives_a_terminal_where_there_is_one(bed: Bed) -> None:
+def test_exec_gives_a_terminal_where_there_is_one(bed: RunningTestbed) -> None:
     """The program sees a terminal, its size, and what is typed."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
@@ -81,7 +81,7 @@ def test_exec_gives_a_terminal_where_there_is_one(bed: Bed) -> None:
     assert "got typed" in shown
 
 
-def test_exec_sees_no_proxy_or_python_of_the_person(bed: Bed) -> None:
+def test_exec_sees_no_proxy_or_python_of_the_person(bed: RunningTestbed) -> None:
     bed.commands.environment["http_proxy"] = "http://192.0.2.1:1"
     try:
         assert "proxy" not in bed.run("client", "env").lower()
@@ -92,7 +92,7 @@ def test_exec_sees_no_proxy_or_python_of_the_person(bed: Bed) -> None:
 # --- each host is a machine of its own ----------------------------------------------------------------------------
 
 
-def test_every_host_has_its_own_namespaces_name_and_processes(bed: Bed) -> None:
+def test_every_host_has_its_own_namespaces_name_and_processes(bed: RunningTestbed) -> None:
     kinds = ["net", "mnt", "uts", "ipc", "pid"]
     looked = {
         name: bed.run(
@@ -108,7 +108,7 @@ def test_every_host_has_its_own_namespaces_name_and_processes(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_host_sees_its_own_processes_only(bed: Bed, host: str) -> None:
+def test_a_host_sees_its_own_processes_only(bed: RunningTestbed, host: str) -> None:
     names = {name.rstrip(":") for name in bed.run(host, "sh", "-c", "cat /proc/[0-9]*/comm").split()}
     daemons = {
         "nginx": host.startswith("srv"),
@@ -121,7 +121,7 @@ def test_a_host_sees_its_own_processes_only(bed: Bed, host: str) -> None:
 
 
 @pytest.mark.parametrize("directory", ["/run", "/tmp", "/var/log"])
-def test_directories_are_private(bed: Bed, directory: str) -> None:
+def test_directories_are_private(bed: RunningTestbed, directory: str) -> None:
     mark = f"{directory}/only-srv1-{os.getpid()}"
     bed.run("srv1", "touch", mark)
     assert bed.exec("srv1", "test", "-e", mark).returncode == 0
@@ -131,7 +131,7 @@ def test_directories_are_private(bed: Bed, directory: str) -> None:
     bed.run("srv1", "rm", mark)
 
 
-def test_hosts_and_resolvers(bed: Bed) -> None:
+def test_hosts_and_resolvers(bed: RunningTestbed) -> None:
     for host in PLAN.hosts:
         known = bed.run(host.name, "cat", "/etc/hosts")
         assert f"{host.ip} {host.name}\n" in known
@@ -140,7 +140,7 @@ def test_hosts_and_resolvers(bed: Bed) -> None:
     assert Path("/etc/hosts").read_text() != known
 
 
-def test_private_keys_and_secrets_are_for_root_alone(bed: Bed) -> None:
+def test_private_keys_and_secrets_are_for_root_alone(bed: RunningTestbed) -> None:
     found = bed.run(
         "box",
         "sh",
@@ -152,7 +152,7 @@ def test_private_keys_and_secrets_are_for_root_alone(bed: Bed) -> None:
     assert [row for row in rows if not row.startswith("600 ")] == []
 
 
-def test_the_box_is_sealed(bed: Bed) -> None:
+def test_the_box_is_sealed(bed: RunningTestbed) -> None:
     for place in (*HOSTS, "box"):
         assert "default" not in bed.run(place, "ip", "route")
     shown = bed.run("client", "sh", "-c", "ip -o link | cut -d: -f2 | cut -d@ -f1; ip -6 addr")
@@ -162,13 +162,13 @@ def test_the_box_is_sealed(bed: Bed) -> None:
 # --- names --------------------------------------------------------------------------------------------------------
 
 
-def test_dns_knows_the_site_and_every_host(bed: Bed) -> None:
+def test_dns_knows_the_site_and_every_host(bed: RunningTestbed) -> None:
     names = [SITE, "foobar.com", *(f"{host.name}.foobar.com" for host in PLAN.hosts)]
     answers = bed.run("client", "dig", "+short", *names).split()
     assert answers == [PLAN.host("lb").ip] * 2 + [host.ip for host in PLAN.hosts]
 
 
-def test_dns_says_what_does_not_exist_and_refuses_what_is_not_its_own(bed: Bed) -> None:
+def test_dns_says_what_does_not_exist_and_refuses_what_is_not_its_own(bed: RunningTestbed) -> None:
     unknown = bed.run("client", "dig", "nothing.foobar.com")
     assert "status: NXDOMAIN" in unknown
     assert "flags: qr aa" in unknown
@@ -177,14 +177,14 @@ def test_dns_says_what_does_not_exist_and_refuses_what_is_not_its_own(bed: Bed) 
     assert bed.exec("client", "curl", "-sS", "https://nothing.foobar.com/").returncode == 6
 
 
-def test_dns_over_tcp(bed: Bed) -> None:
+def test_dns_over_tcp(bed: RunningTestbed) -> None:
     assert bed.run("client", "dig", "+tcp", "+short", SITE).strip() == PLAN.host("lb").ip
 
 
 # --- the site -----------------------------------------------------------------------------------------------------
 
 
-def headers(bed: Bed, url: str, *options: str) -> dict[str, str]:
+def headers(bed: RunningTestbed, url: str, *options: str) -> dict[str, str]:
     """The headers of an answer in lower case, with its ``status`` line."""
     shown = bed.run("client", "curl", "-sS", "-o", "/dev/null", "-D", "-", *options, url)
     status, *lines = shown.strip().splitlines()
@@ -193,7 +193,7 @@ def headers(bed: Bed, url: str, *options: str) -> dict[str, str]:
     }
 
 
-def test_the_site_by_name_with_a_trusted_certificate(bed: Bed) -> None:
+def test_the_site_by_name_with_a_trusted_certificate(bed: RunningTestbed) -> None:
     done = bed.exec("client", "curl", "-sS", "--fail", URL)
     assert (done.returncode, done.stderr) == (0, "")
     assert "</html>" in done.stdout
@@ -205,20 +205,20 @@ def test_the_site_by_name_with_a_trusted_certificate(bed: Bed) -> None:
     )
 
 
-def test_outside_the_testbed_its_authority_is_not_trusted(bed: Bed) -> None:
+def test_outside_the_testbed_its_authority_is_not_trusted(bed: RunningTestbed) -> None:
     bundle = Path("/etc/ssl/certs/ca-certificates.crt")
     inside = bed.run("client", "cat", str(bundle))
     assert not bundle.exists() or len(inside) > len(bundle.read_text())
 
 
-def test_http_goes_to_https_and_stays_there(bed: Bed) -> None:
+def test_http_goes_to_https_and_stays_there(bed: RunningTestbed) -> None:
     plain = headers(bed, f"http://{SITE}/login?x=1")
     assert plain["status"].split()[1] == "301"
     assert plain["location"] == f"https://{SITE}/login?x=1"
     assert "max-age=" in headers(bed, URL)["strict-transport-security"]
 
 
-def test_http_2_and_1_1(bed: Bed) -> None:
+def test_http_2_and_1_1(bed: RunningTestbed) -> None:
     for options, version in (([], "2"), (["--http1.1"], "1.1")):
         assert bed.run("client", "curl", "-sS", "-o", "/dev/null", "-w", "%{http_version}", *options, URL) == version
 
@@ -226,7 +226,7 @@ def test_http_2_and_1_1(bed: Bed) -> None:
 @pytest.mark.parametrize(
     ("version", "accepted"), [("tls1", False), ("tls1_1", False), ("tls1_2", True), ("tls1_3", True)]
 )
-def test_tls_versions(bed: Bed, version: str, accepted: bool) -> None:
+def test_tls_versions(bed: RunningTestbed, version: str, accepted: bool) -> None:
     """The client offers even its weakest ciphers, so a refusal is the server's."""
     options = ["-cipher", "ALL:@SECLEVEL=0"] if version != "tls1_3" else []
     done = bed.exec(
@@ -236,24 +236,24 @@ def test_tls_versions(bed: Bed, version: str, accepted: bool) -> None:
     assert accepted or "alert protocol version" in done.stderr
 
 
-def test_every_server_answers_in_turn(bed: Bed) -> None:
+def test_every_server_answers_in_turn(bed: RunningTestbed) -> None:
     served = [headers(bed, URL)["x-served-by"] for _ in range(6)]
     assert set(served) == {"srv1", "srv2", "srv3"}
 
 
-def test_static_files_come_from_nginx(bed: Bed) -> None:
+def test_static_files_come_from_nginx(bed: RunningTestbed) -> None:
     answer = headers(bed, f"{URL}static/style.css")
     assert answer["status"].split()[1] == "200"
     assert answer["x-served-by"] in ("srv1", "srv2", "srv3")
 
 
-def test_healthz_from_the_balancer(bed: Bed) -> None:
+def test_healthz_from_the_balancer(bed: RunningTestbed) -> None:
     for server in ("srv1", "srv2", "srv3"):
         done = bed.exec("lb", "curl", "-sS", "--fail", f"http://{server}/healthz")
         assert done.returncode == 0, done.stderr
 
 
-def test_a_requests_id_runs_through_all_tiers(bed: Bed) -> None:
+def test_a_requests_id_runs_through_all_tiers(bed: RunningTestbed) -> None:
     answer = headers(bed, URL)
     request_id, server = answer["x-request-id"], answer["x-served-by"]
     logs = [("lb", "/var/log/haproxy.log"), (server, "/var/log/nginx/access.log"), (server, "/var/log/app/access.log")]
@@ -267,7 +267,7 @@ def test_a_requests_id_runs_through_all_tiers(bed: Bed) -> None:
         assert json.loads(line)["request_id"] == request_id, "each line is one JSON object"
 
 
-def test_a_log_stays_json_whatever_bytes_come_as_a_request(bed: Bed) -> None:
+def test_a_log_stays_json_whatever_bytes_come_as_a_request(bed: RunningTestbed) -> None:
     since = len(bed.run("srv1", "cat", "/var/log/nginx/access.log").splitlines())
     talk = "import socket; s = socket.create_connection(('srv1', 80)); s.sendall({!r}); s.recv(1)"
     bed.run("lb", "python3", "-c", talk.format(b"\xb4\xff\x16 \xc3\r\n\r\n"))
@@ -275,7 +275,7 @@ def test_a_log_stays_json_whatever_bytes_come_as_a_request(bed: Bed) -> None:
     assert "(not ASCII)" in [line["request"] for line in lines if line["status"] == 400]
 
 
-def test_a_visitor_cannot_choose_the_request_id_or_the_address(bed: Bed) -> None:
+def test_a_visitor_cannot_choose_the_request_id_or_the_address(bed: RunningTestbed) -> None:
     forged = ("-H", "X-Request-ID: forged", "-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Forwarded-Proto: http")
     answer = headers(bed, URL, *forged)
     assert answer["x-request-id"] != "forged"
@@ -285,7 +285,7 @@ def test_a_visitor_cannot_choose_the_request_id_or_the_address(bed: Bed) -> None
     assert PLAN.host("client").ip in line
 
 
-def test_statistics_for_the_monitoring_host_alone(bed: Bed) -> None:
+def test_statistics_for_the_monitoring_host_alone(bed: RunningTestbed) -> None:
     port = haproxy.STATISTICS_PORT
     assert "haproxy_process" in bed.run("mon", "curl", "-sS", "--fail", f"http://lb:{port}/metrics")
     bed.assert_blocked("attacker", "lb", port, by="core", instead=("lb", 443))
@@ -294,7 +294,7 @@ def test_statistics_for_the_monitoring_host_alone(bed: Bed) -> None:
 # --- the databases ------------------------------------------------------------------------------------------------
 
 
-def test_replicas_follow_by_gtid(bed: Bed) -> None:
+def test_replicas_follow_by_gtid(bed: RunningTestbed) -> None:
     bed.sql(
         "srv1", f"CREATE TABLE foobar.probe_{os.getpid()} (x INT); INSERT INTO foobar.probe_{os.getpid()} VALUES (42)"
     )
@@ -310,14 +310,14 @@ def test_replicas_follow_by_gtid(bed: Bed) -> None:
     bed.sql("srv1", f"DROP TABLE foobar.probe_{os.getpid()}")
 
 
-def _probe(bed: Bed, host: str) -> str:
+def _probe(bed: RunningTestbed, host: str) -> str:
     done = bed.exec(
         host, "mariadb", "-S", "/run/mysqld/mysqld.sock", "-N", "-B", "-e", f"SELECT x FROM foobar.probe_{os.getpid()}"
     )
     return done.stdout.strip()
 
 
-def test_a_replica_whose_relay_log_was_lost_follows_again(bed: Bed) -> None:
+def test_a_replica_whose_relay_log_was_lost_follows_again(bed: RunningTestbed) -> None:
     """As after a loss of power between two writes: what it applies from is no longer there."""
     number = bed.fault("kill srv3 mariadb")
     named = "cd /run/mysqld/data && sed -i 's/relay[.]0*[0-9]*/relay.000042/' relay-log.info && cat relay-log.info"
@@ -327,7 +327,7 @@ def test_a_replica_whose_relay_log_was_lost_follows_again(bed: Bed) -> None:
     test_replicas_follow_by_gtid(bed)
 
 
-def test_a_page_costs_the_same_however_many_messages_there_are(bed: Bed) -> None:
+def test_a_page_costs_the_same_however_many_messages_there_are(bed: RunningTestbed) -> None:
     """The newest are read along the primary key: nothing is sorted, and no more is read than is shown."""
     bed.sql(
         "srv1",
@@ -343,7 +343,7 @@ def test_a_page_costs_the_same_however_many_messages_there_are(bed: Bed) -> None
 
 
 @pytest.mark.parametrize(("server", "writable"), [("srv1", True), ("srv2", False), ("srv3", False)])
-def test_only_the_primary_takes_writes(bed: Bed, server: str, writable: bool) -> None:
+def test_only_the_primary_takes_writes(bed: RunningTestbed, server: str, writable: bool) -> None:
     """Asked as an account without an administrator's power, made for this and kept out of the replication."""
     local = "SET sql_log_bin=0;"
     bed.sql(
@@ -364,7 +364,7 @@ def test_only_the_primary_takes_writes(bed: Bed, server: str, writable: bool) ->
     bed.sql(server, f"{local} DROP USER t@localhost")
 
 
-def test_accounts_may_do_only_what_they_must(bed: Bed) -> None:
+def test_accounts_may_do_only_what_they_must(bed: RunningTestbed) -> None:
     accounts = ("app_write@'10.0.2.10'", "app_read@localhost", "haproxy_check@'10.0.2.10'")
     grants = bed.sql("srv1", "; ".join(f"SHOW GRANTS FOR {account}" for account in accounts))
     given = {line.split(" TO ")[0] for line in grants.splitlines() if "USAGE" not in line}
@@ -377,7 +377,7 @@ def test_accounts_may_do_only_what_they_must(bed: Bed) -> None:
 # --- the firewalls ------------------------------------------------------------------------------------------------
 
 
-def test_nmap_by_name_finds_nothing_open(bed: Bed) -> None:
+def test_nmap_by_name_finds_nothing_open(bed: RunningTestbed) -> None:
     before = bed.counter("fw1", "deny-rest")
     shown = bed.run("attacker", "nmap", "-Pn", "-p", "22,80,443,3306", "srv1")
     assert "4 filtered tcp ports" in shown or shown.count("filtered") >= 4, shown
@@ -403,12 +403,12 @@ def test_nmap_by_name_finds_nothing_open(bed: Bed) -> None:
     ],
 )
 def test_what_no_rule_allows_is_blocked_and_counted(
-    bed: Bed, src: str, dst: str, port: int, by: str, instead: tuple[str, int]
+    bed: RunningTestbed, src: str, dst: str, port: int, by: str, instead: tuple[str, int]
 ) -> None:
     bed.assert_blocked(src, dst, port, by=by, instead=instead)
 
 
-def test_pings(bed: Bed) -> None:
+def test_pings(bed: RunningTestbed) -> None:
     assert bed.exec("client", "ping", "-c1", "-W1", SITE).returncode == 0
     assert bed.exec("mon", "ping", "-c1", "-W1", "srv3").returncode == 0, bed.run("mon", "ip", "neigh")
     before = bed.counter("fw1", "deny-rest")
@@ -416,7 +416,7 @@ def test_pings(bed: Bed) -> None:
     assert bed.counter("fw1", "deny-rest") > before
 
 
-def test_pieces_of_a_packet_pass_nowhere_and_are_counted(bed: Bed) -> None:
+def test_pieces_of_a_packet_pass_nowhere_and_are_counted(bed: RunningTestbed) -> None:
     """Though the policy lets the monitoring host ping a server."""
     before = bed.packets("core", OWN_COOKIES["fragment"])
     assert bed.exec("mon", "ping", "-c1", "-W1", "-s", "1400", "srv1").returncode == 0
@@ -479,7 +479,7 @@ FORGERIES: dict[str, tuple[str, str, Callable[[], str]]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_forged_senders_are_dropped_where_they_enter_and_counted(bed: Bed, forgery: str) -> None:
+def test_forged_senders_are_dropped_where_they_enter_and_counted(bed: RunningTestbed, forgery: str) -> None:
     host, switch, frame = FORGERIES[forgery]
     spoofed = OWN_COOKIES["spoofed"]
     before = bed.packets(switch, spoofed)
@@ -489,7 +489,7 @@ def test_forged_senders_are_dropped_where_they_enter_and_counted(bed: Bed, forge
     )
 
 
-def test_the_same_frames_unforged_arrive(bed: Bed) -> None:
+def test_the_same_frames_unforged_arrive(bed: RunningTestbed) -> None:
     """The control for the forgeries: what they are made of passes, and is counted as allowed."""
     before, spoofed = bed.counter("core", "dns-udp"), bed.packets("core", OWN_COOKIES["spoofed"])
     bed.run("attacker", "python3", "-S", "-c", SEND, "attacker", udp(mac("attacker"), ip("attacker"), "dns", 53))
@@ -497,7 +497,7 @@ def test_the_same_frames_unforged_arrive(bed: Bed) -> None:
     assert bed.packets("core", OWN_COOKIES["spoofed"]) == spoofed
 
 
-def test_arp_tables_hold_the_truth(bed: Bed) -> None:
+def test_arp_tables_hold_the_truth(bed: RunningTestbed) -> None:
     bed.run(
         "attacker",
         "python3",
@@ -513,7 +513,7 @@ def test_arp_tables_hold_the_truth(bed: Bed) -> None:
     )
 
 
-def test_the_switches_hold_exactly_the_compiled_flows(bed: Bed) -> None:
+def test_the_switches_hold_exactly_the_compiled_flows(bed: RunningTestbed) -> None:
     golden = PROJECT / "tests" / "golden" / "flows"
     for switch in PLAN.switches:
         done = bed.exec(
@@ -522,12 +522,12 @@ def test_the_switches_hold_exactly_the_compiled_flows(bed: Bed) -> None:
         assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_no_checksum_error_was_seen(bed: Bed) -> None:
+def test_no_checksum_error_was_seen(bed: RunningTestbed) -> None:
     for host in ("client", "lb", "srv1"):
         counted = dict(line.split()[:2] for line in bed.run(host, "nstat", "-asz").splitlines() if line[0] != "#")
         assert float(counted["TcpInCsumErrors"]) == 0
 
 
-def test_the_machine_itself_does_not_reach_the_hosts(bed: Bed) -> None:
+def test_the_machine_itself_does_not_reach_the_hosts(bed: RunningTestbed) -> None:
     done = subprocess.run(["ip", "route", "get", PLAN.host("lb").ip], capture_output=True, text=True, check=False)
     assert "lb-eth" not in done.stdout

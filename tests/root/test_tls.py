@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import Bed, Commands, Done, Experiments, Machine
+from beds import Commands, Done, Experiments, Machine, RunningTestbed
 
 from services import gunicorn, haproxy, nginx
 from services.mariadb import mariadb
@@ -31,30 +31,30 @@ MUTUAL = pytest.mark.parametrize("bed", ["mutual"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=ENCRYPTED)
-def bed(request: pytest.FixtureRequest, shared_commands: Commands) -> Iterator[Bed]:
+def bed(request: pytest.FixtureRequest, shared_commands: Commands) -> Iterator[RunningTestbed]:
     """One testbed for each value, with quick checks."""
     yield shared_commands.up(f"tls-{request.param}", "--tls", request.param, "--health", "fast")
     shared_commands("down", f"tls-{request.param}")
 
 
-def tls_of(bed: Bed) -> str:
+def tls_of(bed: RunningTestbed) -> str:
     return bed.name.removeprefix("tls-")
 
 
-def curl(bed: Bed, host: str, *words: str) -> Done:
+def curl(bed: RunningTestbed, host: str, *words: str) -> Done:
     return bed.exec(
         host, "curl", "-sS", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *words
     )
 
 
-def test_the_site_answers_by_name_over_http2(bed: Bed) -> None:
+def test_the_site_answers_by_name_over_http2(bed: RunningTestbed) -> None:
     assert curl(bed, "client", URL).stdout == "2 200"
     headers = bed.run("client", "curl", "-sSI", URL).lower()
     assert all(f"\n{name}: " in headers for name in ("x-served-by", "x-request-id", "strict-transport-security"))
     assert curl(bed, "client", f"http://{SITE}/").stdout == "1.1 301"
 
 
-def test_the_application_knows_the_visitor(bed: Bed) -> None:
+def test_the_application_knows_the_visitor(bed: RunningTestbed) -> None:
     """Whatever a visitor claims, and however many proxies there are."""
     path = f"/login?{tls_of(bed)}"
     assert curl(bed, "client", "-H", "X-Forwarded-For: 192.0.2.1", f"https://{SITE}{path}").stdout == "2 200"
@@ -63,14 +63,14 @@ def test_the_application_knows_the_visitor(bed: Bed) -> None:
     assert row["from"].split(", ")[0 if tls_of(bed) == "passthrough" else -2] == PLAN.host("client").ip
 
 
-def test_servers_speak_nothing_but_tls(bed: Bed) -> None:
+def test_servers_speak_nothing_but_tls(bed: RunningTestbed) -> None:
     """Port 80 is shut by the firewall, and behind it nobody listens there."""
     bed.assert_blocked("lb", "srv1", 80, by="fw1", instead=("srv1", 443))
     assert not bed.connects("srv1", "127.0.0.1", 80)
     assert bed.connects("srv1", "127.0.0.1", 443)
 
 
-def test_keys_are_their_owners_alone(bed: Bed) -> None:
+def test_keys_are_their_owners_alone(bed: RunningTestbed) -> None:
     there = 0
     for host, keys in KEYS.items():
         for key in keys:
@@ -80,7 +80,7 @@ def test_keys_are_their_owners_alone(bed: Bed) -> None:
     assert there == {"reencrypt": 2, "passthrough": 1, "mutual": 5}[tls_of(bed)]
 
 
-def test_another_name_is_refused(bed: Bed) -> None:
+def test_another_name_is_refused(bed: RunningTestbed) -> None:
     """The balancer passes on what is for the site; what it ends itself, the visitor's check refuses."""
     elsewhere = ["--resolve", f"www.example.com:443:{PLAN.host('lb').ip}", "https://www.example.com/"]
     assert curl(bed, "client", *elsewhere).returncode != 0
@@ -90,7 +90,7 @@ def test_another_name_is_refused(bed: Bed) -> None:
     assert curl(bed, "client", URL).returncode == 0
 
 
-def test_another_servers_certificate_is_refused(bed: Bed) -> None:
+def test_another_servers_certificate_is_refused(bed: RunningTestbed) -> None:
     """srv2 in srv1's place: signed by our own authority, but in another name."""
     wait_for_server(bed, "UP", "L7OK")
     try:
@@ -102,7 +102,7 @@ def test_another_servers_certificate_is_refused(bed: Bed) -> None:
     wait_for_server(bed, "UP", "L7OK")
 
 
-def order(bed: Bed, words: str) -> None:
+def order(bed: RunningTestbed, words: str) -> None:
     """A command for the balancer, on its own socket."""
     code = (
         "import socket, sys; admin = socket.socket(socket.AF_UNIX); admin.connect(sys.argv[1]);"
@@ -111,7 +111,7 @@ def order(bed: Bed, words: str) -> None:
     bed.run("lb", "python3", "-c", code, haproxy.SOCKET, f"{words}\n")
 
 
-def wait_for_server(bed: Bed, status: str, check: str) -> None:
+def wait_for_server(bed: RunningTestbed, status: str, check: str) -> None:
     def look() -> str | None:
         shown = bed.run("lb", "curl", "-sS", f"http://127.0.0.1:{haproxy.STATISTICS_PORT}/;csv").removeprefix("# ")
         rows = csv.DictReader(shown.splitlines())
@@ -130,7 +130,7 @@ def wait_for_server(bed: Bed, status: str, check: str) -> None:
 
 
 @MUTUAL
-def test_nginx_answers_the_balancer_alone(bed: Bed) -> None:
+def test_nginx_answers_the_balancer_alone(bed: RunningTestbed) -> None:
     page = "https://srv1/healthz"
     assert curl(bed, "lb", "--cert", haproxy.PROOF, page).stdout == "1.1 200"
     assert curl(bed, "lb", page).stdout == "1.1 400"
@@ -159,7 +159,7 @@ for name, way in ways.items():
 
 
 @MUTUAL
-def test_databases_refuse_plain_text_and_strangers(bed: Bed) -> None:
+def test_databases_refuse_plain_text_and_strangers(bed: RunningTestbed) -> None:
     shown = bed.run("srv2", sys.executable, "-c", CONNECT, gunicorn.SITE_CONFIG)
     came_of_it: dict[str, str] = dict(json.loads(line) for line in shown.splitlines())
     assert came_of_it["right"] == "TLSv1.3"
@@ -169,7 +169,7 @@ def test_databases_refuse_plain_text_and_strangers(bed: Bed) -> None:
 
 
 @MUTUAL
-def test_replication_is_encrypted_and_refuses_another_name(bed: Bed) -> None:
+def test_replication_is_encrypted_and_refuses_another_name(bed: RunningTestbed) -> None:
     assert replica_says(bed, "Master_SSL_Allowed") == replica_says(bed, "Slave_IO_Running") == "Yes"
     try:
         follow(bed, "srv1")  # the right server, by a name that its certificate does not have
@@ -181,11 +181,11 @@ def test_replication_is_encrypted_and_refuses_another_name(bed: Bed) -> None:
     wait.until(lambda: None if replica_says(bed, "Slave_IO_Running") == "Yes" else "-", what="following", seconds=10)
 
 
-def follow(bed: Bed, name: str) -> None:
+def follow(bed: RunningTestbed, name: str) -> None:
     bed.sql("srv3", f"STOP SLAVE; CHANGE MASTER TO MASTER_HOST='{name}'; START SLAVE")
 
 
-def replica_says(bed: Bed, field: str) -> str:
+def replica_says(bed: RunningTestbed, field: str) -> str:
     shown = bed.run("srv3", "mariadb", "-S", mariadb.SOCKET, "-e", "SHOW SLAVE STATUS\\G")
     return next(line.partition(": ")[2] for line in shown.splitlines() if line.strip().startswith(f"{field}:"))
 
