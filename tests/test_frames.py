@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from pcaps import pcap
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
+from scapy.layers.sctp import SCTP
 
 from experiments.firewall_matrix.answers import COUNTS, KINDS
-from experiments.firewall_matrix.sweepframes import FORMS, LENGTH, frames, intervals, read
+from experiments.firewall_matrix.sweepframes import FORMS, LENGTH, SOURCE_PORT, frames, intervals, read
 from topo.plan import plan
 from topo.profile import SEED
 
 PLAN = plan(SEED)
 ATTACKER, SRV1, LB = PLAN.host("attacker"), PLAN.host("srv1"), PLAN.host("lb")
+INIT = 1  # a chunk of SCTP
 FIELDS = {"tcp": (TCP, "dport"), "udp": (UDP, "dport"), "icmp": (ICMP, "type"), "ip": (IP, "proto")}
 
 MADE = {kind: frames(ATTACKER, SRV1, kind, 4242) for kind in KINDS}
@@ -51,6 +53,15 @@ def test_each_frame_is_what_scapy_would_craft(kind: str, data: st.DataObject) ->
     assert frame[FORMS[kind].at + FORMS[kind].width - 1] == value & 0xFF
     if kind in ("tcp", "udp") or (kind == "ip" and value not in (1, 2, 6, 17, 58)) or value in (0, 8):
         assert frame == recomputed(frame, kind)
+
+
+def test_a_probe_of_sctp_can_begin_an_association() -> None:
+    packet = SCTP(MADE["ip"][132].tobytes()[34:54])
+    assert (packet.sport, packet.dport, packet.tag) == (SOURCE_PORT, SOURCE_PORT + 1, 0)
+    assert bytes(packet.payload)[0] == INIT
+    said = packet.chksum
+    del packet.chksum
+    assert SCTP(bytes(packet)).chksum == said
 
 
 def test_a_wrong_checksum_would_be_seen() -> None:
