@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, say
 from benchmarks.footprint import Footprint, footprint
-from testbed.session import Body
+from testbed.body import Body
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -63,13 +63,13 @@ class FirstWriteBody(Body):
     """Writes, and says when: CLOCK_MONOTONIC is one clock for the whole machine, in a box and out of it."""
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import first_visit, inside
+        from benchmarks import first_visit
 
         steady = time.monotonic()
         first_visit.write(testbed.inside("client"), testbed.plan.host("dns").ip)
         written = time.monotonic()
         services = {row["id"]: row["times"] for row in testbed.supervisor.status()}
-        inside.say("result", {"began": testbed.began, "steady": steady, "written": written, "services": services})
+        say("result", {"began": testbed.began, "steady": steady, "written": written, "services": services})
         while True:  # until the process outside has looked at the memory and ends this box
             signal.pause()
 

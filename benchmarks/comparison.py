@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import ratio
-from testbed.session import Body
+from testbed.body import Body
 
 Tell = Callable[[str], None]
 COMPARE = {">=": operator.ge, "<=": operator.le}
@@ -97,3 +98,8 @@ class Benchmark(ABC):
 def columns(rows: list[Mapping[str, float]], name: str) -> tuple[float, ...]:
     """One variant's values, pair by pair."""
     return tuple(row[name] for row in rows)
+
+
+def say(kind: str, content: Any) -> None:
+    """One report to the process outside: ``progress`` (a text) or ``result`` (plain JSON data)."""
+    print(json.dumps({"report": kind, "content": content}), flush=True)

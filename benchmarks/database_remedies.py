@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell
-from testbed.session import Body
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, say
+from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
 if TYPE_CHECKING:
@@ -76,16 +76,15 @@ class DatabaseBody(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside
         from experiments.db_failover.measure import Rounds
         from experiments.db_failover.writers import writing
 
         with writing(testbed, f"b{random.randrange(16**6):06x}") as writers:
             rounds = Rounds(testbed, writers, random.Random(), lambda *_, **__: None, WINDOW)
             _quiet(rounds)
-            inside.say("result", testbed.profile.db)
+            say("result", testbed.profile.db)
             for number, line in enumerate(sys.stdin, start=1):
-                inside.say("result", _struck(rounds, number, line.strip()))
+                say("result", _struck(rounds, number, line.strip()))
         return EXIT_HOLDS
 
 

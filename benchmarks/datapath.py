@@ -13,9 +13,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
+from testbed.body import Body
 from testbed.namespaces import Inside
-from testbed.session import Body
 from topo import wait
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.paths import BOX
@@ -82,7 +82,7 @@ class Paths(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside, references
+        from benchmarks import references
 
         _quiet(testbed)
         with ExitStack() as undo:
@@ -92,16 +92,14 @@ class Paths(Body):
                 MININET: references.mininet(undo, testbed.plan, testbed.home / "mininet"),
             }
             address = testbed.plan.host(references.ANSWERS).ip
-            inside.say("result", {"datapath": testbed.datapath, **self._measure(ends, address)})
+            say("result", {"datapath": testbed.datapath, **self._measure(ends, address)})
         return EXIT_HOLDS
 
     def _measure(self, ends: Mapping[str, tuple[Inside, Inside]], address: str) -> dict[str, Any]:
-        from benchmarks import inside
-
         found: dict[str, list[dict[str, float]]] = {"throughput": [], "round trips": [], "bad checksums": []}
         order = list(ends)
         for pair in range(self.size.pairs):
-            inside.say("progress", f"pair {pair + 1} of {self.size.pairs}")
+            say("progress", f"pair {pair + 1} of {self.size.pairs}")
             row: dict[str, dict[str, float]] = {measure: {} for measure in found}
             for variant in order:
                 before = sum(bad_checksums(end) for end in ends[variant])

@@ -12,9 +12,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
 from controllers.ovs import ofctl
-from testbed.session import Body
+from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.plan import SITE
 
@@ -72,20 +72,18 @@ class Floods(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside
-
-        inside.say("result", self._measure(testbed))
+        say("result", self._measure(testbed))
         return EXIT_HOLDS
 
     def _measure(self, testbed: Testbed) -> dict[str, Any]:
-        from benchmarks import https, inside
+        from benchmarks import https
 
         client = testbed.inside("client")
         https.rate(client, https.WARM_UP_SECONDS, (ASKED,))
         found: dict[str, list[dict[str, float]]] = {"requests": [], "flood": []}
         order = [FLOODED, *TARGETS]
         for pair in range(self.size.pairs):
-            inside.say("progress", f"pair {pair + 1} of {self.size.pairs}")
+            say("progress", f"pair {pair + 1} of {self.size.pairs}")
             row: dict[str, float] = {}
             for variant in order:
                 with ExitStack() as undo:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
+from testbed.body import Body
 from testbed.namespaces import Inside
-from testbed.session import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.plan import SITE
 
@@ -61,23 +61,21 @@ class Sites(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside, loopback
+        from benchmarks import loopback
 
         with loopback.site(testbed.plan, testbed.profile, testbed.home / "loopback") as client:
             clients = {TESTBED: testbed.inside("client"), LOOPBACK: client}
-            inside.say("result", self._measure(clients))
+            say("result", self._measure(clients))
         return EXIT_HOLDS
 
     def _measure(self, clients: Mapping[str, Inside]) -> dict[str, Any]:
-        from benchmarks import inside
-
         for client in clients.values():
             for asked in ASKED.values():
                 rate(client, WARM_UP_SECONDS, asked)
         found: dict[str, list[dict[str, float]]] = {measure: [] for measure in ASKED}
         order = list(clients)
         for pair in range(self.size.pairs):
-            inside.say("progress", f"pair {pair + 1} of {self.size.pairs}")
+            say("progress", f"pair {pair + 1} of {self.size.pairs}")
             for measure, asked in ASKED.items():
                 found[measure].append({variant: rate(clients[variant], self.size.seconds, asked) for variant in order})
             order.reverse()

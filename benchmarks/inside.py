@@ -12,20 +12,13 @@ from topo import early
 if __name__ == "__main__":
     early.arm()
 
-import json
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from benchmarks.comparison import Size
 from testbed import session
 from testbed.commandline import Parser, guarded
 from topo import profile
-
-
-def say(kind: str, content: Any) -> None:
-    """One report to the process outside: ``progress`` (a text) or ``result`` (plain JSON data)."""
-    print(json.dumps({"report": kind, "content": content}), flush=True)
 
 
 def main(words: Sequence[str]) -> int:

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child, sniff
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
 from benchmarks.https import ASKED, rate
 from benchmarks.sniff import CANARY
 from experiments.instruments.capture import capturing, planting
 from experiments.instruments.pcap import first_frame, place
 from experiments.instruments.search import Search
+from testbed.body import Body
 from testbed.namespaces import Inside
-from testbed.session import Body
 from topo import wait
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.paths import PROJECT
@@ -92,8 +92,6 @@ class CaptureBody(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside
-
         folder = testbed.home / "captures"
         folder.mkdir()
         places = [testbed.inside(name) for name in HOSTS]
@@ -103,11 +101,11 @@ class CaptureBody(Body):
         }
         rows, order = [], list(ways)
         for pair in range(self.size.pairs):
-            inside.say("progress", f"pair {pair + 1} of {self.size.pairs}")
+            say("progress", f"pair {pair + 1} of {self.size.pairs}")
             seen = {way: ways[way]().row() for way in order}
             rows.append({"seen": seen, "speed": speeds((folder / f"{HOSTS[-1]}.pcap").read_bytes())})
             order.reverse()
-        inside.say("result", rows)
+        say("result", rows)
         return EXIT_HOLDS
 
 

@@ -10,11 +10,11 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
 from benchmarks.flood import syn
 from controllers.flow import of_switch
 from controllers.ovs import ofctl, vsctl
-from testbed.session import Body
+from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ class Installed(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside
         from experiments.instruments.packetsockets import Wires
 
         plan = testbed.plan
@@ -75,12 +74,12 @@ class Installed(Body):
         with Wires(ends) as wires:
             knock = Knock(testbed, wires)
             for pair in range(self.size.pairs):
-                inside.say("progress", f"pair {pair + 1} of {self.size.pairs}")
+                say("progress", f"pair {pair + 1} of {self.size.pairs}")
                 for switch, taken in rows.items():
                     order = [CONTROLLER, BY_HAND] if pair % 2 else [BY_HAND, CONTROLLER]
                     taken.append({way: _taken(testbed, knock, switch, way) for way in order})
         flows = {switch: len(of_switch(testbed.flows, switch)) for switch in rows}
-        inside.say("result", {"rows": rows, "flows": flows})
+        say("result", {"rows": rows, "flows": flows})
         return EXIT_HOLDS
 
 

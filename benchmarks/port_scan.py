@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns
-from testbed.session import Body
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
+from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
 if TYPE_CHECKING:
@@ -61,18 +61,16 @@ class PortScanBody(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside
-
         scans: dict[str, Scan] = {OURS: lambda: _swept(testbed), NMAP: lambda: _mapped(testbed, *BOLD)}
         rows: list[dict[str, float]] = []
         order = list(scans)
         for pair in range(self.size.pairs):
-            inside.say("progress", f"pair {pair + 1} of {self.size.pairs}")
+            say("progress", f"pair {pair + 1} of {self.size.pairs}")
             rows.append(_timed({name: scans[name] for name in order}))
             order.reverse()
-        inside.say("progress", "nmap -sS -p- left to itself, once")
+        say("progress", "nmap -sS -p- left to itself, once")
         plain = [_timed({**scans, NMAP: lambda: _mapped(testbed)})[NMAP]] if self.size.pairs > 1 else []
-        inside.say("result", {"rows": rows, "plain": plain})
+        say("result", {"rows": rows, "plain": plain})
         return EXIT_HOLDS
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell
-from testbed.session import Body
+from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, say
+from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ class WebBody(Body):
     """One testbed: a line on standard input is a kind of fault, the answer what it cost."""
 
     def __call__(self, testbed: Testbed) -> int:
-        from benchmarks import inside
         from experiments.instruments import load
         from experiments.web_failover import balancer
         from experiments.web_failover.measure import PATIENCE_S, client
@@ -90,9 +89,9 @@ class WebBody(Body):
         sessions = load.log_in(client(testbed), 1)
         settings = load.Settings(rate=RATE, seed=0, tag="", sessions=sessions, patience_s=PATIENCE_S)
         with balancer.watched(testbed) as watch:
-            inside.say("result", testbed.profile.health)
+            say("result", testbed.profile.health)
             for line in sys.stdin:
-                inside.say("result", _struck(testbed, watch, settings, line.strip()))
+                say("result", _struck(testbed, watch, settings, line.strip()))
         return EXIT_HOLDS
 
 

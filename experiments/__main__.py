@@ -20,6 +20,7 @@ from experiments.engine.base import Experiment, judged
 from experiments.engine.options import Option
 from experiments.engine.run import Asked
 from testbed import session, state
+from testbed.body import Body
 from testbed.commandline import Parser, guarded
 from topo import profile
 from topo.errors import EXIT_HOLDS, UsageError, among
@@ -146,7 +147,7 @@ def _refuse_folder(file: Path | None) -> None:
         raise UsageError(f"--junit {file}: {'is a folder' if file.is_dir() else f'no folder {file.parent}'}")
 
 
-class RunBody(session.Body):
+class RunBody(Body):
     """Run some experiments, one after the other."""
 
     def __init__(

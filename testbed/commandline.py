@@ -7,10 +7,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from topo.early import INTERRUPTED
-from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_PIPE, FoobarError, UsageError
+from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_PIPE, FoobarError, UsageError, among
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,6 +18,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see --help)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """A wrong verb is told apart from a wrong value: it names those that there are, and the one that was meant."""
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            raise UsageError(f"{self.prog.removeprefix('foobar ')}: say one of: {among(str(value), action.choices)}")
+        super()._check_value(action, value)
 
 
 def guarded(work: Callable[[], int]) -> int:

@@ -14,7 +14,7 @@ from controllers import denied, jsonsocket
 from services.controller import DENIED
 from services.failover import manager
 from testbed import recovery, steady
-from testbed.boot import Boot
+from testbed.bootsequence import BootSequence
 from testbed.core import Mark, TestbedCore
 from testbed.rollout import Adoption
 from topo.errors import UsageError
@@ -47,7 +47,7 @@ class Testbed(TestbedCore):
 
     def __enter__(self) -> Testbed:
         try:
-            self.steady = Boot(self, self._undo, self._broken).run()
+            self.steady = BootSequence(self, self._undo, self._broken).run()
         except BaseException:
             self._undo.close()
             raise

@@ -50,7 +50,7 @@ from services.deployment import host_services
 from services.secrets import Secrets
 from services.service import File
 from testbed import preflight, state
-from testbed.session import Body
+from testbed.body import Body
 from topo import wait
 from topo.errors import FoobarError, MissingError, UsageError
 from topo.plan import Plan

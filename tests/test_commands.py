@@ -30,7 +30,7 @@ from topo.errors import (
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENTRY = Entry("a", "up", 2**22 + 1, 4242, "2025-01-01T00:00:00+00:00", {}, {"client": 7, "srv1": 9})
-COMMANDS = "up, status, exec, switchover, fault, heal, denied, verify, policy, down"
+COMMANDS = "up, status, exec, logs, down, policy, verify, denied, flows, fault, heal, switchover, completion"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -419,7 +419,7 @@ def test_denied_packets_are_followed(run: Run, running: Callable[..., Claim], mo
         return EVENTS[len(asked) - 1 :][:1]
 
     monkeypatch.setattr("testbed.control.ask", ask)
-    monkeypatch.setattr("testbed.cli.FOLLOW_SECONDS", 0)
+    monkeypatch.setattr("testbed.commands.do_denied.FOLLOW_SECONDS", 0)
     code, out, _ = run("denied", "--follow", "--json")
     assert (code, asked) == (130, [0.0, 100.25, 101.5])
     assert [json.loads(line) for line in out.splitlines()] == EVENTS

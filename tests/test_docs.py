@@ -6,20 +6,24 @@ import argparse
 import ast
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
+from shutil import which
 from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks import suite
-from docs import draw
-from experiments.__main__ import COMMANDS
-from testbed import cli, policies
+from docs import draw, manual
+from experiments import __main__ as experiments
+from testbed import cli
+from testbed.commands import commandlist
+from testbed.commands.suggestions import verbs_of
 from topo.plan import Plan
-from topo.profile import MAX_SERVERS, Profile, add_flags
+from topo.profile import MAX_SERVERS, Profile
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("topo", "controllers", "services", "testbed", "experiments", "benchmarks")
@@ -42,7 +46,7 @@ BESIDE = """\
 * `foobar` - the launcher: sets up what is missing, then runs the testbed or the tests.
 * `vagrant/provision.sh` - installs what is missing; `vagrant/constraints.txt` pins the versions; `vagrant/Vagrantfile`
   makes a machine.
-* `docs/draw.py` - draws the README's pictures.
+* `docs/draw.py` - draws the README's pictures; `docs/manual.py` writes the manual page `docs/foobar.1`.
 """
 
 
@@ -83,6 +87,19 @@ def test_the_sentence_is_the_files_own(tmp_path: Path) -> None:
     (tmp_path / "p" / "b.sh").write_text("#!/bin/sh\n# Does it.\n# And more.\n\nset -e\n")
     page = whats_here(tmp_path, ["p"])
     assert "## p/\n\nA package.\n\n* `a.py` - What it is: this.\n* `b.sh` - Does it.\n" in page
+
+
+def test_the_manual_is_made_from_the_commands(golden: Callable[..., None]) -> None:
+    golden("foobar.1", manual.manual(), folder=PROJECT / "docs")
+
+
+def test_the_manual_says_nothing_that_groff_does_not_understand() -> None:
+    groff = which("groff")
+    if not groff:
+        pytest.skip("groff is not installed")
+    command = [groff, "-man", "-Tutf8", "-ww", "-z", str(PROJECT / "docs" / "foobar.1")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # --- links ---------------------------------------------------------------------------------------------------------
@@ -146,7 +163,7 @@ def wrong_in_command(words: list[str]) -> str | None:
         return _wrong_in_foobar(rest)
     if module.split(".")[0] in (*PACKAGES, "docs") and find_spec(module) is None:
         return f"no module {module}"
-    if module == "experiments" and rest and rest[0] not in COMMANDS:
+    if module == "experiments" and rest and rest[0] not in experiments.COMMANDS:
         return f"no command {rest[0]} of experiments"
     if module == "benchmarks":
         return next((f"no benchmark {word}" for word in rest if word.isalpha() and word not in BENCHMARKS), None)
@@ -156,28 +173,21 @@ def wrong_in_command(words: list[str]) -> str | None:
 
 
 def _wrong_in_foobar(words: list[str]) -> str | None:
-    if words and words[0] != "test" and not words[0].startswith("-") and words[0] not in _commands("testbed/cli.py"):
+    if words and words[0] != "test" and not words[0].startswith("-") and words[0] not in COMMANDS:
         return f"no command {words[0]} of foobar"
     own = words[: words.index("--")] if "--" in words else words
     flags = [word for word in own if word.startswith("--") and word != "--"]
     return next((f"no flag {flag}" for flag in flags if flag not in _flags()), None) if "test" not in words else None
 
 
-def _commands(source: str) -> set[str]:
-    """The names in a command line's table of commands."""
-    table = re.search(r"commands = \{(.*?)\}", (PROJECT / source).read_text(), re.S)
-    assert table, f"{source} has no table of commands"
-    return set(re.findall(r'"(\w+)":', table[1]))
-
-
 def _flags() -> set[str]:
-    parser = argparse.ArgumentParser()
-    add_flags(parser)
-    axes = {option for action in parser._actions for option in action.option_strings}
-    sources = "".join(Path(str(each.__file__)).read_text() for each in (cli, policies))
-    return axes | set(re.findall(r'add_argument\(\s*"(--\w+)"', sources))
+    parsers: list[argparse.ArgumentParser] = [cli.boot_parser(), commandlist.parser(at_prompt=False)]
+    for parser in parsers:
+        parsers += verbs_of(parser).values()
+    return {option for parser in parsers for action in parser._actions for option in action.option_strings}
 
 
+COMMANDS = set(commandlist.available(at_prompt=False))
 BENCHMARKS = {each.name for each in suite.BENCHMARKS}
 # the recipes' own examples are not there yet
 INVENTED = {"NAME", "connect", "gate", "admin", "experiments.gate"}
@@ -193,7 +203,7 @@ def test_the_readme_names_all_commands() -> None:
     commands = list(typed(README.read_text()))
     assert len(commands) > 20
     named = {words[1] for words in commands if words[0] == "./foobar" and len(words) > 1}
-    assert named >= _commands("testbed/cli.py") | {"test"}
+    assert named >= COMMANDS | {"test"}
     assert {words[3] for words in commands if words[2:3] == ["experiments"]} >= {
         "list",
         "run",

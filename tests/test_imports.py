@@ -5,18 +5,63 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+File = tuple[str, str]
 PROJECT = Path(__file__).resolve().parent.parent
-#: from the ground up: imports only go down
-FLOORS = ("topo", "controllers", "services", "testbed", "experiments", "benchmarks")
+#: From the ground up: every folder, in its order; imports only go down. A file that is named here stands apart from its
+#: folder: it is above the folders that it puts together.
+FLOORS = (
+    "topo",
+    "controllers",
+    "controllers/ovs",
+    "controllers/verify",
+    "controllers/policyfile.py",
+    "controllers/firewall.py",
+    "services",
+    "services/site",
+    "services/mariadb",
+    "services/failover",
+    "services/deployment.py",
+    "testbed",
+    "testbed/faults",
+    "testbed/commands",
+    "testbed/session.py",
+    "testbed/prompt.py",
+    "testbed/cli.py",
+    "experiments/engine",
+    "experiments/wire",
+    "experiments/instruments",
+    "experiments/journey",
+    "experiments/tls_exposure",
+    "experiments/tls_tampering",
+    "experiments/web_failover",
+    "experiments/db_failover",
+    "experiments/firewall_matrix/oddity.py",
+    "experiments/firewall_matrix/crafting.py",
+    "experiments/firewall_matrix/malformedkinds",
+    "experiments/firewall_matrix",
+    "experiments/firewall_mutants",
+    "experiments",
+    "experiments/*/__main__.py",
+    "benchmarks",
+    "docs",
+    "tests",
+)
+#: still to be turned round; nothing may be added
+OPEN = {
+    "experiments/instruments/sender.py imports experiments/firewall_matrix/sweepframes.py",
+    "experiments/wire/dblogin.py imports experiments/instruments/search.py",
+    "experiments/wire/streams.py imports experiments/instruments/pcap.py",
+}
 #: it hands over to the floors above
 ENTRY = "topo/foobar.py"
+PACKAGES = tuple(dict.fromkeys(floor.split("/")[0] for floor in FLOORS if floor != "tests"))
 
 # library -> the only files (patterns) that import it
 ALLOWED = {
@@ -38,6 +83,7 @@ ALLOWED = {
         "experiments/tls_exposure/show.py",
         "experiments/firewall_matrix/show.py",
         "benchmarks/table.py",
+        "docs/draw.py",
     ),
     "numpy": ("experiments/instruments/patterns.py", "experiments/firewall_matrix/sweepframes.py"),
     "hpack": ("experiments/instruments/encodings.py", "experiments/wire/http2.py"),
@@ -87,7 +133,7 @@ def _imports(source: str) -> Iterator[str]:
             yield from (str(each.value).split(".")[0] for each in node.args[:1] if isinstance(each, ast.Constant))
 
 
-def offences(files: Iterable[tuple[str, str]]) -> list[str]:
+def offences(files: Iterable[File]) -> list[str]:
     """``(path, source)`` of each file -> one line for each import in the wrong place."""
     return sorted(
         f"{path} imports {library}"
@@ -97,12 +143,13 @@ def offences(files: Iterable[tuple[str, str]]) -> list[str]:
     )
 
 
-def project() -> list[tuple[str, str]]:
-    return [
+@cache
+def project() -> tuple[File, ...]:
+    return tuple(
         (str(path.relative_to(PROJECT)), path.read_text())
-        for package in FLOORS
+        for package in PACKAGES
         for path in sorted((PROJECT / package).rglob("*.py"))
-    ]
+    )
 
 
 def test_every_import_is_where_it_may_be() -> None:
@@ -136,18 +183,124 @@ def test_the_pure_core_loads_no_heavy_library() -> None:
     assert set(done.stdout.split()) & set(ALLOWED) == set()
 
 
-def too_high(files: Iterable[tuple[str, str]]) -> list[str]:
-    """``(path, source)`` of each file -> one line for each import of a floor above its own, or of tests."""
+# --- floors --------------------------------------------------------------------------------------------------------
+
+
+def module(path: str) -> str:
+    """A file's name when it is imported."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def graph(files: Iterable[File]) -> dict[str, set[str]]:
+    """Each file -> the files of these that it imports: at its top, inside functions, and for a type checker only."""
+    listed = tuple(files)
+    paths = {module(path): path for path, _ in listed}
+    return {
+        path: {paths[name] for name in imported(source) if name in paths and paths[name] != path}
+        for path, source in listed
+    }
+
+
+@cache
+def imported(source: str) -> frozenset[str]:
+    """Every dotted name that a file imports, in whatever place: the module, or one of its names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
+            names |= {str(each.value) for each in node.args[:1] if isinstance(each, ast.Constant)}
+    return frozenset(names)
+
+
+def floor(path: str) -> int:
+    """The floor of a file: where it is named itself, or its folder is, or the nearest one around it."""
+    own = [number for number, place in enumerate(FLOORS) if place.endswith(".py") and fnmatch(path, place)]
+    if own:
+        return own[0]
+    folder = path.rpartition("/")[0]
+    while folder and folder not in FLOORS:
+        folder = folder.rpartition("/")[0]
+    return FLOORS.index(folder)
+
+
+def too_high(files: Iterable[File]) -> list[str]:
+    """One line for each import of a floor above its own."""
     return sorted(
-        f"{path} imports {name}"
-        for path, source in files
-        for name in imports(source) & {*FLOORS[FLOORS.index(path.split("/")[0]) + 1 :], "tests"}
-        if path != ENTRY
+        f"{path} imports {other}"
+        for path, others in graph(files).items()
+        for other in others
+        if path != ENTRY and other != ENTRY and floor(other) > floor(path)
     )
 
 
+def cycles(imports: Mapping[str, set[str]]) -> list[tuple[str, ...]]:
+    """Groups of files that import each other, by whatever way around."""
+    left = dict(imports)
+    while leaves := [path for path, others in left.items() if not others & left.keys()]:
+        for path in leaves:
+            del left[path]
+    importers = {other for others in left.values() for other in others}
+    while tops := [path for path in left if path not in importers]:
+        for path in tops:
+            del left[path]
+        importers = {other for others in left.values() for other in others}
+    return [tuple(sorted(left))] if left else []
+
+
 def test_imports_only_go_down() -> None:
-    assert too_high(project()) == []
-    assert too_high([("services/nginx.py", "from testbed import box"), (ENTRY, "import testbed.cli")]) == [
-        "services/nginx.py imports testbed"
-    ]
+    assert set(too_high(project())) - OPEN == set()
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    assert cycles(graph(project())) == []
+
+
+def test_every_folder_has_its_floor() -> None:
+    folders = {str(Path(path).parent) for path, _ in project()}
+    assert folders - set(FLOORS) == set()
+    named = {place for place in FLOORS if "*" not in place}
+    assert all((PROJECT / place).exists() for place in named)
+    assert len(FLOORS) == len(set(FLOORS))
+
+
+LAZY = "def f() -> None:\n    from {} import x"
+TYPED = "if TYPE_CHECKING:\n    from {} import x"
+
+
+@pytest.mark.parametrize("text", ["import {}", "from {} import x", LAZY, TYPED, "importlib.import_module('{}')"])
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        ("services/nginx.py", "testbed/box.py"),
+        ("testbed/core.py", "testbed/faults/injection.py"),
+        ("testbed/faults/injection.py", "testbed/cli.py"),
+        ("controllers/compile.py", "controllers/firewall.py"),
+        ("experiments/engine/run.py", "experiments/journey/show.py"),
+        ("experiments/catalog.py", "experiments/journey/__main__.py"),
+    ],
+)
+def test_an_import_of_a_higher_floor_is_seen(text: str, low: str, high: str) -> None:
+    files = [(low, text.format(module(high))), (high, text.format(module(low)))]
+    assert too_high(files) == [f"{low} imports {high}"]
+    assert cycles(graph(files)) == [tuple(sorted((low, high)))]
+
+
+def test_a_circle_is_seen_within_a_floor_and_nothing_else_is() -> None:
+    ring = [("topo/a.py", LAZY.format("topo.b")), ("topo/b.py", TYPED.format("topo.c")), ("topo/c.py", "import topo.a")]
+    around = [("topo/d.py", "from topo import a"), ("topo/e.py", ""), ("topo/f.py", "from topo import e")]
+    assert too_high([*ring, *around]) == []
+    assert cycles(graph([*ring, *around])) == [("topo/a.py", "topo/b.py", "topo/c.py")]
+    assert cycles(graph([*ring[1:], *around])) == []
+
+
+def test_a_package_is_what_its_init_imports() -> None:
+    files = [("topo/p/__init__.py", "from topo import q"), ("topo/q.py", "from topo.p import x")]
+    assert cycles(graph(files)) == [("topo/p/__init__.py", "topo/q.py")]
+
+
+def test_only_the_entry_hands_over_to_floors_above() -> None:
+    assert too_high([(ENTRY, "import testbed.cli"), ("testbed/cli.py", "")]) == []
+    assert len((PROJECT / ENTRY).read_text().splitlines()) < 20

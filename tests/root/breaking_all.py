@@ -27,6 +27,7 @@ sys.path.insert(0, str(PROJECT))
 from controllers.compile import OWN_COOKIES  # noqa: E402
 from controllers.ovs import ofctl, vswitchd  # noqa: E402
 from testbed import core, session  # noqa: E402
+from testbed.body import Body  # noqa: E402
 from testbed.faults.injection import by_hand, injected  # noqa: E402
 from testbed.faults.kind import Fault  # noqa: E402
 from testbed.testbed import Testbed  # noqa: E402
@@ -279,7 +280,7 @@ def both(testbed: Testbed, first: str, second: str) -> dict[str, Any]:
     return {"failed": failed, "after": changed(testbed, before)}
 
 
-class BreakAll(session.Body):
+class BreakAll(Body):
     """Every fault, pairs of them, then who says good-bye."""
 
     def __init__(self, target: Path) -> None:

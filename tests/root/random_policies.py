@@ -23,6 +23,7 @@ from experiments.firewall_matrix.policyoracle import decided
 from experiments.firewall_matrix.prober import Sweep, sweep
 from experiments.firewall_matrix.prooforacle import proved
 from testbed import session
+from testbed.body import Body
 from testbed.testbed import Testbed
 from topo.plan import Plan
 from topo.profile import Profile
@@ -50,7 +51,7 @@ def some_rules(plan: Plan, chance: random.Random) -> tuple[Rule, ...]:
     return (*made, DENY_REST)
 
 
-class Probed(session.Body):
+class Probed(Body):
     """What each oracle says about some pairs under each policy."""
 
     def __init__(self, seed: int, number: int) -> None:

@@ -24,7 +24,7 @@ from topo import wait
 from topo.errors import ServiceError
 
 
-class Boot:
+class BootSequence:
     """One boot of one testbed; ``undo`` gets what must be undone, whether the boot succeeds or not."""
 
     def __init__(self, testbed: TestbedCore, undo: ExitStack, broken: Callable[[str], None]) -> None:

@@ -1,0 +1,140 @@
+"""A command: its words, where it makes sense, and what it does; and how it reaches a testbed from there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from testbed import control, state
+from testbed.commandline import Parser
+from topo.profile import SEED, Profile
+
+if TYPE_CHECKING:
+    from testbed.body import Body
+    from testbed.testbed import Testbed
+    from topo.plan import Plan
+
+#: what a running testbed does when it is asked something: called with the testbed and the request's arguments
+Request = Callable[..., Any]
+
+
+class Command(ABC):
+    """One verb. ``name``, ``words`` and ``summary`` are its line in the list of commands; ``about`` heads its help."""
+
+    name: str
+    summary: str
+    about: str
+    words = ""
+    group = "testbeds"
+    outside = True
+    at_prompt = True
+    #: whether it takes ``--name``: which of several running testbeds
+    of_one_testbed = True
+    #: whether words after ``--`` are another command's, given as ``options.after``
+    runs_another = False
+
+    @property
+    def requests(self) -> Mapping[str, Request]:
+        """What it asks of a running testbed, by name; answered in the box, from whichever side it is asked."""
+        return {}
+
+    def arguments(self, parser: Parser) -> None:  # noqa: B027 - it need not have any
+        """Give a parser its arguments and flags."""
+
+    @abstractmethod
+    def run(self, options: Namespace, origin: Origin) -> int:
+        """Do it and print what it has to say; the exit code. Raises FoobarError."""
+
+    def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:  # noqa: ARG002 - none by default
+        """What the next argument may be, after these arguments; for completion."""
+        return ()
+
+
+class BootingCommand(Command):
+    """A command that boots a testbed, instead of asking one that runs."""
+
+    at_prompt = False
+    of_one_testbed = False
+
+    @abstractmethod
+    def body(self, options: Namespace) -> Body:
+        """What is done on the testbed."""
+
+    def run(self, options: Namespace, origin: Origin) -> int:
+        return origin.boot(options, self.body(options))
+
+
+class RunningTestbed(ABC):
+    """A running testbed, asked the same things from its own prompt and from another terminal."""
+
+    name: str
+    profile: Profile
+
+    @abstractmethod
+    def ask(self, request: str, **arguments: Any) -> Any:
+        """The answer to one of the commands' requests. Raises FoobarError."""
+
+
+class RemoteTestbed(RunningTestbed):
+    """Asked over its control socket."""
+
+    def __init__(self, entry: state.Entry) -> None:
+        self.entry = entry
+        self.name = entry.name
+        self.profile = Profile(**entry.profile)
+
+    def ask(self, request: str, **arguments: Any) -> Any:
+        return control.ask(self.entry, request, **arguments)
+
+
+class LocalTestbed(RunningTestbed):
+    """Asked in its own process."""
+
+    def __init__(self, testbed: Testbed, requests: Mapping[str, Request]) -> None:
+        self.requests = handlers(testbed, requests)
+        self.name = "this one"
+        self.profile = testbed.profile
+
+    def ask(self, request: str, **arguments: Any) -> Any:
+        return self.requests[request](**arguments)
+
+
+def handlers(testbed: Testbed, requests: Mapping[str, Request]) -> dict[str, Request]:
+    """The requests, to be answered by this testbed."""
+    return {name: partial(request, testbed) for name, request in requests.items()}
+
+
+class Origin(ABC):
+    """Where a command was typed: in a terminal outside, or at a testbed's own prompt."""
+
+    at_prompt: bool
+
+    @abstractmethod
+    def target(self, name: str | None) -> RunningTestbed:
+        """The testbed that is meant. Raises UsageError when that is not clear, RefusedError while it boots."""
+
+    @abstractmethod
+    def target_if_any(self, name: str | None) -> RunningTestbed | None:
+        """The same, or None where no testbed runs and none is named."""
+
+    def plan(self) -> Plan:
+        """The plan of the testbed that is meant, or the seed's where none runs."""
+        from topo.plan import plan
+
+        target = self.target_if_any(None)
+        return plan(target.profile if target else SEED)
+
+    def boot(self, options: Namespace, body: Body) -> int:
+        """Boot a testbed and do something on it; the exit code. A terminal can."""
+        raise NotImplementedError
+
+    def visit(self) -> int:
+        """Follow one visit to the site on this testbed; the exit code. A prompt can."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def suggest(self, words: Sequence[str], text: str) -> list[str]:
+        """What a word that begins with ``text`` may be, after these words of a command line."""

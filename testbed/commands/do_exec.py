@@ -1,0 +1,47 @@
+"""``exec``: a command of any kind on an emulated host, from another terminal."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+
+from testbed import state
+from testbed.commandline import Parser
+from testbed.commands.command import Command, Origin
+from topo.errors import UsageError
+from topo.paths import BOX, ENVIRONMENT
+
+NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid")
+IN_THIS_FOLDER = 'cd "$1" 2>/dev/null || cd /; shift; exec "$@"'
+
+
+class ExecCommand(Command):
+    """Runs on a host with this terminal's input and output. At the prompt a host's name does the same."""
+
+    name = "exec"
+    words = "HOST -- CMD..."
+    summary = "run a command on an emulated host (or on `box`)"
+    about = "Run a command on an emulated host, with this terminal's input and output."
+    at_prompt = False
+    runs_another = True
+
+    def arguments(self, parser: Parser) -> None:
+        parser.usage = "foobar exec [--name NAME] HOST -- CMD..."
+        parser.add_argument("host", help="a host, or `box`, where Open vSwitch and the controller run")
+
+    def run(self, options: Namespace, origin: Origin) -> int:  # noqa: ARG002 - it enters the namespaces by itself
+        if not options.after:
+            raise UsageError("exec: say the command after --, as in: exec client -- ip addr")
+        entry = state.up(options.name)
+        if options.host not in entry.hosts and options.host != BOX:
+            raise UsageError(f"{options.host}: no such host in {entry.name}; hosts: {', '.join([*entry.hosts, BOX])}")
+        as_user = ["--user", "--preserve-credentials"] if os.geteuid() else []
+        enter = ["nsenter", f"--target={entry.pid}", *as_user, *NAMESPACES, "--"]
+        if options.host != BOX:
+            enter += ["nsenter", f"--target={entry.hosts[options.host]}", *NAMESPACES, "--"]
+        environment = {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
+        os.execvpe(enter[0], [*enter, "sh", "-c", IN_THIS_FOLDER, "sh", os.getcwd(), *options.after], environment)
+
+    def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:
+        return () if before else [*(host.name for host in origin.plan().hosts), BOX]
