@@ -13,7 +13,7 @@ from testbed import state
 from testbed.body import Body
 from testbed.commandline import Parser, guarded
 from testbed.commands import commandlist
-from testbed.commands.command import Origin, RemoteTestbed, RunningTestbed
+from testbed.commands.command import Origin, RemoteTestbed, AskedTestbed
 from topo import profile
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ class Terminal(Origin):
     def __init__(self, words: list[str]) -> None:
         self.words = words
 
-    def target(self, name: str | None) -> RunningTestbed:
+    def target(self, name: str | None) -> AskedTestbed:
         return RemoteTestbed(state.up(name))
 
-    def target_if_any(self, name: str | None) -> RunningTestbed | None:
+    def target_if_any(self, name: str | None) -> AskedTestbed | None:
         return self.target(name) if name or state.running() else None
 
     def boot(self, options: Namespace, body: Body) -> int:

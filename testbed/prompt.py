@@ -16,7 +16,7 @@ from mininet.cli import CLI
 from testbed import render
 from testbed.body import Body
 from testbed.commands import commandlist
-from testbed.commands.command import Command, LocalTestbed, Origin, RunningTestbed
+from testbed.commands.command import Command, LocalTestbed, Origin, AskedTestbed
 from topo.errors import EXIT_HOLDS, FoobarError, UsageError
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ class AtPrompt(Origin):
         self.visited = visit
         self.here = LocalTestbed(testbed, commandlist.requests())
 
-    def target(self, name: str | None) -> RunningTestbed:  # noqa: ARG002 - it is this one
+    def target(self, name: str | None) -> AskedTestbed:  # noqa: ARG002 - it is this one
         return self.here
 
-    def target_if_any(self, name: str | None) -> RunningTestbed | None:
+    def target_if_any(self, name: str | None) -> AskedTestbed | None:
         return self.target(name)
 
     def visit(self) -> int:

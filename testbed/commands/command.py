@@ -67,7 +67,7 @@ class BootingCommand(Command):
         return origin.boot(options, self.body(options))
 
 
-class RunningTestbed(ABC):
+class AskedTestbed(ABC):
     """A running testbed, asked the same things from its own prompt and from another terminal."""
 
     name: str
@@ -78,7 +78,7 @@ class RunningTestbed(ABC):
         """The answer to one of the commands' requests. Raises FoobarError."""
 
 
-class RemoteTestbed(RunningTestbed):
+class RemoteTestbed(AskedTestbed):
     """Asked over its control socket."""
 
     def __init__(self, entry: state.Entry) -> None:
@@ -90,7 +90,7 @@ class RemoteTestbed(RunningTestbed):
         return control.ask(self.entry, request, **arguments)
 
 
-class LocalTestbed(RunningTestbed):
+class LocalTestbed(AskedTestbed):
     """Asked in its own process."""
 
     def __init__(self, testbed: Testbed, requests: Mapping[str, Request]) -> None:
@@ -113,11 +113,11 @@ class Origin(ABC):
     at_prompt: bool
 
     @abstractmethod
-    def target(self, name: str | None) -> RunningTestbed:
+    def target(self, name: str | None) -> AskedTestbed:
         """The testbed that is meant. Raises UsageError when that is not clear, RefusedError while it boots."""
 
     @abstractmethod
-    def target_if_any(self, name: str | None) -> RunningTestbed | None:
+    def target_if_any(self, name: str | None) -> AskedTestbed | None:
         """The same, or None where no testbed runs and none is named."""
 
     def plan(self) -> Plan:
