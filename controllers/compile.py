@@ -35,7 +35,8 @@ from controllers.flow import (
 )
 from controllers.policy import Rule
 from controllers.sampling import sampled
-from topo.plan import ANY, End, Host, Plan, Switch
+from topo.plan import ANY, Host, Plan
+from topo.wiring import End, Switch
 
 BIND, TRACK, POLICY, FORWARD, ARP = range(5)
 TABLE_NAMES = ("bind", "track", "policy", "forward", "arp")

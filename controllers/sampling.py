@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from controllers.flow import Flow, MatchValue, Sample
-from topo.plan import Plan, Switch
+from topo.plan import Plan
+from topo.wiring import Switch
 
 #: packets a second, and how many at once: of one rule by one port, and of a whole switch
 RATE, BURST = 10, 20

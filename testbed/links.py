@@ -14,7 +14,8 @@ from controllers.compile import deaf_flow
 from controllers.flow import Flow
 from controllers.ovs import ofctl, vswitchd
 from topo.errors import UsageError, among
-from topo.plan import Link, Plan
+from topo.plan import Plan
+from topo.wiring import Link
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 REQUEST = "16sH22x"

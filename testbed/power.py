@@ -9,7 +9,7 @@ from controllers.ovs import ofctl, vsctl, vswitchd
 from testbed.core import CONTROLLER_ADDRESS
 from topo import wait
 from topo.errors import RefusedError
-from topo.plan import Link
+from topo.wiring import Link
 
 if TYPE_CHECKING:
     from testbed.namespaces import Inside

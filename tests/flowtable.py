@@ -28,7 +28,8 @@ from controllers.flow import (
     Sample,
 )
 from controllers.ovs.dump import mac_number
-from topo.plan import End, Host, Plan
+from topo.plan import Host, Plan
+from topo.wiring import End
 
 IPV6 = 0x86DD
 VLAN_PRESENT = 0x1000

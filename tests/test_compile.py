@@ -41,9 +41,10 @@ from controllers.compile import (
 from controllers.flow import Conntrack, Flow, Goto, Output, Sample
 from controllers.policy import DENY_REST, Rule, decide, policy
 from topo.errors import PolicyError
-from topo.plan import End, Host, Plan
+from topo.plan import Host, Plan
 from topo.plan import plan as plan_of
 from topo.profile import Profile
+from topo.wiring import End
 
 PORTS = [("tcp", port) for port in (22, 53, 80, 443, 3306, 8404)]
 PORTS += [("udp", 53), ("udp", 123), ("icmp", ECHO_REQUEST), ("icmp", 13)]

@@ -39,8 +39,9 @@ from testbed.links import Links
 from testbed.testbed import Testbed
 from topo import wait
 from topo.errors import DeadlineError, RefusedError, UsageError
-from topo.plan import End, Plan
+from topo.plan import Plan
 from topo.profile import Profile
+from topo.wiring import End
 
 Services = tuple[Service, ...]
 

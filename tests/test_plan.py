@@ -11,24 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topo.errors import PlanError
-from topo.plan import (
-    ANY,
-    BALANCER,
-    DATABASE,
-    INTERFACE_LIMIT,
-    MONITOR,
-    NETWORK,
-    RESOLVER,
-    WEB,
-    End,
-    Hop,
-    Host,
-    Link,
-    Plan,
-    Switch,
-)
+from topo.plan import ANY, BALANCER, DATABASE, MONITOR, NETWORK, RESOLVER, WEB, Host, Plan
 from topo.plan import plan as plan_of
 from topo.profile import MAX_SERVERS, Profile
+from topo.wiring import INTERFACE_LIMIT, End, Hop, Link, Switch
 
 
 def test_the_seed_has_the_hosts_and_switches_of_the_write_ups(plan: Plan) -> None:
@@ -168,10 +154,10 @@ def test_two_links_on_one_port_and_a_cut_link_are_refused(plan: Plan) -> None:
 def test_a_link_to_nowhere_and_a_long_name_are_refused() -> None:
     core, host = Switch("core", 1), Host("a", "internet", "10.0.1.1", "02:00:00:00:01:01", "nothing")
     with pytest.raises(PlanError, match="a link ends at b, which is neither a host nor a switch"):
-        Plan(Profile(), (host,), (core,), (Link(End("core", 1), End("b", 0)),))
+        Plan((core,), (Link(End("core", 1), End("b", 0)),), (host,), Profile())
     long = Switch("a-very-long-switch", 1)
     with pytest.raises(PlanError, match="interface name a-very-long-switch-eth1 is longer than 15 characters"):
-        Plan(Profile(), (host,), (long,), (Link(End(long.name, 1), End("a", 0)),))
+        Plan((long,), (Link(End(long.name, 1), End("a", 0)),), (host,), Profile())
 
 
 def test_all_problems_are_said_at_once(plan: Plan) -> None:

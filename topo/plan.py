@@ -18,21 +18,21 @@ test that follows from it. What runs where is said by the hosts' roles: code ask
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 from topo.errors import PlanError
 from topo.profile import Profile
 from topo.tls import means
+from topo.wiring import End, Link, Switch, Wiring, twice
 
 DOMAIN = "foobar.com"
 SITE = f"www.{DOMAIN}"
 NETWORK = ipaddress.ip_network("10.0.0.0/16")
 REVERSE_DOMAIN = "0.10.in-addr.arpa"
 ZONE_NUMBERS = {"internet": 1, "dmz": 2, "servers": 3, "monitoring": 4}
-INTERFACE_LIMIT = 15
 ANY = "any"
 
 CLIENT, ATTACKER, RESOLVER, BALANCER, WEB, APP, DATABASE, MONITOR = ROLES = (
@@ -87,52 +87,6 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Switch:
-    """One Open vSwitch bridge. ``guards`` names the host a firewall stands in front of; ``number`` is unique."""
-
-    name: str
-    number: int
-    guards: str | None = None
-
-    @property
-    def dpid(self) -> int:
-        return self.number
-
-
-@dataclass(frozen=True)
-class End:
-    """Where a link meets a node: the port number is OpenFlow's on a switch and 0 on a host."""
-
-    node: str
-    port: int
-
-    @property
-    def interface(self) -> str:
-        return f"{self.node}-eth{self.port}"
-
-
-@dataclass(frozen=True)
-class Link:
-    """``a`` is the end nearer to the core: always a switch."""
-
-    a: End
-    b: End
-
-    @property
-    def ends(self) -> tuple[End, End]:
-        return (self.a, self.b)
-
-
-@dataclass(frozen=True)
-class Hop:
-    """A packet's passage through one switch."""
-
-    switch: str
-    in_port: int
-    out_port: int
-
-
-@dataclass(frozen=True)
 class Endpoint:
     """Where a role is reached by the others."""
 
@@ -148,16 +102,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Wiring):
     """The whole topology of a profile."""
 
-    profile: Profile
     hosts: tuple[Host, ...]
-    switches: tuple[Switch, ...]
-    links: tuple[Link, ...]
+    profile: Profile
 
     def __post_init__(self) -> None:
-        problems = list(_problems(self))
+        problems = list(self.problems())
         if problems:
             raise PlanError("plan: " + "; ".join(problems))
 
@@ -167,31 +119,20 @@ class Plan:
         return (*self.hosts, *self.switches)
 
     @cached_property
-    def _nodes(self) -> dict[str, Host | Switch]:
-        return {node.name: node for node in self.nodes}
-
-    @cached_property
-    def _neighbours(self) -> dict[str, list[tuple[End, End]]]:
-        """For each node: (own end, far end) of every link that it has."""
-        table: dict[str, list[tuple[End, End]]] = {name: [] for name in self._nodes}
-        for link in self.links:
-            table[link.a.node].append((link.a, link.b))
-            table[link.b.node].append((link.b, link.a))
-        return table
+    def _hosts(self) -> dict[str, Host]:
+        return {host.name: host for host in self.hosts}
 
     def host(self, name: str) -> Host:
         """The host of that name. Raises PlanError, naming the possible ones."""
-        node = self._nodes.get(name)
-        if not isinstance(node, Host):
-            raise PlanError(f"{name}: no such host; hosts: {', '.join(host.name for host in self.hosts)}")
-        return node
+        if name not in self._hosts:
+            raise PlanError(f"{name}: no such host; hosts: {', '.join(self._hosts)}")
+        return self._hosts[name]
 
     def switch(self, name: str) -> Switch:
         """The switch of that name. Raises PlanError, naming the possible ones."""
-        node = self._nodes.get(name)
-        if not isinstance(node, Switch):
-            raise PlanError(f"{name}: no such switch; switches: {', '.join(each.name for each in self.switches)}")
-        return node
+        if name not in self._switches:
+            raise PlanError(f"{name}: no such switch; switches: {', '.join(self._switches)}")
+        return self._switches[name]
 
     @cached_property
     def names(self) -> dict[str, tuple[Host, ...]]:
@@ -223,6 +164,10 @@ class Plan:
             raise PlanError(f"role {role}: on {', '.join(host.name for host in hosts) or 'no host'}; one was expected")
         return hosts[0]
 
+    def together(self, role: str, other: str) -> bool:
+        """Whether every host with a role has the other one too, so that it reaches that without the network."""
+        return all(other in host.roles for host in self.hosts_of(role))
+
     def port(self, role: str) -> int:
         """The port at which a role listens, or another port of one (STATISTICS, ...)."""
         ports = PORTS | {WEB: PORTS[BALANCER if means(self.profile).inside else HTTP]}
@@ -243,119 +188,65 @@ class Plan:
         """The host whose database takes the writes at boot."""
         return self.hosts_of(DATABASE)[0]
 
-    def links_of(self, node: str) -> list[tuple[End, End]]:
-        """(own end, far end) of each of a node's links."""
-        return self._neighbours[node]
-
     def behind(self, end: End) -> list[Host]:
         """The hosts whose packets reach ``end.node`` through that port, in the order of ``hosts``."""
-        far = next(far for own, far in self._neighbours[end.node] if own == end)
-        names, frontier = set(), [(far.node, end.node)]
-        while frontier:
-            node, came_from = frontier.pop()
-            names.add(node)
-            frontier += [(on.node, node) for _, on in self._neighbours[node] if on.node != came_from]
+        names = self.beyond(end)
         return [host for host in self.hosts if host.name in names]
 
-    def is_switch(self, node: str) -> bool:
-        return isinstance(self._nodes[node], Switch)
-
-    def path(self, src: str, dst: str) -> tuple[Hop, ...]:
-        """The switches between two hosts, in order. The plan is a tree, so there is one path."""
-        ends = self._walk(src, dst, came_from=None)
-        assert ends is not None, "a valid plan is connected"
-        return tuple(
-            Hop(arrive.node, arrive.port, leave.port) for arrive, leave in zip(ends[1:-1:2], ends[2::2], strict=True)
-        )
-
-    def _walk(self, node: str, goal: str, came_from: str | None) -> list[End] | None:
-        """Ends passed on the way from ``node`` to ``goal``: leave, arrive, leave, arrive, ..."""
-        if node == goal:
-            return []
-        for own, far in self._neighbours[node]:
-            if far.node != came_from and (rest := self._walk(far.node, goal, node)) is not None:
-                return [own, far, *rest]
-        return None
-
-    def policed_by(self, src: str, dst: str) -> tuple[str, ...]:
-        """The switches that decide about traffic between two hosts.
-
-        The firewalls on the path, each for itself; where no firewall stands on the path, ``core``.
-        """
-        switches = [self.switch(hop.switch) for hop in self.path(src, dst)]
-        return tuple(each.name for each in switches if each.guards) or (switches[0].name,)
+    def problems(self) -> Iterator[str]:
+        """Everything that contradicts itself."""
+        yield from twice("name", [node.name for node in self.nodes])
+        yield from twice("address", [host.ip for host in self.hosts])
+        yield from twice("MAC address", [host.mac for host in self.hosts])
+        for host in self.hosts:
+            if host.zone not in ZONE_NUMBERS:
+                yield f"{host.name} is in zone {host.zone}, which does not exist"
+            if ipaddress.ip_address(host.ip) not in NETWORK:
+                yield f"{host.name}'s address {host.ip} lies outside {NETWORK}"
+            for role in host.roles:
+                if role not in ROLES:
+                    yield f"{host.name} has the role {role}, which does not exist"
+        yield from self.wiring_problems([host.name for host in self.hosts])
 
 
-def plan(profile: Profile) -> Plan:
-    """The plan for a profile: pure, and the same for the same profile."""
-    servers = [f"srv{number}" for number in range(1, profile.servers + 1)]
-    duties = ["cluster"] * len(servers) if profile.cluster else ["primary", *["replica"] * (len(servers) - 1)]
-    hosts = (
-        _host("client", "internet", 10, "a visitor", CLIENT),
-        _host("attacker", "internet", 66, "nmap, hping3, Scapy", ATTACKER),
-        _host("dns", "internet", 53, f"NSD, authoritative for {DOMAIN}", RESOLVER),
-        _host("lb", "dmz", 10, "HAProxy: TLS, balancing, DB writes", BALANCER),
-        *(
-            _host(name, "servers", 10 + number, f"nginx, application, MariaDB ({duty})", WEB, APP, DATABASE)
-            for number, (name, duty) in enumerate(zip(servers, duties, strict=True), start=1)
-        ),
-        _host("mon", "monitoring", 10, "the monitoring host", MONITOR),
-    )
-    core = Switch("core", 1)
-    firewalls = tuple(Switch(f"fw{number}", 1 + number, guards=name) for number, name in enumerate(servers, start=1))
-    direct = [host.name for host in hosts if host.name not in servers]
-    links = [Link(End(core.name, port), End(name, 0)) for port, name in enumerate(direct, start=1)]
-    for port, firewall in enumerate(firewalls, start=len(direct) + 1):
-        links.append(Link(End(core.name, port), End(firewall.name, 1)))
-        links.append(Link(End(firewall.name, 2), End(str(firewall.guards), 0)))
-    return Plan(profile, hosts, (core, *firewalls), tuple(links))
+Placement: TypeAlias = tuple[Host, ...]
 
 
-def _host(name: str, zone: str, number: int, duty: str, *roles: str) -> Host:
+def host(name: str, zone: str, number: int, duty: str, *roles: str) -> Host:
+    """A host of a placement: its address and its MAC address follow from its zone and its number there."""
     zone_number = ZONE_NUMBERS[zone]
     ip = NETWORK.network_address + (zone_number << 8) + number
     return Host(name, zone, str(ip), f"02:00:00:00:{zone_number:02x}:{number:02x}", duty, roles)
 
 
-def _problems(plan: Plan) -> Iterable[str]:
-    """Everything that contradicts itself, all at once."""
-    names = [node.name for node in plan.nodes]
-    yield from _twice("name", names)
-    yield from _twice("address", [host.ip for host in plan.hosts])
-    yield from _twice("MAC address", [host.mac for host in plan.hosts])
-    yield from _twice("switch number", [each.number for each in plan.switches])
-    ends = [end for link in plan.links for end in link.ends]
-    yield from _twice("port", [f"{end.node} port {end.port}" for end in ends])
-    for end in ends:
-        if end.node not in names:
-            yield f"a link ends at {end.node}, which is neither a host nor a switch"
-        if len(end.interface) > INTERFACE_LIMIT:
-            yield f"interface name {end.interface} is longer than {INTERFACE_LIMIT} characters"
-    for host in plan.hosts:
-        if host.zone not in ZONE_NUMBERS:
-            yield f"{host.name} is in zone {host.zone}, which does not exist"
-        if ipaddress.ip_address(host.ip) not in NETWORK:
-            yield f"{host.name}'s address {host.ip} lies outside {NETWORK}"
-    if len(plan.links) != len(names) - 1 or not _connected(plan, names):
-        yield "the links do not join all hosts and switches into one tree"
+def stacked(profile: Profile) -> Placement:
+    """The hosts of ``--layout stacked``, each with its zone, its number there and what it is for."""
+    servers = range(1, profile.servers + 1)
+    duties = ["cluster"] * len(servers) if profile.cluster else ["primary", *["replica"] * (len(servers) - 1)]
+    return (
+        host("client", "internet", 10, "a visitor", CLIENT),
+        host("attacker", "internet", 66, "nmap, hping3, Scapy", ATTACKER),
+        host("dns", "internet", 53, f"NSD, authoritative for {DOMAIN}", RESOLVER),
+        host("lb", "dmz", 10, "HAProxy: TLS, balancing, DB writes", BALANCER),
+        *(
+            host(f"srv{number}", "servers", 10 + number, f"nginx, application, MariaDB ({duty})", WEB, APP, DATABASE)
+            for number, duty in zip(servers, duties, strict=True)
+        ),
+        host("mon", "monitoring", 10, "the monitoring host", MONITOR),
+    )
 
 
-def _twice(what: str, values: Iterable[object]) -> Iterable[str]:
-    for value, count in Counter(values).items():
-        if count > 1:
-            yield f"{what} {value} is used {count} times"
+def plan(profile: Profile, placement: Placement | None = None) -> Plan:
+    """The plan for a profile: pure, and the same for the same profile. ``placement``: other hosts, or other roles.
 
-
-def _connected(plan: Plan, names: list[str]) -> bool:
-    reached, frontier = set(), [names[0]]
-    while frontier:
-        node = frontier.pop()
-        reached.add(node)
-        frontier += [
-            end.node
-            for link in plan.links
-            if node in (link.a.node, link.b.node)
-            for end in link.ends
-            if end.node not in reached
-        ]
-    return reached >= set(names)
+    A host of the zone ``servers`` stands behind a firewall of its own; all others hang on the core switch.
+    """
+    hosts = stacked(profile) if placement is None else placement
+    core, guarded = Switch("core", 1), [host.name for host in hosts if host.zone == "servers"]
+    firewalls = tuple(Switch(f"fw{number}", 1 + number, guards=name) for number, name in enumerate(guarded, start=1))
+    direct = [host.name for host in hosts if host.name not in guarded]
+    links = [Link(End(core.name, port), End(name, 0)) for port, name in enumerate(direct, start=1)]
+    for port, firewall in enumerate(firewalls, start=len(direct) + 1):
+        links.append(Link(End(core.name, port), End(firewall.name, 1)))
+        links.append(Link(End(firewall.name, 2), End(str(firewall.guards), 0)))
+    return Plan((core, *firewalls), tuple(links), hosts, profile)

@@ -15,7 +15,8 @@ from controllers.verify.packetset import FIELDS, LEAF, NAMES, Box, Node, Ranges,
 from controllers.verify.proof import Checked, Difference
 from controllers.verify.tables import constraints
 from controllers.verify.tracker import ICMP_ANSWERS
-from topo.plan import End, Host, Plan
+from topo.plan import Host, Plan
+from topo.wiring import End
 
 Point = dict[str, int]
 WHEN = {

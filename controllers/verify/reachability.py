@@ -15,7 +15,8 @@ from controllers.flow import CT_TRK, Action, Conntrack, Flow, Goto, Output, Samp
 from controllers.verify.packetset import FIELDS, LEVEL, Node, Space
 from controllers.verify.tables import Ambiguous, Tables
 from controllers.verify.tracker import FORGETFUL, SAID_OF_KNOWN, SAID_OF_UNKNOWN, Which, marked
-from topo.plan import End, Plan
+from topo.plan import Plan
+from topo.wiring import End
 
 CONVERSATION = frozenset(LEVEL[name] for name in ("eth_type", "nw_src", "nw_dst", "nw_proto", "tp_src", "tp_dst"))
 
