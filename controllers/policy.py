@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import TypeAlias
 
 from topo.errors import PolicyError, among
-from topo.plan import ANY, Host, Plan
-from topo.profile import Profile
-from topo.tls import means
+from topo.plan import (
+    ANY,
+    APP,
+    BALANCER,
+    DATABASE,
+    GROUP,
+    HTTP,
+    INCREMENTAL,
+    MONITOR,
+    RESOLVER,
+    RUNTIME,
+    STATISTICS,
+    TRANSFER,
+    WEB,
+    Host,
+    Plan,
+)
 
 PROTOCOLS = ("tcp", "udp", "icmp", ANY)
 ACTIONS = ("allow", "deny")
@@ -19,16 +33,22 @@ ACTIONS = ("allow", "deny")
 MOST_RULES = 29_000  # each has a priority of its own
 
 Ports: TypeAlias = tuple[tuple[int, int], ...]
+When: TypeAlias = Callable[[Plan], bool]
+
+
+def always(_: Plan) -> bool:
+    """The condition of a rule that is there in every plan."""
+    return True
 
 
 @dataclass(frozen=True)
 class Rule:
     """One sentence of the policy.
 
-    ``src`` and ``dst`` name a host, a zone, a group or ``any``, or several with commas between. ``port`` is the
+    ``src`` and ``dst`` name a role, a host, a zone, a group or ``any``, or several with commas between. ``port`` is the
     destination's (tcp, udp), or the ICMP type; several are closed ranges, ascending and apart: ((80, 80), (8000,
     8080)); None: all of them. An allow-rule speaks of who may *begin* a conversation: answers pass because conntrack
-    knows them, so there are no return rules that a server could abuse.
+    knows them, so there are no return rules that a server could abuse. ``when``: the plans in which it is there.
     """
 
     name: str
@@ -38,6 +58,7 @@ class Rule:
     port: int | Ports | None
     action: str
     why: str
+    when: When = field(default=always, compare=False, repr=False)
 
     @property
     def ports(self) -> Ports | None:
@@ -65,55 +86,67 @@ FIREWALLS_OFF = (
 )
 
 
-def firewalls_on(profile: Profile) -> tuple[Rule, ...]:
-    """What the parts need of each other, and nothing more."""
-    web = means(profile).web_port
+def _single(plan: Plan) -> bool:
+    return plan.profile.db == "single"
+
+
+def _managed(plan: Plan) -> bool:
+    """Any database may become the primary."""
+    return plan.profile.managed
+
+
+def _cluster(plan: Plan) -> bool:
+    """All databases speak with each other, and any of them may be the one that is written to."""
+    return plan.profile.cluster
+
+
+def _apart(role: str, other: str) -> When:
+    return lambda plan: not plan.together(role, other)
+
+
+def firewalls_on(plan: Plan) -> tuple[Rule, ...]:
+    """What the parts need of each other, and nothing more: every rule that there may be, with its condition."""
+    dns, lb, web, app, db, mon = RESOLVER, BALANCER, WEB, APP, DATABASE, MONITOR
+    port, sql = plan.port, plan.port(db)
+    copies = ((port(TRANSFER), port(TRANSFER)), (port(INCREMENTAL), port(INCREMENTAL)))
     return (
-        Rule("dns-udp", "internet", "dns", "udp", 53, "allow", "resolvers ask the authoritative server for www"),
-        Rule("dns-tcp", "internet", "dns", "tcp", 53, "allow", "answers that do not fit a datagram"),
-        Rule("site-https", "internet", "lb", "tcp", 443, "allow", "visitors reach the site"),
-        Rule("site-http", "internet", "lb", "tcp", 80, "allow", "visitors are redirected to HTTPS"),
-        Rule("site-ping", "internet", "lb", "icmp", ECHO_REQUEST, "allow", "visitors may see that the site is up"),
-        Rule("web", "lb", "servers", "tcp", web, "allow", "the balancer forwards requests to nginx"),
-        Rule("db-write-endpoint", "servers", "lb", "tcp", 3306, "allow", "applications write through the balancer"),
-        Rule("db-primary", "lb", "primary", "tcp", 3306, "allow", "the balancer hands writes to the primary"),
-        Rule("db-replication", "replicas", "primary", "tcp", 3306, "allow", "replicas fetch the primary's binary log"),
-        Rule("lb-statistics", "mon", "lb", "tcp", 8404, "allow", "the monitoring host reads the balancer's statistics"),
-        Rule("mon-ping", "mon", ANY, "icmp", ECHO_REQUEST, "allow", "the monitoring host looks who is alive"),
+        _allow("dns-udp", "internet", dns, "udp", port(dns), "resolvers ask the authoritative server for www"),
+        _allow("dns-tcp", "internet", dns, "tcp", port(dns), "answers that do not fit a datagram"),
+        _allow("site-https", "internet", lb, "tcp", port(lb), "visitors reach the site"),
+        _allow("site-http", "internet", lb, "tcp", port(HTTP), "visitors are redirected to HTTPS"),
+        _allow("site-ping", "internet", lb, "icmp", ECHO_REQUEST, "visitors may see that the site is up"),
+        _allow("web", lb, web, "tcp", port(web), "the balancer forwards requests to nginx"),
+        _allow("app", web, app, "tcp", port(app), "nginx hands requests to an application", _apart(web, app)),
+        _allow("db-write-endpoint", app, lb, "tcp", sql, "applications write through the balancer"),
+        _allow("db-read", app, db, "tcp", sql, "applications read from a database", _apart(app, db)),
+        _allow("db-primary", lb, "primary", "tcp", sql, "the balancer hands writes to the primary", _single),
+        _allow("db-primary", lb, db, "tcp", sql, "the balancer hands writes to whoever is primary", _managed),
+        _allow("db-primary", lb, db, "tcp", sql, "the balancer hands writes to one of the cluster", _cluster),
+        _allow("db-replication", "replicas", "primary", "tcp", sql, "replicas fetch the primary's binary log", _single),
+        _allow("db-replication", db, db, "tcp", sql, "replicas follow whoever is primary", _managed),
+        _allow("failover-databases", mon, db, "tcp", sql, "the failover manager looks and promotes", _managed),
+        _allow(
+            "failover-balancer", mon, lb, "tcp", port(RUNTIME), "it tells the balancer who takes the writes", _managed
+        ),
+        _allow("db-group", db, db, "tcp", port(GROUP), "the databases agree on every commit", _cluster),
+        _allow("db-transfer", db, db, "tcp", copies, "one that was away is sent what it lacks", _cluster),
+        _allow(
+            "lb-statistics", mon, lb, "tcp", port(STATISTICS), "the monitoring host reads the balancer's statistics"
+        ),
+        _allow("mon-ping", mon, ANY, "icmp", ECHO_REQUEST, "the monitoring host looks who is alive"),
         DENY_REST,
     )
 
 
-TRANSFERS = ((4444, 4444), (4568, 4568))  # all of it, and only the last part
-# in a Galera cluster all databases speak with each other, and any of them may be the one that is written to
-CLUSTER = {
-    "db-primary": (
-        Rule("db-primary", "lb", "servers", "tcp", 3306, "allow", "the balancer hands writes to one of the cluster"),
-    ),
-    "db-replication": (
-        Rule("db-group", "servers", "servers", "tcp", 4567, "allow", "the databases agree on every commit"),
-        Rule("db-transfer", "servers", "servers", "tcp", TRANSFERS, "allow", "one that was away is sent what it lacks"),
-    ),
-}
-# with a failover manager any server may become the primary, so these stand for the rules of those names
-MANAGED = {
-    "db-primary": (
-        Rule("db-primary", "lb", "servers", "tcp", 3306, "allow", "the balancer hands writes to whoever is primary"),
-    ),
-    "db-replication": (
-        Rule("db-replication", "servers", "servers", "tcp", 3306, "allow", "replicas follow whoever is primary"),
-        Rule("failover-databases", "mon", "servers", "tcp", 3306, "allow", "the failover manager looks and promotes"),
-        Rule("failover-balancer", "mon", "lb", "tcp", 9999, "allow", "it tells the balancer who takes the writes"),
-    ),
-}
+def _allow(name: str, src: str, dst: str, proto: str, port: int | Ports, why: str, when: When = always) -> Rule:
+    return Rule(name, src, dst, proto, port, "allow", why, when)
 
 
-def policy(profile: Profile) -> tuple[Rule, ...]:
-    """The rules of a profile, in order."""
-    if profile.firewall == "off":
+def policy(plan: Plan) -> tuple[Rule, ...]:
+    """The rules of a plan, in order."""
+    if plan.profile.firewall == "off":
         return FIREWALLS_OFF
-    others = MANAGED if profile.managed else CLUSTER if profile.cluster else {}
-    return tuple(each for rule in firewalls_on(profile) for each in others.get(rule.name, (rule,)))
+    return tuple(rule for rule in firewalls_on(plan) if rule.when(plan))
 
 
 def validate(rules: tuple[Rule, ...], plan: Plan) -> None:

@@ -42,7 +42,7 @@ class TestbedCore:
         self.profile = profile
         self.home = home
         self.plan = plan(profile)
-        self.rules = policy(profile)
+        self.rules = policy(self.plan)
         self.flows = compile_flows(self.plan, self.rules)
         self.mark = mark
         self.began = time.monotonic() if began is None else began

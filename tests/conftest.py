@@ -76,7 +76,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="session")
 def rules() -> tuple[Rule, ...]:
-    return policy(Profile())
+    return policy(plan_of(Profile()))
 
 
 @pytest.fixture(scope="session")

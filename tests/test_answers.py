@@ -95,7 +95,8 @@ def test_who_stops_what(plan: Plan, rules: Rules) -> None:
     ids=["seed", "hardened", "off", "one"],
 )
 def test_policy_and_proof_agree_about_every_pair(profile: Profile) -> None:
-    plan, rules = plan_of(profile), policy(profile)
+    plan = plan_of(profile)
+    rules = policy(plan)
     proof = Proof(plan)
     reach = proof.reach(compile_flows(plan, rules))
     for src in plan.hosts:

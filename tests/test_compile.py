@@ -207,13 +207,15 @@ def _forged(network: SimulatedNetwork, src: Host, dst: Host) -> Iterator[str]:
 
 @pytest.mark.parametrize("profile", [Profile(), Profile(servers=1), Profile(servers=5)], ids=str)
 def test_the_flows_do_what_the_policy_says(profile: Profile) -> None:
-    plan, rules = plan_of(profile), policy(profile)
+    plan = plan_of(profile)
+    rules = policy(plan)
     assert list(differences(plan, rules, compile_flows(plan, rules))) == []
 
 
 def test_without_firewalls_everything_but_forgeries_passes() -> None:
     profile = Profile(firewall="off")
-    plan, rules = plan_of(profile), policy(profile)
+    plan = plan_of(profile)
+    rules = policy(plan)
     network = SimulatedNetwork(plan, compile_flows(plan, rules))
     for src, dst, proto, port in conversations(plan):
         assert network.send(src.name, first(src, dst, proto, port)).arrived == dst.name
@@ -245,7 +247,7 @@ def test_an_allowed_connection_is_no_way_back(plan: Plan, rules: Rules, flows: F
 
 def test_each_firewall_denies_by_itself(plan: Plan, rules: Rules, flows: Flows) -> None:
     """With every other switch waving everything through, each one that polices still refuses what is denied."""
-    open_flows = compile_flows(plan, policy(Profile(firewall="off")))
+    open_flows = compile_flows(plan, policy(plan_of(Profile(firewall="off"))))
     for src, dst, proto, port in conversations(plan):
         wanted = decide(rules, plan, src.name, dst.name, proto, port)
         for guard in plan.policed_by(src.name, dst.name):
@@ -308,7 +310,8 @@ def test_connections_are_marked_with_the_rule_that_allowed_them(plan: Plan, rule
 def small() -> tuple[Plan, Rules, Flows]:
     """The smallest network that has everything: one server, one firewall."""
     profile = Profile(servers=1)
-    plan, rules = plan_of(profile), policy(profile)
+    plan = plan_of(profile)
+    rules = policy(plan)
     return plan, rules, compile_flows(plan, rules)
 
 

@@ -9,9 +9,10 @@ import pytest
 from controllers.ovs.conntrack import Connection, judged, parse
 from controllers.policy import Rule, policy
 from topo.plan import Plan
+from topo.plan import plan as plan_of
 from topo.profile import Profile
 
-FIREWALLS_ON = policy(Profile())
+FIREWALLS_ON = policy(plan_of(Profile()))
 WEB, PING = (next(rule for rule in FIREWALLS_ON if rule.name == name) for name in ("web", "site-ping"))
 DUMP = f"""\
 tcp,orig=(src=10.0.2.10,dst=10.0.3.11,sport=40001,dport=80),reply=(src=10.0.3.11,dst=10.0.2.10,sport=80,dport=40001),\

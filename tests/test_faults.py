@@ -40,6 +40,7 @@ from testbed.testbed import Testbed
 from topo import wait
 from topo.errors import DeadlineError, RefusedError, UsageError
 from topo.plan import Plan
+from topo.plan import plan as plan_of
 from topo.profile import Profile
 from topo.wiring import End
 
@@ -122,7 +123,7 @@ def test_every_kind_says_what_it_does() -> None:
 
 
 def test_a_black_hole_swallows_one_direction_between_two_hosts(plan: Plan) -> None:
-    flows = compile_flows(plan, policy(Profile(firewall="off")))
+    flows = compile_flows(plan, policy(plan_of(Profile(firewall="off"))))
     broken = SimulatedNetwork(plan, (*flows, blackhole_flow(plan, "lb", "srv1")))
     lb, srv1, srv2 = (plan.host(name) for name in ("lb", "srv1", "srv2"))
     there = first(lb, srv1, "tcp", 80)
@@ -134,7 +135,7 @@ def test_a_black_hole_swallows_one_direction_between_two_hosts(plan: Plan) -> No
 
 
 def test_a_deaf_port_loses_what_arrives_by_it(plan: Plan) -> None:
-    flows = compile_flows(plan, policy(Profile(firewall="off")))
+    flows = compile_flows(plan, policy(plan_of(Profile(firewall="off"))))
     (_, core), *_ = [(own, far) for own, far in plan.links_of("fw1") if far.node == "core"]
     broken = SimulatedNetwork(plan, (*flows, deaf_flow(plan, core)))
     lb, srv1 = plan.host("lb"), plan.host("srv1")

@@ -90,7 +90,7 @@ def plain(made: Any) -> Evidence:
 @pytest.fixture(scope="module")
 def good() -> str:
     plan = plan_of(Profile())
-    return json.dumps(evidence(plan, policy(Profile())))
+    return json.dumps(evidence(plan, policy(plan_of(Profile()))))
 
 
 def pair(found: Evidence, src: str, dst: str) -> dict[str, Any]:
@@ -110,10 +110,10 @@ def test_all_oracles_agree(good: str) -> None:
 def test_without_firewalls_the_holes_are_named() -> None:
     off = Profile(firewall="off")
     plan = plan_of(off)
-    verdict = judged(EXPERIMENT, evidence(plan, policy(Profile()), real=policy(off)))
+    verdict = judged(EXPERIMENT, evidence(plan, policy(plan_of(Profile())), real=policy(plan_of(off))))
     assert verdict.holds is False
     assert verdict.numbers["holes"] == 56
-    found = findings(evidence(plan, policy(Profile()), real=policy(off)))
+    found = findings(evidence(plan, policy(plan_of(Profile())), real=policy(plan_of(off))))
     line = next(each for each in found.wrong if each.startswith("attacker -> srv2 "))
     packets = "tcp/1-65535 udp/1-65535 icmp/8,13,15 ip/0,2-5,7-16,18-57,+1"
     assert line.startswith(f"attacker -> srv2 {packets}: arrives, the ")

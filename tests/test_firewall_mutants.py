@@ -30,7 +30,7 @@ from topo.plan import plan as plan_of
 from topo.profile import Profile
 
 PLAN = plan_of(Profile())
-RULES = policy(Profile())
+RULES = policy(plan_of(Profile()))
 FLOWS = compile_flows(PLAN, RULES)
 QUICK = quick_set(PLAN, RULES, Random(1))
 MUTANTS = mutants(PLAN, RULES, 18, Random(5))

@@ -21,6 +21,7 @@ from services.service import Service
 from testbed import preflight, render
 from topo.errors import FoobarError
 from topo.plan import Plan
+from topo.plan import plan as plan_of
 from topo.profile import NAMED, Profile, add_flags
 
 PROFILES = (*NAMED.values(), Profile(firewall="off"), Profile(db="semisync"), Profile(db="galera"))
@@ -81,7 +82,7 @@ def test_every_host_is_explained_on_the_map(plan: Plan) -> None:
 
 
 def test_every_rule_has_a_reason_and_a_name_of_its_own() -> None:
-    for rules in map(policy, PROFILES):
+    for rules in map(policy, map(plan_of, PROFILES)):
         names = [rule.name for rule in rules]
         assert len(names) == len(set(names))
         assert all(isinstance(rule, Rule) and rule.why for rule in rules)
@@ -89,7 +90,7 @@ def test_every_rule_has_a_reason_and_a_name_of_its_own() -> None:
 
 def test_cookies_and_tables_are_told_apart() -> None:
     assert len(set(OWN_COOKIES.values())) == len(OWN_COOKIES)
-    assert min(OWN_COOKIES.values()) > max(len(policy(profile)) for profile in PROFILES)
+    assert min(OWN_COOKIES.values()) > max(len(policy(plan_of(profile))) for profile in PROFILES)
     assert len(set(TABLE_NAMES)) == len(TABLE_NAMES) == 5
 
 

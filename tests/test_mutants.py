@@ -16,7 +16,7 @@ from topo.plan import plan as plan_of
 from topo.profile import Profile
 
 PLAN = plan_of(Profile())
-RULES = policy(Profile())
+RULES = policy(plan_of(Profile()))
 FLOWS = compile_flows(PLAN, RULES)
 # more of them in the gate
 WANTED = 120 if "CI" in os.environ else 48

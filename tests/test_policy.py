@@ -13,7 +13,7 @@ from topo.plan import ANY, Plan
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
-SEED_RULES = policy(Profile())
+SEED_RULES = policy(plan_of(Profile()))
 # (from, to, protocol, port) -> the rule that opens it. A change of the policy shows here, one row for each.
 OPEN = {
     ("client", "dns", "udp", 53): "dns-udp",
@@ -59,7 +59,7 @@ def test_what_is_open_and_nothing_else(plan: Plan, rules: tuple[Rule, ...]) -> N
 def test_a_cluster_opens_its_ports_between_databases_and_nothing_else(plan: Plan) -> None:
     """Of its group no outsider may be a member; and nobody follows a primary any more."""
     servers = [host.name for host in plan.servers]
-    cluster = policy(Profile(db="galera"))
+    cluster = policy(plan_of(Profile(db="galera")))
     validate(cluster, plan)
     ports = sorted({port for proto, port in PORTS if proto == "tcp"} | {4443, 4444, 4445, 4566, 4567, 4568, 4569})
     changed = {
@@ -78,7 +78,7 @@ def test_a_cluster_opens_its_ports_between_databases_and_nothing_else(plan: Plan
 
 
 def test_without_firewalls_everything_is_open(plan: Plan) -> None:
-    rules = policy(Profile(firewall="off"))
+    rules = policy(plan_of(Profile(firewall="off")))
     validate(rules, plan)
     assert decide(rules, plan, "attacker", "srv1", "tcp", 22).name == "firewall-off"
 

@@ -18,7 +18,7 @@ from topo.profile import Profile
 
 Rules = tuple[Rule, ...]
 FULL = plan_of(Profile())
-FIREWALLS_ON = policy(Profile())
+FIREWALLS_ON = policy(plan_of(Profile()))
 
 
 def read(text: str) -> Rules:

@@ -14,6 +14,7 @@ from controllers.flow import Flow
 from controllers.policy import Rule, policy
 from topo.errors import UsageError
 from topo.plan import Plan
+from topo.plan import plan as plan_of
 from topo.profile import Profile
 
 
@@ -56,7 +57,9 @@ def test_what_is_not_fenced_may_be_unfenced_and_what_has_no_database_neither(wan
 @pytest.mark.parametrize("host", ["srv1", "srv2", "lb"])
 def test_the_monitoring_host_passes_a_fence_and_nobody_in_its_name(plan: Plan, host: str) -> None:
     """It must be able to close what it has fenced; the policy is asked about it as ever."""
-    fenced = SimulatedNetwork(plan, (*compile_flows(plan, policy(Profile(firewall="off"))), *fence_flows(plan, host)))
+    fenced = SimulatedNetwork(
+        plan, (*compile_flows(plan, policy(plan_of(Profile(firewall="off")))), *fence_flows(plan, host))
+    )
     asked, mon = plan.host(host), plan.host("mon")
     assert fenced.send("mon", first(mon, asked, "tcp", 3306)).arrived == host
     assert fenced.send(host, answer(first(mon, asked, "tcp", 3306))).arrived == "mon"
@@ -66,7 +69,7 @@ def test_the_monitoring_host_passes_a_fence_and_nobody_in_its_name(plan: Plan, h
 @pytest.mark.parametrize("host", ["srv1", "srv2", "lb"])
 def test_nothing_passes_a_fence_and_all_else_does(plan: Plan, host: str) -> None:
     """Whoever else is asked with the same packets, with every rule open: the fence alone makes the difference."""
-    flows = compile_flows(plan, policy(Profile(firewall="off")))
+    flows = compile_flows(plan, policy(plan_of(Profile(firewall="off"))))
     fence = fence_flows(plan, host)
     asked, other = plan.host(host), plan.host("srv3")
     for peer in (peer for peer in plan.hosts if peer not in (asked, other, plan.host("mon"))):

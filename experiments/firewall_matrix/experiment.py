@@ -40,7 +40,8 @@ class FirewallMatrix(Experiment[Evidence]):
     )
 
     def measure(self, testbed: Testbed, run: Run) -> Evidence:
-        plan, rules = testbed.plan, policy(replace(testbed.profile, firewall="on"))
+        plan = testbed.plan
+        rules = policy(replace(plan, profile=replace(testbed.profile, firewall="on")))
         pairs = asked.pairs(run.options["pairs"], plan)
         values = asked.values(run.options["ports"])
         controls = pairrows.controls(plan, rules, pairs, values)

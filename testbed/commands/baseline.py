@@ -30,7 +30,7 @@ class Baseline:
         answer = target.ask("rules") if target else None
         self.name = f"testbed {target.name}" if target else PRESENT
         self.plan: Plan = plan(target.profile if target else asked)
-        self.rules: tuple[Rule, ...] = parse(answer["text"], self.name, self.plan) if answer else policy(asked)
+        self.rules: tuple[Rule, ...] = parse(answer["text"], self.name, self.plan) if answer else policy(self.plan)
         self.counters: dict[str, dict[str, int]] = answer["counters"] if answer else {}
 
     def read(self, text: str, path: Path) -> tuple[Rule, ...]:

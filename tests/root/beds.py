@@ -18,10 +18,11 @@ from typing import Any
 from controllers.compile import rule_number
 from controllers.policy import policy
 from topo import wait
+from topo.plan import plan as plan_of
 from topo.profile import Profile
 
 PROJECT = Path(__file__).resolve().parents[2]
-RULES = policy(Profile())
+RULES = policy(plan_of(Profile()))
 Done = subprocess.CompletedProcess[str]
 
 

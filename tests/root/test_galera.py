@@ -15,11 +15,12 @@ from services.gunicorn import SITE_CONFIG
 from services.mariadb.galera import GROUP_PORT
 from services.mariadb.mariadb import DATA
 from topo import wait
+from topo.plan import plan as plan_of
 from topo.profile import Profile
 
 pytestmark = pytest.mark.root
 SERVERS = ("srv1", "srv2", "srv3")
-DENIED = rule_number(policy(Profile(db="galera")), "deny-rest")
+DENIED = rule_number(policy(plan_of(Profile(db="galera"))), "deny-rest")
 
 # rows through the write endpoint, as the application writes; each line is who took it
 WRITE = """

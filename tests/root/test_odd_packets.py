@@ -37,7 +37,8 @@ from testbed.namespaces import Inside
 from topo.plan import plan
 from topo.profile import Profile
 what, folder, asked = sys.argv[1], Path(sys.argv[2]), json.load(sys.stdin)
-design, rules = plan(Profile()), policy(Profile())
+design = plan(Profile())
+rules = policy(design)
 bed = SimpleNamespace(plan=design, inside=lambda name: Inside(name, asked[name], folder))
 if what == "odd":
     print(json.dumps(send(bed, Run(folder, seed=7), rules)))
