@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from fakes import SteadyTestbed
 
-from experiments.engine import folder, junit, logs, runner
+from experiments.engine import folder, junit, runner
 from experiments.engine.base import Evidence, Experiment, judged
 from experiments.engine.machine import LAG_MS, overloaded, watched
 from experiments.engine.options import Option
@@ -167,7 +167,7 @@ def test_a_run_can_be_judged_later_when_its_judge_did_not_come_to_an_end(tmp_pat
 def test_what_breaks_while_saving_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(logs, "collect", lambda *_: 1 / 0)
+    monkeypatch.setattr(folder, "collect_logs", lambda *_: 1 / 0)
     with pytest.raises(SystemExit):
         run(Toy(SystemExit(130)), SteadyTestbed(), tmp_path)
     assert "collecting the logs: ZeroDivisionError" in capsys.readouterr().err
@@ -211,7 +211,7 @@ def test_other_threads_leave_the_signals_alone() -> None:
 
 
 def test_the_ends_of_all_logs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "MOST_BYTES", 8)
+    monkeypatch.setattr(folder, "MOST_BYTES", 8)
     log = tmp_path / "error.log"
     log.write_text("long ago\njust now")
     for error in (None, SystemExit(130)):

@@ -29,7 +29,7 @@ from experiments.tls_exposure.checks import Reading, grid
 from experiments.tls_exposure.decrypt import is_handshake
 from experiments.tls_exposure.evidence import ExposureEvidence
 from experiments.tls_exposure.experiment import TlsExposure
-from experiments.wire import dblogin, tlsrecords
+from experiments.wire import dblogin
 from experiments.wire.streams import Text, text
 from services.pki import Authority
 from topo.errors import MissingError
@@ -403,7 +403,7 @@ def test_tls_that_began_before_the_capture_is_dark_not_plain(conversation: Captu
 )
 def test_records_of_tls_are_recognised_by_what_follows_them(said: bytes, expected: bool) -> None:
     seen = text(packets(pcaps.pcap(pcaps.stream(said))))
-    assert tlsrecords.are_in(seen.data, seen.runs[0]) is expected
+    assert exposurerows.holds_tls_records(seen.data, seen.runs[0]) is expected
 
 
 def test_the_first_frame_at_a_moment() -> None:

@@ -24,10 +24,9 @@ from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
 
 from experiments.instruments import search
-from experiments.instruments.encodings import patterns
-from experiments.instruments.patterns import Needles
 from experiments.instruments.pcap import packets
 from experiments.instruments.search import Found, Search
+from experiments.instruments.searchpatterns import SearchPatterns, patterns
 from experiments.wire import http2, layers
 from experiments.wire.streams import text
 from topo.errors import UsageError
@@ -389,16 +388,16 @@ def test_needles_are_found_wherever_they_stand(strings: list[bytes], data: st.Da
     )
     hay = hay or b""
     expected = {(place, each) for each in strings for place in range(len(hay)) if hay.startswith(each, place)}
-    assert set(Needles(strings).find(hay)) == expected
+    assert set(SearchPatterns(strings).find(hay)) == expected
 
 
 def test_needles_at_the_seams_of_the_blocks() -> None:
-    from experiments.instruments.patterns import BLOCK
+    from experiments.instruments.searchpatterns import BLOCK
 
     for place in (0, 1, BLOCK - 5, BLOCK - 2, BLOCK - 1, BLOCK, 2 * BLOCK + 1):
         hay = bytes(place) + b"needle-1" + bytes(3)
-        assert list(Needles([b"needle-1"]).find(hay)) == [(place, b"needle-1")]
-    assert list(Needles([]).find(b"hay")) == []
+        assert list(SearchPatterns([b"needle-1"]).find(hay)) == [(place, b"needle-1")]
+    assert list(SearchPatterns([]).find(b"hay")) == []
 
 
 def test_every_alignment_of_base64_has_a_pattern() -> None:

@@ -12,10 +12,10 @@ from experiments.engine import report
 from experiments.engine.base import judged
 from experiments.engine.verdict import Verdict
 from experiments.tls_tampering import redirect
-from experiments.tls_tampering.alarms import is_alarm
 from experiments.tls_tampering.evidence import TamperingEvidence
 from experiments.tls_tampering.experiment import TlsTampering
 from experiments.tls_tampering.impostor import tampered
+from experiments.tls_tampering.measure import is_alarm
 from topo.plan import Plan
 
 LINE = "New account for payments: 0123"

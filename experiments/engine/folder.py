@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from topo.errors import UsageError
 
+if TYPE_CHECKING:
+    from testbed.testbed import Testbed
+
 RESULT, EVIDENCE, REPORT = "result.json", "evidence.json", "report.html"
+LOGS = "logs"
+MOST_BYTES = 2**20
 
 
 def make(runs: Path, experiment: str) -> Path:
@@ -74,3 +80,20 @@ def give(path: Path) -> None:
         if uid >= 0:
             os.chown(path, uid, gid)
         path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
+
+
+def collect_logs(testbed: Testbed, folder: Path) -> None:
+    """Copy the end of every service's logs into ``folder/logs``, as HOST-ROLE-NAME; 1 MiB of each at most."""
+    target = folder / LOGS
+    target.mkdir(exist_ok=True)
+    for unit in testbed.supervisor.units:
+        for log in unit.service.logs:
+            source = unit.place.path(log)
+            if source.is_file() and source.stat().st_size:
+                _copy_end(source, target / f"{unit.service.host}-{unit.service.role}-{source.name}")
+
+
+def _copy_end(source: Path, target: Path) -> None:
+    with source.open("rb") as reading, target.open("wb") as writing:
+        reading.seek(max(0, os.fstat(reading.fileno()).st_size - MOST_BYTES))
+        shutil.copyfileobj(reading, writing)

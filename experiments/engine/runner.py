@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from experiments.engine import folder, junit, logs, machine, progress, provenance, report
+from experiments.engine import folder, junit, machine, progress, provenance, report
 from experiments.engine.base import Experiment, judged
 from experiments.engine.evidence import Evidence, Raw
 from experiments.engine.run import PLAIN, Asked, Progress, Run, Silent
@@ -129,7 +129,7 @@ def _save(
         with _aside("saving the result"):
             folder.write(this.folder, folder.RESULT, result)
     with _aside("collecting the logs"):
-        logs.collect(testbed, this.folder)
+        folder.collect_logs(testbed, this.folder)
     with _aside("writing the report"):
         report.write(experiment, this.folder)
     folder.hand_over(this.folder)

@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from experiments.instruments.encodings import patterns
-from experiments.instruments.patterns import Needles
 from experiments.instruments.pcap import packets
+from experiments.instruments.searchpatterns import SearchPatterns, patterns
 from experiments.wire import bodies, http2
 from experiments.wire.layers import Layer, base, unescaped
 from experiments.wire.streams import Run, Text, text
@@ -50,7 +49,7 @@ class Search:
         for name, secret in secrets:
             for pattern, form in patterns(secret).items():
                 self._meanings.setdefault(pattern, []).append((name, form))
-        self._needles = Needles(self._meanings)
+        self._patterns = SearchPatterns(self._meanings)
         self._reach = max(map(len, self._meanings), default=0)
 
     def capture(self, data: bytes) -> Found:
@@ -64,7 +63,7 @@ class Search:
         found: dict[str, list[tuple[int, int]]] = {}
         hits = []
         for layer in self._layers(said, unread):
-            for place, pattern in self._needles.find(layer.data):
+            for place, pattern in self._patterns.find(layer.data):
                 if layer.only_copied(place, place + len(pattern)):
                     continue
                 origins = layer.origins(place, place + len(pattern))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from experiments.instruments.search import Hit
-from experiments.wire import tlsrecords
 from experiments.wire.streams import Run, Text
 
 #: so many frame numbers a row shows; it counts all
@@ -77,7 +77,7 @@ def links(
     encrypted: dict[Connection, str] = {}
     for run in said.runs:
         versions = [hellos[frame] for _, _, frame in run.parts if frame in hellos]
-        if max(frame for _, _, frame in run.parts) >= since and (versions or tlsrecords.are_in(said.data, run)):
+        if max(frame for _, _, frame in run.parts) >= since and (versions or holds_tls_records(said.data, run)):
             encrypted[_connection(run)] = (*versions, encrypted.get(_connection(run), BEGUN_BEFORE))[0]
     seen: dict[str, dict[str, Any]] = {}
     for run in said.runs:
@@ -101,3 +101,27 @@ def _counted(on_it: set[Connection], encrypted: Mapping[Connection, str], opened
         "tls": dict(sorted(Counter(encrypted[each] for each in tls).items())),
         "dark": sum(each not in opened for each in tls),
     }
+
+
+# --- TLS as it looks on the link: one record after the other
+
+HEADER = 5
+# content type, version: what every record begins with
+BEGINNING = re.compile(rb"[\x14-\x17]\x03[\x01-\x04]")
+# so far from a run's beginning a record is looked for: one is 16 KB at most
+FAR = 20_000
+
+
+def holds_tls_records(data: bytes, run: Run) -> bool:
+    """Whether a run holds records: one is followed by the next, or ends with the run."""
+    return any(
+        _follows(data, found.start(), run.end)
+        for found in BEGINNING.finditer(data, run.start, min(run.end, run.start + FAR))
+    )
+
+
+def _follows(data: bytes, place: int, end: int) -> bool:
+    if place + HEADER > end:
+        return False
+    after = place + HEADER + int.from_bytes(data[place + 3 : place + HEADER], "big")
+    return after == end or (after < end and BEGINNING.match(data, after, end) is not None)

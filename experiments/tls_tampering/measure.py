@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.tls_tampering import redirect
-from experiments.tls_tampering.alarms import alarms
-from experiments.tls_tampering.evidence import ImpostorEvent, Redirection, TamperingEvidence
+from experiments.tls_tampering.evidence import AlarmLine, ImpostorEvent, Redirection, TamperingEvidence
 from experiments.tls_tampering.impostor import Settings
 from services.pki import Authority
+from services.service import Look
 from topo import wait
 from topo.errors import FoobarError
 from topo.paths import PROJECT
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 BEFORE_SECONDS, AFTER_SECONDS, LAST_SECONDS = 2.0, 5.0, 30.0
 ENVIRONMENT = {"PYTHONPATH": str(PROJECT)}
+BALANCER_LOG = "/var/log/haproxy.log"
+EVERY_SECONDS = 0.02
 
 
 def measure(testbed: Testbed, run: Run) -> TamperingEvidence:
@@ -144,3 +147,31 @@ def _events(log: Path) -> list[ImpostorEvent]:
     rows = [json.loads(row) for row in log.read_text().splitlines()]
     counts = Counter((row["what"], row.get("why")) for row in rows)
     return [{"what": what, "why": why, "times": times} for (what, why), times in counts.items()]
+
+
+@contextmanager
+def alarms(balancer: Look, server: str) -> Iterator[list[AlarmLine]]:
+    """Filled while the block runs: {"time", "line"} of each line about the server that is not a request's."""
+    found: list[AlarmLine] = []
+    done = threading.Event()
+    reader = threading.Thread(target=_read, args=(balancer, server, found, done), daemon=True, name="alarms")
+    reader.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        reader.join()
+
+
+def _read(balancer: Look, server: str, found: list[AlarmLine], done: threading.Event) -> None:
+    with balancer.path(BALANCER_LOG).open(errors="replace") as log:
+        log.seek(0, 2)
+        partial = ""
+        while not done.wait(EVERY_SECONDS):
+            *lines, partial = (partial + log.read()).split("\n")
+            found += [{"time": time.time(), "line": line} for line in lines if is_alarm(line, server)]
+
+
+def is_alarm(line: str, server: str) -> bool:
+    """HAProxy's own words about a server; requests are JSON, and its standard error repeats them in brackets."""
+    return f"/{server} " in line and not line.startswith(("{", "["))
