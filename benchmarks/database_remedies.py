@@ -101,7 +101,7 @@ def believe(what: str, blind: str | None) -> None:
 
 def _struck(rounds: Any, number: int, kind: str) -> dict[str, Any]:
     """What one round cost. Raises FoobarError for one that proves nothing."""
-    from experiments.db_failover.checks import Finding, accounted
+    from experiments.db_failover.checks import JudgedRound, accounted
     from testbed.faults.scenarios import DATABASE
 
     scenario = next(scenario for scenario in DATABASE if scenario.name == kind)
@@ -111,8 +111,8 @@ def _struck(rounds: Any, number: int, kind: str) -> dict[str, Any]:
     finally:
         _quiet(rounds)
     design = rounds.testbed.profile.db
-    finding = Finding(held, accounted(design, held), WINDOW, design)
-    believe(f"{design}, {kind}", finding.blind)
-    gap = finding.gap
+    judged = JudgedRound(held, accounted(design, held), WINDOW, design)
+    believe(f"{design}, {kind}", judged.inconclusive)
+    gap = judged.gap
     cost = gap.ms if gap else (held["settled"] - held["began"]) * 1000
-    return {"gap_ms": cost, "lost": len(finding.account.lost), "back": finding.back}
+    return {"gap_ms": cost, "lost": len(judged.account.lost), "back": judged.back}

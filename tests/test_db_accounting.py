@@ -46,7 +46,7 @@ def test_a_database_that_keeps_its_word() -> None:
     assert not found.duplicated
     assert not found.failed_but_there
     assert not found.invented
-    assert (found.two_primaries, found.diverged, found.errant, found.blind) == ((), (), (), ())
+    assert (found.two_primaries, found.diverged, found.errant, found.unread) == ((), (), (), ())
 
 
 def test_what_was_acknowledged_and_is_not_there_is_lost() -> None:
@@ -123,9 +123,9 @@ def test_transactions_that_the_primary_does_not_have_are_errant() -> None:
 
 
 def test_a_node_that_cannot_be_read_is_said_and_a_primary_that_cannot_proves_nothing() -> None:
-    assert accounted(nodes=nodes(srv3=node(problem="refused"))).blind == ("srv3: refused",)
+    assert accounted(nodes=nodes(srv3=node(problem="refused"))).unread == ("srv3: refused",)
     found = accounted(nodes=nodes(srv2=node(problem="refused")))
-    assert found.blind == ("srv2: refused", "no primary to read: srv2")
+    assert found.unread == ("srv2: refused", "no primary to read: srv2")
     assert not found.lost
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks import database_remedies as benchmark
-from experiments.db_failover.checks import findings
-from experiments.db_failover.evidence import packed
+from experiments.db_failover.checks import judged_rounds
+from experiments.db_failover.evidence import DbFailoverEvidence, packed
 from experiments.db_failover.experiment import DbFailover
 from experiments.db_failover.gap import PARTS
 from experiments.engine.base import judged
@@ -58,9 +58,13 @@ def good() -> Evidence:
     ids = {"srv2": "1-150", "site": "1-150"}
     final = {"nodes": {name: node(name, ids, "srv2") for name in ("srv1", "srv2", "srv3")}, "unequal": None}
     return {
-        "db": "semisync", "window": 5.0, "scheduled": 3, "left_out": {}, "rounds": rounds, "stopped": None,
+        "schema": 1, "db": "semisync", "window": 5.0, "scheduled": 3, "left_out": {}, "rounds": rounds, "stopped": None,
         "final": final,
     }  # fmt: skip
+
+
+def parsed(raw: Evidence) -> DbFailoverEvidence:
+    return DbFailoverEvidence.parse(raw)
 
 
 def verdict(change: Change = lambda _: None) -> Verdict:
@@ -201,7 +205,7 @@ def test_after_two_faults_at_once_writes_are_awaited_after_healing() -> None:
 
 
 def test_a_gaps_parts_add_up() -> None:
-    for each in findings(good()):
+    for each in judged_rounds(parsed(good())):
         assert each.gap is not None
         assert sum(each.parts.values()) == pytest.approx(each.gap.ms)
         assert set(each.parts) == set(PARTS)
@@ -240,8 +244,8 @@ def test_a_kind_that_is_not_possible_is_refused(name: str, said: str) -> None:
 def test_the_table_and_the_page_have_a_row_for_each_kind() -> None:
     evidence = copy.deepcopy(good())
     evidence["left_out"] = {"lag": "no manager"}
-    shown = str(EXPERIMENT.show(evidence, EXPERIMENT.judge(evidence)))
-    page = EXPERIMENT.page(evidence)
+    shown = str(EXPERIMENT.show(parsed(evidence), EXPERIMENT.judge(parsed(evidence))))
+    page = EXPERIMENT.page(parsed(evidence))
     for kind in ("crash", "freeze", "planned"):
         assert kind in shown
         assert f"<td>{kind}</td>" in page
@@ -250,7 +254,7 @@ def test_the_table_and_the_page_have_a_row_for_each_kind() -> None:
 
 
 def test_there_are_three_pictures() -> None:
-    drawn = EXPERIMENT.plots(good())
+    drawn = EXPERIMENT.plots(parsed(good()))
     assert [plot.kind for plot in drawn] == ["steps", "ecdf", "stacked"]
     assert drawn[0].note == "round 1 (crash of srv1)"
     assert {mark.label for mark in drawn[0].marks} >= {"crash", "detect", "promoted", "heal"}
@@ -269,18 +273,18 @@ def by_galera() -> Evidence:
 
 def test_without_a_manager_nobody_says_what_a_gap_is_made_of() -> None:
     evidence = by_galera()
-    numbers = EXPERIMENT.judge(evidence).numbers
+    numbers = EXPERIMENT.judge(parsed(evidence)).numbers
     assert "gap_ms_crash" in numbers
     assert not [name for name in numbers if name.startswith("crash_")]
-    assert [plot.kind for plot in EXPERIMENT.plots(evidence)] == ["steps", "ecdf"]
-    assert "<th>promote</th>" not in EXPERIMENT.page(evidence)
-    assert "<th>promote</th>" in EXPERIMENT.page(good())
+    assert [plot.kind for plot in EXPERIMENT.plots(parsed(evidence))] == ["steps", "ecdf"]
+    assert "<th>promote</th>" not in EXPERIMENT.page(parsed(evidence))
+    assert "<th>promote</th>" in EXPERIMENT.page(parsed(good()))
 
 
 def test_pictures_show_targets_and_marks_only_where_there_is_something_to_see() -> None:
     evidence = by_galera()
     evidence["rounds"][0]["events"] = [{"time": evidence["rounds"][0]["began"] + 1000, "event": "rejoined"}]
-    around, gaps = EXPERIMENT.plots(evidence)
+    around, gaps = EXPERIMENT.plots(parsed(evidence))
     assert "rejoined" not in {mark.label for mark in around.marks}
     assert [mark.label for mark in gaps.marks] == ["target crash", "target silent"]
 

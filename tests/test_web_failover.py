@@ -22,6 +22,7 @@ from experiments.instruments.load import Outcome
 from experiments.web_failover import balancer, measure, show
 from experiments.web_failover.balancer import UnwatchedError
 from experiments.web_failover.checks import account
+from experiments.web_failover.evidence import WebFailoverEvidence
 from experiments.web_failover.experiment import WebFailover
 from experiments.web_failover.measure import FIXED, FULL, STEP, UnderLoad, at, portioned
 from testbed.faults.scenarios import WEB, named
@@ -75,6 +76,7 @@ def good() -> Evidence:
         began = BEGAN[about["server"]]
         timeline += [{"time": began + after, "what": what, "fault": about["fault"]} for what, after in MARKS]
     return {
+        "schema": 1,
         "timeline": timeline,
         "primary": "srv1",
         "scheduled": 2,
@@ -93,6 +95,10 @@ def good() -> Evidence:
         "stored": {"number": [each.number for each in posts], "message": [each.message for each in posts]},
         "requests": load.columns(done, SERVERS),
     }
+
+
+def parsed(raw: Evidence) -> WebFailoverEvidence:
+    return WebFailoverEvidence.parse({"schema": 1, **raw})
 
 
 def verdict(change: Change = lambda _: None) -> Verdict:
@@ -268,7 +274,7 @@ def test_what_comes_due_while_healing_is_counted_apart() -> None:
 
 def test_faults_of_other_phases_do_not_count() -> None:
     evidence = good()
-    found = account(evidence, load.rows(evidence["requests"]))
+    found = account(parsed(evidence), load.rows(evidence["requests"]))
     assert [each.scenario for each in found] == ["kill-nginx", "cut"]
 
 
@@ -410,13 +416,13 @@ def test_which_lines_of_the_balancer_are_kept(line: str, troubled: bool) -> None
 
 def test_a_run_is_shown() -> None:
     evidence = good()
-    shown = show.table(evidence, verdict().numbers)
+    shown = show.table(parsed(evidence), verdict().numbers)
     assert "kill-nginx" in shown
     assert "1,000 requests, 0 failed\n250 posts, 0 executed twice, 0 acknowledged and lost" in shown
-    html = EXPERIMENT.page(evidence)
+    html = EXPERIMENT.page(parsed(evidence))
     assert html.count("<td>cut</td>") == 2
     assert "spare srv1" in html
-    assert [plot.title for plot in show.plots(evidence)] == [
+    assert [plot.title for plot in show.plots(parsed(evidence))] == [
         "Latency of each request, from the moment it was due",
         "What a fault added to the slowest request that met it",
         "Answers by each server",
@@ -424,9 +430,9 @@ def test_a_run_is_shown() -> None:
 
 
 def test_what_was_not_finished_is_shown_as_such() -> None:
-    assert "Nothing was measured to its end" in EXPERIMENT.page({"timeline": []})
-    assert EXPERIMENT.show({}, Verdict(None, "aborted")) == "nothing was measured to its end"
-    assert EXPERIMENT.plots({}) == ()
+    assert "Nothing was measured to its end" in EXPERIMENT.page(parsed({"timeline": []}))
+    assert EXPERIMENT.show(parsed({}), Verdict(None, "aborted")) == "nothing was measured to its end"
+    assert EXPERIMENT.plots(parsed({})) == ()
 
 
 def struck(added_ms: float, failed: int, twice: int = 0) -> dict[str, float]:

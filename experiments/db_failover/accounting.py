@@ -37,7 +37,7 @@ class Account:
     two_primaries: tuple[str, ...] = ()
     diverged: tuple[str, ...] = ()
     errant: tuple[str, ...] = ()
-    blind: tuple[str, ...] = field(default=())
+    unread: tuple[str, ...] = field(default=())
 
 
 def account(
@@ -58,9 +58,9 @@ def account(
     # a write that was promised counts as promised, whatever else is said of it
     failed, unknown = failed - ok, unknown - ok
     seen = {name: node for name, node in nodes.items() if node["problem"] is None}
-    blind = tuple(f"{name}: {node['problem']}" for name, node in nodes.items() if node["problem"] is not None)
+    unread = tuple(f"{name}: {node['problem']}" for name, node in nodes.items() if node["problem"] is not None)
     if primary not in seen:
-        return Account(len(ok), len(failed), blind=(*blind, f"no primary to read: {primary}"))
+        return Account(len(ok), len(failed), unread=(*unread, f"no primary to read: {primary}"))
     here = _rows(seen[primary])
     return Account(
         acknowledged=len(ok),
@@ -74,12 +74,12 @@ def account(
         two_primaries=tuple(_two_primaries(owners, seen, handed_over)) if one_writer else (),
         diverged=tuple(_diverged(seen, primary)),
         errant=tuple(_errant(seen, primary)) if one_writer else (),
-        blind=blind,
+        unread=unread,
     )
 
 
 def _named(writes: Mapping[str, Mapping[str, str]], outcome: str) -> Writes:
-    return frozenset((writer, number) for writer, each in writes.items() for number in numbers(each[outcome]))
+    return frozenset((writer, number) for writer, outcomes in writes.items() for number in numbers(outcomes[outcome]))
 
 
 def _rows(node: Mapping[str, Any]) -> Writes:

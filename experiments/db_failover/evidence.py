@@ -1,4 +1,4 @@
-"""What a run of ``db_failover`` leaves behind: how it is written down.
+"""The evidence of ``db_failover``, and how it is written down.
 
 Sets of numbers are short text, ``1-340,351``, and many moments are the distances between them: the evidence of a
 thousand faults stays small, and a person can read it.
@@ -6,9 +6,82 @@ thousand faults stays small, and a person can read it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from experiments.engine.evidence import Evidence, Raw
 
 TICKS = 10_000  # a second, in the unit of `packed`
+
+
+class NodeRow(TypedDict):
+    """What one node has of the writes; ``problem``: why it could not be read."""
+
+    problem: str | None
+    writable: bool
+    rows: Mapping[str, str]
+    twice: Mapping[str, str]
+    checksum: int
+    state: str
+    position: str
+    last: int
+
+
+class RoundRow(TypedDict):
+    """One round. Times are s since 1970.
+
+    ``cut_off``: the writers that the fault cut off, too. ``proof``: how it was seen to be in force. ``answers``: when
+    writes were acknowledged, by the way to the database. ``owners``, ``writes``: as accounting.py says.
+    """
+
+    number: int
+    scenario: str
+    primary: str
+    cut_off: Sequence[str]
+    greeted: bool
+    proof: str | None
+    began: float
+    healing: float
+    settled: float
+    problem: str | None
+    answers: Mapping[str, str]
+    owners: Sequence[Sequence[Any]]
+    events: Sequence[Mapping[str, Any]]
+    writes: Mapping[str, Mapping[str, str]]
+    nodes: Mapping[str, NodeRow]
+    unequal: str | None
+
+
+class FinalLook(TypedDict):
+    """All nodes' rows of the whole run, at its end."""
+
+    nodes: Mapping[str, NodeRow]
+    unequal: str | None
+
+
+def _renamed(raw: Raw) -> Raw:
+    """Schema 0 had other words for the same things."""
+    rounds = [{**row, "scenario": row["trouble"], "cut_off": row["apart"]} for row in raw.get("rounds", ())]
+    return {**raw, "schema": 1, "rounds": rounds, "scheduled": raw.get("wanted", 0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DbFailoverEvidence(Evidence):
+    """``window``: seconds within which writes must come back. ``left_out``: scenarios that make no sense here, and why.
+
+    ``stopped``: why the schedule was not gone on with.
+    """
+
+    upgrades = {0: _renamed}  # noqa: RUF012 - a class variable, as in Evidence
+
+    db: str
+    window: float
+    scheduled: int
+    left_out: Mapping[str, str]
+    rounds: Sequence[RoundRow]
+    stopped: str | None
+    final: FinalLook | None
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -18,13 +91,13 @@ def spans(numbers: Iterable[int]) -> str:
 
 def numbers(text: str) -> set[int]:
     """The set that a text stands for. Raises ValueError for anything that `spans` would not write."""
-    found: set[int] = set()
+    members: set[int] = set()
     for part in text.split(",") if text else ():
         first, dash, last = part.partition("-")
-        found.update(range(int(first), int(last if dash else first) + 1))
-    if spans(found) != text:
+        members.update(range(int(first), int(last if dash else first) + 1))
+    if spans(members) != text:
         raise ValueError(f"{text!r} is no set of numbers in order")
-    return found
+    return members
 
 
 def _runs(ordered: list[int]) -> Iterator[tuple[int, int]]:
@@ -40,8 +113,8 @@ def _runs(ordered: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def packed(times: Iterable[float], origin: float) -> str:
-    """Many moments as short text: each one's distance from the one before it, in 0.1 ms, the first from ``origin``."""
-    ticks = [round((each - origin) * TICKS) for each in sorted(times)]
+    """Many moments as short text: the distance of each from the one before it, in 0.1 ms, the first from ``origin``."""
+    ticks = [round((time - origin) * TICKS) for time in sorted(times)]
     return " ".join(str(here - before) for before, here in zip([0, *ticks], ticks, strict=False))
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.db_failover import checks, show
-from experiments.engine.base import Evidence, Experiment
+from experiments.db_failover.evidence import DbFailoverEvidence
+from experiments.engine.base import Experiment
 from experiments.engine.options import Option
 from experiments.engine.verdict import Verdict
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
 
-class DbFailover(Experiment[Evidence]):
+class DbFailover(Experiment[DbFailoverEvidence]):
     """Rounds of faults under writes; then the whole table once more."""
 
     name = "db_failover"
@@ -30,23 +30,32 @@ class DbFailover(Experiment[Evidence]):
     timing = True
     repeats = True
     options = (
-        Option("faults", "all", "which kinds, separated by commas"),
+        Option("faults", "all", "which fault scenarios, separated by commas"),
         Option("window", 5.0, "seconds within which writes must come back", least=0.5, most=60),
     )
+    evidence = DbFailoverEvidence
 
-    def measure(self, testbed: Testbed, run: Run) -> Evidence:
-        from experiments.db_failover import measure
+    def measure(self, testbed: Testbed, run: Run) -> DbFailoverEvidence:
+        from experiments.db_failover.measure import measure
 
-        return measure.measure(testbed, run)
+        return measure(testbed, run)
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        return checks.verdict(evidence)
+    def judge(self, evidence: DbFailoverEvidence) -> Verdict:
+        from experiments.db_failover.checks import judge
 
-    def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:
-        return show.table(evidence, verdict)
+        return judge(evidence)
 
-    def page(self, evidence: Evidence) -> str:
-        return show.html(evidence)
+    def show(self, evidence: DbFailoverEvidence, verdict: Verdict) -> RenderableType:
+        from experiments.db_failover.show import show
 
-    def plots(self, evidence: Evidence) -> Sequence[Plot]:
-        return show.plots(evidence)
+        return show(evidence, verdict)
+
+    def page(self, evidence: DbFailoverEvidence) -> str:
+        from experiments.db_failover.show import page
+
+        return page(evidence)
+
+    def plots(self, evidence: DbFailoverEvidence) -> Sequence[Plot]:
+        from experiments.db_failover.show import plots
+
+        return plots(evidence)

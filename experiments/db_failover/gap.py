@@ -47,7 +47,7 @@ def gap(answers: Sequence[float], fault: float, until: float) -> Gap | None:
         return None
     pairs = pairwise(ordered)
     around = [Gap(began, ended) for began, ended in pairs if ended > fault and began < until]
-    return max(around, key=lambda each: each.ms, default=None)
+    return max(around, key=lambda pair: pair.ms, default=None)
 
 
 def parts(whole: Gap, fault: float, events: Iterable[Mapping[str, Any]], *, lossless: bool = False) -> dict[str, float]:
@@ -55,15 +55,15 @@ def parts(whole: Gap, fault: float, events: Iterable[Mapping[str, Any]], *, loss
 
     ``lossless``: a commit waits for a replica, so the first write waits until one follows the new primary.
     """
-    found = dict.fromkeys(PARTS, 0.0)
+    sums = dict.fromkeys(PARTS, 0.0)
     here = min(max(fault, whole.began), whole.ended)
-    found["before"] = (here - whole.began) * 1000
+    sums["before"] = (here - whole.began) * 1000
     ends = _ends(here, whole.ended, events, lossless=lossless)
     for part, when in sorted(ends.items(), key=lambda end: end[1]):
-        found[part if _explained(part, ends) else "unknown"] += (when - here) * 1000
+        sums[part if _explained(part, ends) else "unknown"] += (when - here) * 1000
         here = when
-    found["retry" if "route" in ends else "unknown"] += (whole.ended - here) * 1000
-    return found
+    sums["retry" if "route" in ends else "unknown"] += (whole.ended - here) * 1000
+    return sums
 
 
 def _ends(began: float, ended: float, events: Iterable[Mapping[str, Any]], *, lossless: bool) -> dict[str, float]:
@@ -72,18 +72,18 @@ def _ends(began: float, ended: float, events: Iterable[Mapping[str, Any]], *, lo
     Fencing counts where the promotion waited for it, following where the first write had to.
     """
     within = [event for event in events if began <= event["time"] <= ended]
-    times = {part: [float(each["time"]) for each in within if each["event"] == name] for part, name in ENDS.items()}
-    found = {part: min(when) if part == "detect" else max(when) for part, when in times.items() if when}
-    if found.get("fence", began) > found.get("promote", ended):
-        del found["fence"]
-    if not lossless or found.get("follow", ended) < found.get("route", began):
-        found.pop("follow", None)
-    return found
+    times = {part: [float(event["time"]) for event in within if event["event"] == name] for part, name in ENDS.items()}
+    sums = {part: min(when) if part == "detect" else max(when) for part, when in times.items() if when}
+    if sums.get("fence", began) > sums.get("promote", ended):
+        del sums["fence"]
+    if not lossless or sums.get("follow", ended) < sums.get("route", began):
+        sums.pop("follow", None)
+    return sums
 
 
 def _explained(part: str, ends: Mapping[str, float]) -> bool:
     """Whether the step before it is known: else nobody can say what the time up to its end went into."""
     if part == "fence":
         return "detect" in ends
-    steps = [each for each in ENDS if each != "fence"]
+    steps = [step for step in ENDS if step != "fence"]
     return part == steps[0] or steps[steps.index(part) - 1] in ends

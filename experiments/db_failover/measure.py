@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.db_failover import nodes
 from experiments.db_failover.checks import BEFORE
-from experiments.db_failover.evidence import packed, spans
+from experiments.db_failover.evidence import DbFailoverEvidence, FinalLook, NodeRow, RoundRow, packed, spans
 from experiments.db_failover.writer import FAILED, OK, UNKNOWN
 from experiments.db_failover.writers import THROUGH_THE_SITE, Write, Writers, writing
 from services.failover.events import LOG, Events
@@ -57,7 +57,7 @@ class Rounds:
     def __post_init__(self) -> None:
         self.events = Events(self.testbed.inside(self.testbed.plan.host_of(roles.MONITOR).name).path(LOG))
 
-    def hold(self, number: int, scenario: Scenario) -> dict[str, Any]:
+    def hold(self, number: int, scenario: Scenario) -> RoundRow:
         """One round's evidence; writers go on afterwards. Raises DeadlineError when no write is acknowledged before."""
         primary = self._primary()
         cut_off = (primary,) if scenario.takes_host else ()
@@ -71,8 +71,8 @@ class Rounds:
         problem = self._settle()
         settled = time.time()
         _problem(lambda: _few(self.writers.acknowledged(settled)), self.window)
-        taken, accounts = self.account()
-        self._mend(accounts["nodes"])
+        taken, rows, unequal = self.account()
+        self._mend(rows)
         return {
             "number": number,
             "scenario": scenario.name,
@@ -87,7 +87,9 @@ class Rounds:
             "answers": _answers(taken, injection.began - BEFORE, cut_off),
             "owners": self._owners(taken),
             "events": [_short(event) for event in self.events.take()],
-            **accounts,
+            "writes": {name: _told(writes) for name, writes in taken.items()},
+            "nodes": rows,
+            "unequal": unequal,
         }
 
     def _fault(self, scenario: Scenario, primary: str) -> Fault:
@@ -111,22 +113,21 @@ class Rounds:
             return None
         return "; ".join(text for text in (f"{primary} does not greet the balancer", injection.seen) if text)
 
-    def account(self) -> tuple[dict[str, list[Write]], dict[str, Any]]:
-        """Quiet the writers, look at all nodes, let the writers go on: (what they were told, evidence of it)."""
+    def account(self) -> tuple[dict[str, list[Write]], dict[str, NodeRow], str | None]:
+        """Quiet the writers, look at all nodes, let the writers go on.
+
+        Gives what the writers were told, what the nodes have, and in how far their positions differ.
+        """
         self.writers.pause()
         try:
             unequal = _problem(lambda: nodes.equal(self.testbed), EQUAL_SECONDS)
             taken = self.writers.take()
-            found = nodes.read(self.testbed, self.writers.tag, self.writers.author, self.done)
+            rows = nodes.read(self.testbed, self.writers.tag, self.writers.author, self.done)
         finally:
             self.writers.resume()
-        self.done.row = min(node["last"] for node in found.values())
-        self.done.numbers |= {name: max(write.number for write in heard) for name, heard in taken.items() if heard}
-        return taken, {
-            "writes": {name: _told(heard) for name, heard in taken.items()},
-            "nodes": found,
-            "unequal": unequal,
-        }
+        self.done.row = min(node["last"] for node in rows.values())
+        self.done.numbers |= {name: max(write.number for write in writes) for name, writes in taken.items() if writes}
+        return taken, rows, unequal
 
     def _settle(self) -> str | None:
         """Wait until every node is in its place; what is wrong when one has been turned away, or it takes too long."""
@@ -140,10 +141,10 @@ class Rounds:
         problem = _problem(unsettled, SETTLE_SECONDS)
         return f"turned away by the primary: {', '.join(away)}" if away else problem
 
-    def _mend(self, found: dict[str, dict[str, Any]]) -> None:
-        """Nodes that have gone their own way are made anew; nobody writes meanwhile."""
+    def _mend(self, rows: dict[str, NodeRow]) -> None:
+        """Nodes that have gone their own way are made anew; nothing is written meanwhile."""
         away = nodes.diverged(self.testbed)
-        primary = next((name for name, node in found.items() if node["writable"]), None)
+        primary = next((name for name, node in rows.items() if node["writable"]), None)
         if not away or primary is None:
             return
         self.writers.pause()
@@ -156,12 +157,12 @@ class Rounds:
         finally:
             self.writers.resume()
 
-    def everything(self) -> dict[str, Any]:
+    def everything(self) -> FinalLook:
         """All nodes' rows of the whole run, while the writers are quiet."""
         self.writers.pause()
         unequal = _problem(lambda: nodes.equal(self.testbed), EQUAL_SECONDS)
-        found = nodes.read(self.testbed, self.writers.tag, self.writers.author, nodes.Accounted())
-        return {"nodes": found, "unequal": unequal}
+        rows = nodes.read(self.testbed, self.writers.tag, self.writers.author, nodes.Accounted())
+        return {"nodes": rows, "unequal": unequal}
 
     def _primary(self) -> str:
         """The present primary: the server that acknowledges writes now."""
@@ -254,13 +255,13 @@ def _problem(look: Callable[[], str | None], seconds: float) -> str | None:
 # --- a run ---------------------------------------------------------------------------------------------------------
 
 
-def measure(testbed: Testbed, run: Run) -> dict[str, Any]:
+def measure(testbed: Testbed, run: Run) -> DbFailoverEvidence:
     """One round after the other, and what every node has at the end."""
     design = testbed.profile.db
     scenarios = named(str(run.options["faults"]), eligible(design), left_out(design))
     window = float(run.options["window"])
     ordered = schedule(scenarios, run.repeat or len(scenarios), run.random)
-    rounds: list[dict[str, Any]] = []
+    rounds: list[RoundRow] = []
     evidence: dict[str, Any] = {
         "db": design,
         "window": window,
@@ -283,4 +284,4 @@ def measure(testbed: Testbed, run: Run) -> dict[str, Any]:
                     break
                 progress.advance(1)
         evidence["final"] = holding.everything()
-    return evidence
+    return DbFailoverEvidence(**evidence)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from experiments.db_failover.evidence import spans
+from experiments.db_failover.evidence import NodeRow, spans
 from services.mariadb import mariadb
 from topo.errors import FoobarError
 from topo.plan import DATABASE
@@ -44,7 +44,7 @@ class Accounted:
     numbers: dict[str, int] = field(default_factory=dict)
 
 
-def read(testbed: Testbed, tag: str, author: int, done: Accounted) -> dict[str, dict[str, Any]]:
+def read(testbed: Testbed, tag: str, author: int, done: Accounted) -> dict[str, NodeRow]:
     """Every node's part in `accounting.account`, of what is not ``done``. ``last`` is its highest row id."""
     names = [server.name for server in testbed.plan.hosts_of(DATABASE)]
     with ThreadPoolExecutor(len(names)) as pool:
@@ -53,19 +53,33 @@ def read(testbed: Testbed, tag: str, author: int, done: Accounted) -> dict[str, 
         )
 
 
-def _node(inside: Inside, tag: str, author: int, done: Accounted) -> dict[str, Any]:
+def _node(inside: Inside, tag: str, author: int, done: Accounted) -> NodeRow:
     since = done.row
-    empty = {"writable": False, "rows": {}, "twice": {}, "checksum": 0, "state": "", "position": "", "last": since}
+    unread: NodeRow = {
+        "problem": None,
+        "writable": False,
+        "rows": {},
+        "twice": {},
+        "checksum": 0,
+        "state": "",
+        "position": "",
+        "last": since,
+    }
     try:
         me = mariadb.query(inside, SELF)[0]
         rows = mariadb.query(inside, ROWS, author, since)
         checksum = mariadb.query(inside, CHECKSUM, author, since)[0]["checksum"]
     except Exception as error:  # a node that cannot be asked is one about which nothing is known, whatever the reason
-        return {**empty, "problem": f"{type(error).__name__}: {error}"}
+        return {**unread, "problem": f"{type(error).__name__}: {error}"}
+    written = _bodies([row["body"] for row in rows], tag, done)
     return {
         "problem": None,
         "writable": not me["read_only"],
-        **_bodies([row["body"] for row in rows], tag, done),
+        "rows": {writer: spans(numbers) for writer, numbers in written.items()},
+        "twice": {
+            writer: spans(number for number, times in numbers.items() if times > 1)
+            for writer, numbers in written.items()
+        },
         "checksum": int(checksum),
         "state": me["state"],
         "position": me["position"],
@@ -73,20 +87,14 @@ def _node(inside: Inside, tag: str, author: int, done: Accounted) -> dict[str, A
     }
 
 
-def _bodies(bodies: list[str], tag: str, done: Accounted) -> dict[str, dict[str, str]]:
-    """``tag writer number`` of every row -> the numbers by writer, and those that are there more than once."""
+def _bodies(bodies: list[str], tag: str, done: Accounted) -> dict[str, Counter[int]]:
+    """``tag writer number`` of every row -> by writer, how often each number that is not accounted for is there."""
     counted: dict[str, Counter[int]] = {}
     for body in bodies:
         own, writer, number = body.split(" ")
         if own == tag and int(number) > done.numbers.get(writer, 0):
             counted.setdefault(writer, Counter())[int(number)] += 1
-    return {
-        "rows": {writer: spans(numbers) for writer, numbers in counted.items()},
-        "twice": {
-            writer: spans(number for number, times in numbers.items() if times > 1)
-            for writer, numbers in counted.items()
-        },
-    }
+    return counted
 
 
 def following(testbed: Testbed) -> str | None:
@@ -103,7 +111,7 @@ def equal(testbed: Testbed) -> str | None:
     )
     try:
         at = {
-            each.name: _one(testbed.inside(each.name), statement)["Value"] for each in testbed.plan.hosts_of(DATABASE)
+            host.name: _one(testbed.inside(host.name), statement)["Value"] for host in testbed.plan.hosts_of(DATABASE)
         }
     except Exception as error:
         return f"{type(error).__name__}: {error}"
@@ -112,7 +120,7 @@ def equal(testbed: Testbed) -> str | None:
 
 def _replicas(testbed: Testbed) -> str | None:
     try:
-        states = {each.name: _standing(testbed.inside(each.name)) for each in testbed.plan.hosts_of(DATABASE)}
+        states = {host.name: _standing(testbed.inside(host.name)) for host in testbed.plan.hosts_of(DATABASE)}
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     open_ones = [name for name, (writable, _) in states.items() if writable]

@@ -82,11 +82,11 @@ class Writers:
         """The endpoint's acknowledged writes that were answered after ``since``, from writers on other hosts."""
         for process in self.processes.values():
             process.check()
-        endpoint = [each for name, each in self.processes.items() if name not in (THROUGH_THE_SITE, *without)]
+        endpoint = [writer for name, writer in self.processes.items() if name not in (THROUGH_THE_SITE, *without)]
         return [
             write
-            for each in endpoint
-            for write in list(each.heard)
+            for writer in endpoint
+            for write in list(writer.heard)
             if write.answered > since and write.server is not None
         ]
 
@@ -119,14 +119,14 @@ def writing(testbed: Testbed, tag: str) -> Iterator[Writers]:
 def _author(testbed: Testbed, tag: str, process: Process) -> int:
     """The id of the user as whom all write: whose first message has come through the site."""
     statement = "SELECT user_id FROM foobar.messages WHERE body LIKE %s LIMIT 1"
-    found: list[int] = []
+    authors: list[int] = []
 
     def unknown() -> str | None:
         process.check()
         for server in testbed.plan.hosts_of(DATABASE):
             rows = mariadb.query(testbed.inside(server.name), statement, f"{tag} {THROUGH_THE_SITE} %")
-            found.extend(row["user_id"] for row in rows)
-        return None if found else "no message yet"
+            authors.extend(row["user_id"] for row in rows)
+        return None if authors else "no message yet"
 
     wait.until(unknown, what="the first write through the site", seconds=20)
-    return found[0]
+    return authors[0]

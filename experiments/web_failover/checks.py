@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from experiments.engine.base import Evidence
 from experiments.engine.distribution import distribution, quantile
-from experiments.engine.verdict import Verdict
+from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
 from experiments.instruments.load import Outcome, rows
+from experiments.web_failover.evidence import StoredRows, WebFailoverEvidence
 from experiments.web_failover.windows import SHOWN, Window, false_alarms, windows
 from testbed.faults.kind import CRASH, SILENT
 from testbed.faults.scenarios import WEB
@@ -21,52 +22,91 @@ TARGETS = {CRASH: 100.0, SILENT: 300.0}
 SHARES = {"all": 1.0, "p99": 0.99, "p50": 0.5}
 
 
-def verdict(evidence: Evidence) -> Verdict:
+@dataclass(frozen=True)
+class MeasuredFaults:
+    """The evidence, with each fault's window and what was counted."""
+
+    evidence: WebFailoverEvidence
+    requests: Sequence[Outcome]
+    faults: Sequence[Window]
+    numbers: Mapping[str, Any]
+
+
+def judge(evidence: WebFailoverEvidence) -> Verdict:
     """False as soon as one request failed, was executed twice or got lost; unknown when a fault was not seen to act."""
-    if "requests" not in evidence or "stored" not in evidence:
+    if evidence.requests is None or evidence.stored is None:
         return Verdict(None, "the requests or what the database holds of them is missing")
-    requests = rows(evidence["requests"])
-    found = account(evidence, requests)
-    numbers = _numbers(evidence, requests, found)
-    if numbers["failed"] or numbers["executed_twice"] or numbers["lost_acknowledged"]:
-        return Verdict(False, _what_failed(numbers, found), numbers)
-    if blind := _blind(evidence, requests, found):
-        return Verdict(None, blind, numbers)
-    because = (
-        f"none of {len(requests):,} requests failed in {len(found):,} faults, none of {numbers['posts']:,} posts was "
-        "executed twice or lost"
-    )
-    return Verdict(True, because, numbers)
+    requests = rows(evidence.requests)
+    faults = account(evidence, requests)
+    numbers = _numbers(evidence, evidence.stored, requests, faults)
+    return composed(CHECKS, MeasuredFaults(evidence, requests, faults, numbers), numbers)
 
 
-def account(evidence: Evidence, requests: Sequence[Outcome]) -> list[Window]:
+def account(evidence: WebFailoverEvidence, requests: Sequence[Outcome]) -> list[Window]:
     """Each fault with the requests that met it."""
-    return windows(evidence["faults"], evidence["timeline"], requests, evidence["changes"], evidence["patience_s"])
+    return windows(evidence.faults, evidence.timeline, requests, evidence.changes, evidence.patience_s)
 
 
-def _blind(evidence: Evidence, requests: Sequence[Outcome], found: Sequence[Window]) -> str | None:
-    """Why nothing is proved although nothing failed."""
-    if evidence["stopped"]:
-        return str(evidence["stopped"])
-    if len(found) < evidence["scheduled"]:
-        return f"{len(found)} of {evidence['scheduled']} faults were injected"
-    if not found or not requests:
-        return "no request met a fault"
-    if acting := [each for each in found if each.in_force is False]:
-        return f"{_named(acting[0])}: the server went on answering, so the fault was not in force"
-    if unseen := [each for each in found if each.in_force is None]:
-        return f"{_named(unseen[0])}: too few answers to see that the server was gone"
-    if count := _without_outcome(requests, evidence["first_numbers"]):
-        return f"{count} requests without an outcome"
-    written = [each for each in requests if each.method == "POST"]
-    if not written or len(written) == len(requests):
-        return f"nothing was {'read' if written else 'written'}"
-    return None
+# --- checks --------------------------------------------------------------------------------------------------------
+
+
+def _nothing_failed(measured: MeasuredFaults) -> CheckResult:
+    numbers = measured.numbers
+    if numbers["failed"] or numbers["executed_twice"] or numbers["lost_acknowledged"]:
+        return CheckResult(False, _what_failed(numbers, measured.faults))
+    because = (
+        f"none of {numbers['requests']:,} requests failed in {numbers['faults']:,} faults, none of "
+        f"{numbers['posts']:,} posts was executed twice or lost"
+    )
+    return CheckResult(True, because)
+
+
+def _schedule_finished(measured: MeasuredFaults) -> CheckResult:
+    evidence = measured.evidence
+    if evidence.stopped:
+        return CheckResult(None, evidence.stopped)
+    if len(measured.faults) < evidence.scheduled:
+        return CheckResult(None, f"{len(measured.faults)} of {evidence.scheduled} faults were injected")
+    if not measured.faults or not measured.requests:
+        return CheckResult(None, "no request met a fault")
+    return CheckResult(True, "every fault was injected")
+
+
+def _faults_in_force(measured: MeasuredFaults) -> CheckResult:
+    for window in measured.faults:
+        if window.in_force is False:
+            return CheckResult(None, f"{window.name}: the server went on answering, so the fault was not in force")
+    for window in measured.faults:
+        if window.in_force is None:
+            return CheckResult(None, f"{window.name}: too few answers to see that the server was gone")
+    return CheckResult(True, "every fault was seen to be in force")
+
+
+def _outcomes_known(measured: MeasuredFaults) -> CheckResult:
+    if count := _without_outcome(measured.requests, measured.evidence.first_numbers):
+        return CheckResult(None, f"{count} requests without an outcome")
+    return CheckResult(True, "every request has an outcome")
+
+
+def _read_and_written(measured: MeasuredFaults) -> CheckResult:
+    posts = measured.numbers["posts"]
+    if not posts or posts == len(measured.requests):
+        return CheckResult(None, f"nothing was {'read' if posts else 'written'}")
+    return CheckResult(True, "pages were read and messages written")
+
+
+CHECKS = (
+    ClaimCheck("no request failed, was executed twice or got lost", _nothing_failed),
+    ClaimCheck("the schedule was finished", _schedule_finished),
+    ClaimCheck("every fault was in force", _faults_in_force),
+    ClaimCheck("every request has an outcome", _outcomes_known),
+    ClaimCheck("the load reads and writes", _read_and_written),
+)
 
 
 def _without_outcome(requests: Sequence[Outcome], firsts: Sequence[int]) -> int:
-    """Requests are numbered without gaps, from each load's first on: what is missing was asked, and not told of."""
-    numbers = sorted(each.number for each in requests)
+    """How many numbers are missing: requests are numbered without gaps, from each load's first on."""
+    numbers = sorted(request.number for request in requests)
     missing = 0
     for first, end in zip(firsts, [*firsts[1:], float("inf")], strict=True):
         some = numbers[bisect_left(numbers, first) : bisect_left(numbers, end)]
@@ -74,57 +114,61 @@ def _without_outcome(requests: Sequence[Outcome], firsts: Sequence[int]) -> int:
     return missing
 
 
-def _what_failed(numbers: Mapping[str, Any], found: Sequence[Window]) -> str:
+def _what_failed(numbers: Mapping[str, Any], faults: Sequence[Window]) -> str:
     counted = {
         "failed": numbers["failed"],
         "executed twice": numbers["executed_twice"],
         "acknowledged and lost": numbers["lost_acknowledged"],
     }
     what = ", ".join(f"{count:,} {name}" for name, count in counted.items() if count)
-    worst = max(found, key=lambda each: each.failed, default=None)
-    where = f"; most with {_named(worst)}: {worst.failed}" if worst and worst.failed else ""
+    worst = max(faults, key=lambda window: window.failed, default=None)
+    where = f"; most with {worst.name}: {worst.failed}" if worst and worst.failed else ""
     return f"of {numbers['requests']:,} requests {what}{where}"
 
 
-def _named(window: Window) -> str:
-    return f"{window.scenario} on {window.server}"
+# --- numbers -------------------------------------------------------------------------------------------------------
 
 
-def _posts(requests: Sequence[Outcome], stored: Mapping[str, Sequence[int]]) -> dict[str, int]:
+def _posts(requests: Sequence[Outcome], stored: StoredRows) -> dict[str, int]:
     """POSTs against the database's own rows: (request's number, message's number) of each."""
     held = set(zip(stored["number"], stored["message"], strict=True))
-    written = [each for each in requests if each.method == "POST"]
+    posts = [request for request in requests if request.method == "POST"]
     return {
-        "posts": len(written),
-        "acknowledged": sum(each.ok for each in written),
+        "posts": len(posts),
+        "acknowledged": sum(post.ok for post in posts),
         "executed_twice": sum(times > 1 for times in Counter(stored["number"]).values()),
-        "lost_acknowledged": sum(each.ok and (each.number, each.message) not in held for each in written),
+        "lost_acknowledged": sum(post.ok and (post.number, post.message) not in held for post in posts),
     }
 
 
-def _numbers(evidence: Evidence, requests: Sequence[Outcome], found: Sequence[Window]) -> dict[str, Any]:
-    late = sorted(each.late_s * 1000 for each in requests)
+def _numbers(
+    evidence: WebFailoverEvidence, stored: StoredRows, requests: Sequence[Outcome], faults: Sequence[Window]
+) -> dict[str, Any]:
+    late = sorted(request.late_s * 1000 for request in requests)
+    scenarios = by_scenario(faults)
     return {
-        "faults": len(found),
+        "faults": len(faults),
         "requests": len(requests),
-        "failed": sum(not each.ok for each in requests),
-        **_posts(requests, evidence["stored"]),
-        "undetected": sum(each.detected is None for each in found),
-        "false_alarms": false_alarms(found, evidence["changes"]),
-        **_targets(found),
-        "capacity": evidence["capacity"],
-        "rates_per_s": evidence["rates_per_s"],
+        "failed": sum(not request.ok for request in requests),
+        **_posts(requests, stored),
+        "undetected": sum(window.detected is None for window in faults),
+        "false_alarms": false_alarms(faults, evidence.changes),
+        **_targets(faults),
+        "capacity": evidence.capacity,
+        "rates_per_s": evidence.rates_per_s,
         "asked_late_ms_p99": round(quantile(late, 0.99), 2) if late else None,
-        "balancer_unseen_s": evidence["looks"]["longest_gap_s"],
-        "share": {when: _mean(each.shares[when] for each in found) for when in SHOWN},
-        "failed_by_fault": {kind: sum(each.failed for each in group) for kind, group in by_scenario(found).items()},
-        "added_ms": _spreads(by_scenario(found), lambda each: each.added_ms),
-        "added_healing_ms": _spreads(by_scenario(found), lambda each: each.added_healing_ms),
-        "detected_ms": _spreads(by_scenario(found), lambda each: each.detected_ms),
-        "rejoin_ms": _spreads(by_scenario(found), lambda each: each.rejoin_ms),
+        "balancer_unseen_s": evidence.looks["longest_gap_s"] if evidence.looks else None,
+        "share": {when: _mean(window.shares[when] for window in faults) for when in SHOWN},
+        "failed_by_fault": {name: sum(window.failed for window in group) for name, group in scenarios.items()},
+        "added_ms": _spreads(scenarios, lambda window: window.added_ms),
+        "added_healing_ms": _spreads(scenarios, lambda window: window.added_healing_ms),
+        "detected_ms": _spreads(scenarios, lambda window: window.detected_ms),
+        "rejoin_ms": _spreads(scenarios, lambda window: window.rejoin_ms),
         "added_ms_by_load": {
-            load: _spreads(by_symptom(each for each in found if each.load == load), lambda each: each.added_ms)
-            for load in sorted({each.load for each in found})
+            load: _spreads(
+                by_symptom(window for window in faults if window.load == load), lambda window: window.added_ms
+            )
+            for load in sorted({window.load for window in faults})
         },
     }
 
@@ -135,29 +179,29 @@ def _spreads(groups: Mapping[str, Sequence[Window]], value: Callable[[Window], f
     return {name: distribution(values) for name, values in known.items() if values}
 
 
-def by_symptom(found: Iterable[Window]) -> dict[str, list[Window]]:
+def by_symptom(faults: Iterable[Window]) -> dict[str, list[Window]]:
     """The faults by how they show."""
     groups: dict[str, list[Window]] = {}
-    for each in found:
-        groups.setdefault(each.symptom, []).append(each)
+    for window in faults:
+        groups.setdefault(window.symptom, []).append(window)
     return dict(sorted(groups.items()))
 
 
-def by_scenario(found: Sequence[Window]) -> dict[str, list[Window]]:
+def by_scenario(faults: Sequence[Window]) -> dict[str, list[Window]]:
     """The faults by what was done."""
-    groups = {scenario.name: [each for each in found if each.scenario == scenario.name] for scenario in WEB}
+    groups = {scenario.name: [window for window in faults if window.scenario == scenario.name] for scenario in WEB}
     return {name: group for name, group in groups.items() if group}
 
 
-def added(found: Iterable[Window]) -> list[float]:
-    """What each fault added to the slowest request (ms)."""
-    return _known(each.added_ms for each in found)
+def added(faults: Iterable[Window]) -> list[float]:
+    """How much each fault added to the slowest request (ms)."""
+    return _known(window.added_ms for window in faults)
 
 
-def _targets(found: Sequence[Window]) -> dict[str, bool]:
+def _targets(faults: Sequence[Window]) -> dict[str, bool]:
     """Which of the design's targets are met; only those that something was measured for."""
     met = {}
-    for symptom, group in by_symptom(found).items():
+    for symptom, group in by_symptom(faults).items():
         values = sorted(added(group))
         for name, share in SHARES.items() if symptom in TARGETS and values else ():
             met[f"target_{symptom}_{name}_within_{TARGETS[symptom]:g}_ms"] = quantile(values, share) <= TARGETS[symptom]

@@ -1,4 +1,4 @@
-"""``web_failover``: servers die in every way there is while visitors read and write. Does one of them notice?
+"""``web_failover``: servers die in every way there is while visitors read and write. Is it noticed by one of them?
 
 Load runs all the time, at a fixed rate and at 80 % of what the site can answer; one fault after the other hits a
 server at a random moment. Every request has a record, and the database says what was written, and how often.
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.engine.base import Evidence, Experiment
+from experiments.engine.base import Experiment
 from experiments.engine.options import Option
 from experiments.engine.verdict import Verdict
-from experiments.web_failover import show
-from experiments.web_failover.checks import verdict
+from experiments.web_failover.evidence import WebFailoverEvidence
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
 
-class WebFailover(Experiment[Evidence]):
+class WebFailover(Experiment[WebFailoverEvidence]):
     """One fault after the other under load; then the database's own rows."""
 
     name = "web_failover"
@@ -32,22 +31,31 @@ class WebFailover(Experiment[Evidence]):
     repeats = True
     options = (
         Option("rate", 60, "requests per second of the load with a fixed rate", least=20, most=1000),
-        Option("faults", "all", "which kinds, separated by commas"),
+        Option("faults", "all", "which fault scenarios, separated by commas"),
     )
+    evidence = WebFailoverEvidence
 
-    def measure(self, testbed: Testbed, run: Run) -> Evidence:
-        from experiments.web_failover import measure
+    def measure(self, testbed: Testbed, run: Run) -> WebFailoverEvidence:
+        from experiments.web_failover.measure import measure
 
-        return measure.measure(testbed, run)
+        return measure(testbed, run)
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        return verdict(evidence)
+    def judge(self, evidence: WebFailoverEvidence) -> Verdict:
+        from experiments.web_failover.checks import judge
 
-    def show(self, evidence: Evidence, verdict: Verdict) -> RenderableType:
-        return show.table(evidence, verdict.numbers) if "requests" in evidence else "nothing was measured to its end"
+        return judge(evidence)
 
-    def page(self, evidence: Evidence) -> str:
-        return show.html(evidence, self.judge(evidence).numbers)
+    def show(self, evidence: WebFailoverEvidence, verdict: Verdict) -> RenderableType:
+        from experiments.web_failover.show import show
 
-    def plots(self, evidence: Evidence) -> Sequence[Plot]:
-        return show.plots(evidence) if "requests" in evidence else ()
+        return show(evidence, verdict)
+
+    def page(self, evidence: WebFailoverEvidence) -> str:
+        from experiments.web_failover.show import page
+
+        return page(evidence)
+
+    def plots(self, evidence: WebFailoverEvidence) -> Sequence[Plot]:
+        from experiments.web_failover.show import plots
+
+        return plots(evidence)

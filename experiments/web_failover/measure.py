@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.instruments import load
 from experiments.web_failover import balancer
 from experiments.web_failover.balancer import UnwatchedError, Watch
+from experiments.web_failover.evidence import Capacity, StoredRows, WebFailoverEvidence
 from experiments.web_failover.windows import BEFORE_SECONDS, PHASE
 from services.mariadb import mariadb
 from testbed.faults.injection import injected
@@ -41,7 +42,7 @@ STAYS, PAUSE = (0.3, 0.5), (0.3, 0.6)
 WARM_SECONDS, WHOLE_SECONDS, DRAIN_SECONDS, AWAY_SECONDS = 0.5, 1.5, 0.3, 0.5
 
 
-def measure(testbed: Testbed, run: Run) -> dict[str, Any]:
+def measure(testbed: Testbed, run: Run) -> WebFailoverEvidence:
     """Every fault of the schedule, each under one of two loads."""
     plan = testbed.plan
     scenarios, primary = named(str(run.options["faults"]), WEB), plan.primary.name
@@ -83,13 +84,15 @@ def measure(testbed: Testbed, run: Run) -> dict[str, Any]:
             if evidence["stopped"]:
                 break
     balancer.keep_troubles(testbed, run.folder / "balancer-troubles.jsonl")
-    return {
+    measured: dict[str, Any] = {
         **evidence,
         "stopped": evidence["stopped"] or watch.problem,
+        "changes": watch.changes,
         "looks": {"times": watch.looks, "longest_gap_s": round(watch.gap_s, 3)},
         "stored": stored(testbed, primary, settings.tag),
         "requests": _requests(file, [server.name for server in plan.hosts_of(roles.WEB)]),
     }
+    return WebFailoverEvidence(**measured)
 
 
 def client(testbed: Testbed) -> Inside:
@@ -184,7 +187,7 @@ class UnderLoad:
 # --- the site's capacity, and what the database holds --------------------------------------------------------------
 
 
-def capacity(testbed: Testbed, run: Run, settings: load.Settings, server: str) -> dict[str, Any]:
+def capacity(testbed: Testbed, run: Run, settings: load.Settings, server: str) -> Capacity:
     """Good answers a second when clients ask without a pause: ``whole_per_s``, and ``away_per_s`` without a server.
 
     The second is what a site can promise. It counts while that server's host is off and then starts again, which on one
@@ -219,7 +222,7 @@ def _rate(done: Sequence[load.Outcome], start: float, stop: float) -> float:
     return round(good / (stop - start), 1)
 
 
-def stored(testbed: Testbed, server: str, tag: str) -> dict[str, list[int]]:
+def stored(testbed: Testbed, server: str, tag: str) -> StoredRows:
     """The request's ``number`` and the ``message``'s of each row that a load of that tag has written."""
     rows = mariadb.query(
         testbed.inside(server),

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from experiments.engine.base import Evidence
 from experiments.engine.distribution import quantile
 from experiments.engine.plots import Mark, Plot, Series
+from experiments.engine.verdict import Verdict
 from experiments.instruments.load import Outcome, rows
-from experiments.web_failover.checks import TARGETS, account, added, by_scenario, by_symptom
+from experiments.web_failover.checks import TARGETS, account, added, by_scenario, by_symptom, judge
+from experiments.web_failover.evidence import WebFailoverEvidence
 from experiments.web_failover.windows import SHOWN, Window, ended
 from testbed.faults.scenarios import WEB
 
@@ -22,9 +23,14 @@ COLUMNS = (
 MOST = 40
 
 
-def table(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
+def show(evidence: WebFailoverEvidence, verdict: Verdict) -> str:
+    """The table, when the run came to its end."""
+    return "nothing was measured to its end" if evidence.requests is None else table(evidence, verdict.numbers)
+
+
+def table(evidence: WebFailoverEvidence, numbers: Mapping[str, Any]) -> str:
     """A row for each kind of fault, and the sums, as text."""
-    cells = [COLUMNS, *rows_by_scenario(account(evidence, rows(evidence["requests"])))]
+    cells = [COLUMNS, *rows_by_scenario(_windows(evidence))]
     widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
     lines = [
         "  ".join(
@@ -34,6 +40,10 @@ def table(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
         for row in cells
     ]
     return "\n".join([*lines, *story(numbers)])
+
+
+def _windows(evidence: WebFailoverEvidence) -> list[Window]:
+    return account(evidence, rows(evidence.requests)) if evidence.requests else []
 
 
 def rows_by_scenario(found: Sequence[Window]) -> list[tuple[str, ...]]:
@@ -78,11 +88,12 @@ def story(numbers: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def html(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
+def page(evidence: WebFailoverEvidence) -> str:
     """Kinds, and the faults worth a row of their own."""
     from experiments.engine.report import TEMPLATES
 
-    found = account(evidence, rows(evidence["requests"])) if numbers else []
+    numbers = judge(evidence).numbers
+    found = _windows(evidence) if numbers else []
     return TEMPLATES.get_template("failover.html.j2").render(
         evidence=evidence,
         columns=COLUMNS,
@@ -106,13 +117,13 @@ def _telling(found: Sequence[Window]) -> list[Window]:
 MOST_MARKS, MOST_POINTS = 30, 20_000
 
 
-def plots(evidence: Evidence) -> Sequence[Plot]:
+def plots(evidence: WebFailoverEvidence) -> Sequence[Plot]:
     """Latency over time, what the faults added, and who answered."""
-    requests = rows(evidence["requests"])
-    if not requests:
+    requests = rows(evidence.requests) if evidence.requests else []
+    if evidence.requests is None or not requests:
         return ()
     found = account(evidence, requests)
-    return (_latency(requests, found), _added(found), _answers(requests, found, evidence["requests"]["servers"]))
+    return (_latency(requests, found), _added(found), _answers(requests, found, evidence.requests["servers"]))
 
 
 def _latency(requests: Sequence[Outcome], found: Sequence[Window]) -> Plot:

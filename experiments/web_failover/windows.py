@@ -42,6 +42,10 @@ class Window:
     answers_again: float | None = None
 
     @property
+    def name(self) -> str:
+        return f"{self.scenario} on {self.server}"
+
+    @property
     def failed(self) -> int:
         return sum(not each.ok for each in self.met) + sum(not each.ok for each in self.healing)
 
