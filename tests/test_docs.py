@@ -190,7 +190,7 @@ def _flags() -> set[str]:
 COMMANDS = set(commandlist.available(at_prompt=False))
 BENCHMARKS = {each.name for each in suite.BENCHMARKS}
 # the recipes' own examples are not there yet
-INVENTED = {"NAME", "connect", "gate", "admin", "experiments.gate"}
+INVENTED = {"NAME", "connect", "connections", "gate", "admin", "experiments.gate"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
