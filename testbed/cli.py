@@ -13,7 +13,7 @@ from testbed import state
 from testbed.body import Body
 from testbed.commandline import Parser, guarded
 from testbed.commands import commandlist
-from testbed.commands.command import Origin, RemoteTestbed, AskedTestbed
+from testbed.commands.command import AskedTestbed, Origin, RemoteTestbed
 from topo import profile
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from mininet.cli import CLI
 from testbed import render
 from testbed.body import Body
 from testbed.commands import commandlist
-from testbed.commands.command import Command, LocalTestbed, Origin, AskedTestbed
+from testbed.commands.command import AskedTestbed, Command, LocalTestbed, Origin
 from topo.errors import EXIT_HOLDS, FoobarError, UsageError
 
 if TYPE_CHECKING:
