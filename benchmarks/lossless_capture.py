@@ -20,8 +20,8 @@ from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target,
 from benchmarks.https import ASKED, rate
 from benchmarks.sniff import CANARY
 from experiments.instruments.capture import capturing, planting
-from experiments.instruments.pcap import first_frame, place
 from experiments.instruments.search import Search
+from experiments.wire.pcap import first_frame, place
 from testbed.body import Body
 from testbed.namespaces import Inside
 from topo import wait

@@ -22,10 +22,10 @@ from experiments.engine import folder, report, runner
 from experiments.engine.base import Evidence, Experiment
 from experiments.engine.run import Run
 from experiments.engine.verdict import Verdict
-from experiments.instruments.pcap import frames
 from experiments.instruments.visit import Page
 from experiments.journey.experiment import Journey
 from experiments.wire import payloads
+from experiments.wire.pcap import frames
 from topo.errors import UsageError
 from topo.profile import SEED
 

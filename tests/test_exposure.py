@@ -22,14 +22,13 @@ from rich.console import Console
 from scapy.utils import RawPcapReader
 
 from experiments.engine.verdict import Verdict
-from experiments.instruments.pcap import first_frame, packets, place
 from experiments.instruments.search import Hit, Search
-from experiments.tls_exposure import canaries, checks, decrypt, exposurerows
+from experiments.tls_exposure import canaries, checks, dblogin, decrypt, exposurerows
 from experiments.tls_exposure.checks import Reading, grid
 from experiments.tls_exposure.decrypt import is_handshake
 from experiments.tls_exposure.evidence import ExposureEvidence
 from experiments.tls_exposure.experiment import TlsExposure
-from experiments.wire import dblogin
+from experiments.wire.pcap import first_frame, packets, place
 from experiments.wire.streams import Text, text
 from services.pki import Authority
 from topo.errors import MissingError

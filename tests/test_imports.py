@@ -56,8 +56,7 @@ FLOORS = (
 #: still to be turned round; nothing may be added
 OPEN = {
     "experiments/instruments/sender.py imports experiments/firewall_matrix/sweepframes.py",
-    "experiments/wire/dblogin.py imports experiments/instruments/search.py",
-    "experiments/wire/streams.py imports experiments/instruments/pcap.py",
+    "experiments/tls_exposure/dblogin.py imports experiments/instruments/search.py",
 }
 #: it hands over to the floors above
 ENTRY = "topo/foobar.py"

@@ -24,10 +24,10 @@ from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
 
 from experiments.instruments import search
-from experiments.instruments.pcap import packets
 from experiments.instruments.search import Found, Search
 from experiments.instruments.searchpatterns import SearchPatterns, patterns
 from experiments.wire import http2, layers
+from experiments.wire.pcap import packets
 from experiments.wire.streams import text
 from topo.errors import UsageError
 

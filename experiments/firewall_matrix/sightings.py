@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from experiments.instruments.pcap import FILE_HEADER, Pcap
+from experiments.wire.pcap import FILE_HEADER, Pcap
 
 GROUP = 1  # the bit of a MAC address that is everybody's or many's
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from experiments.instruments.pcap import packets
 from experiments.instruments.searchpatterns import SearchPatterns, patterns
 from experiments.wire import bodies, http2
 from experiments.wire.layers import Layer, base, unescaped
+from experiments.wire.pcap import packets
 from experiments.wire.streams import Run, Text, text
 
 

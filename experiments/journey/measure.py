@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.instruments import observe, visitor
 from experiments.instruments.capture import Capture, capturing
-from experiments.instruments.pcap import Frame, frames
 from experiments.journey.evidence import CaptureRow, FrameRow, JourneyEvidence, TlsModes
 from experiments.wire import payloads
+from experiments.wire.pcap import Frame, frames
 from services.gunicorn import PORT as APP_PORT
 from services.mariadb.galera import GROUP_PORT
 from testbed import databases

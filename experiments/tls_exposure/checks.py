@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
+from experiments.tls_exposure.dblogin import FORM as SCRAMBLE
 from experiments.tls_exposure.evidence import ExposureEvidence
-from experiments.wire.dblogin import FORM as SCRAMBLE
 
 Row = Mapping[str, Any]
 SHOWN = 3

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from experiments.instruments import observe, visitor
 from experiments.instruments.capture import Capture, capturing
 from experiments.instruments.keylog import keys_logged
-from experiments.instruments.pcap import first_frame
 from experiments.instruments.search import Search
-from experiments.tls_exposure import canaries, decrypt, exposurerows
+from experiments.tls_exposure import canaries, dblogin, decrypt, exposurerows
 from experiments.tls_exposure.canaries import PLACES, Typed
 from experiments.tls_exposure.evidence import ExposureEvidence
-from experiments.wire import dblogin
+from experiments.wire.pcap import first_frame
 from services.mariadb import mariadb
 from services.mariadb.mariadb import MariaDB
 from testbed import databases

@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from experiments.instruments.pcap import Datagram, Packets, Segment
+from experiments.wire.pcap import Datagram, Packets, Segment
 
 WINDOW = 1 << 32
 HALF = WINDOW >> 1
