@@ -18,13 +18,12 @@ from pathlib import Path
 
 from benchmarks.reference_host import reference_host, within
 from services import deployment, secrets
-from services.gunicorn import PORT as APP_PORT
 from services.service import Command, File, Joins, Look, Prepares, Service
 from services.supervisor import Supervisor
 from testbed.namespaces import Inside
 from topo import wait
 from topo.errors import FoobarError
-from topo.plan import APP, Host, Plan
+from topo.plan import APP, PORTS, Host, Plan
 from topo.profile import Profile
 
 Pins = tuple[tuple[str, str], ...]
@@ -33,8 +32,8 @@ Pins = tuple[tuple[str, str], ...]
 # that is its host's alone. On loopback every connection comes from the address it goes to, so accounts name no address.
 PINS: Mapping[str, Pins] = {
     "mariadb": ((r"^bind_address = 0\.0\.0\.0$", "bind_address = {ip}"), (r"@'10\.[\d.]+'", "@'%'")),
-    "gunicorn": ((rf'^bind = "127\.0\.0\.1:{APP_PORT}"$', f'bind = "{{own}}:{APP_PORT}"'),),
-    "nginx": ((r"\blisten 80;", "listen {ip}:80;"), (rf"\b127\.0\.0\.1:{APP_PORT};", f"{{own}}:{APP_PORT};")),
+    "gunicorn": ((rf'^bind = "127\.0\.0\.1:{PORTS[APP]}"$', f'bind = "{{own}}:{PORTS[APP]}"'),),
+    "nginx": ((r"\blisten 80;", "listen {ip}:80;"), (rf"\b127\.0\.0\.1:{PORTS[APP]};", f"{{own}}:{PORTS[APP]};")),
     "haproxy": ((r"\bbind :", "bind {ip}:"),),
     "nsd": (),
 }

@@ -35,7 +35,7 @@ from controllers.flow import (
 )
 from controllers.policy import Rule
 from controllers.sampling import sampled
-from topo.plan import ANY, Host, Plan
+from topo.plan import ANY, DATABASE, MONITOR, Host, Plan
 from topo.wiring import End, Switch
 
 BIND, TRACK, POLICY, FORWARD, ARP = range(5)
@@ -69,7 +69,6 @@ DEFAULT, SPECIFIC, FENCED, PIECE, FAULT = 0, 100, 200, 250, 300
 FIRST_RULE, ESTABLISHED, RELATED, INVALID = 30000, 40000, 40001, 40002
 
 TRACKED = CT_TRK | CT_NEW | CT_EST | CT_REL | CT_INV
-DATABASE_PORT = 3306
 
 
 def compile_flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
@@ -89,10 +88,11 @@ def fence_flows(plan: Plan, host: str) -> tuple[Flow, ...]:
     switch, ip = plan.switch(end.node), plan.host(host).ip
     tcp: dict[str, MatchValue] = {"eth_type": IPV4, "ip_proto": PROTO_NUMBERS["tcp"]}
     ends: tuple[dict[str, MatchValue], ...] = (
-        {"ipv4_dst": ip, "tcp_dst": DATABASE_PORT},
-        {"ipv4_src": ip, "tcp_src": DATABASE_PORT},
+        {"ipv4_dst": ip, "tcp_dst": plan.port(DATABASE)},
+        {"ipv4_src": ip, "tcp_src": plan.port(DATABASE)},
     )
-    gate = zip(ends, (plan.host("mon"), plan.host(host)), (host, "mon"), strict=True)
+    monitor = plan.host_of(MONITOR)
+    gate = zip(ends, (monitor, plan.host(host)), (host, monitor.name), strict=True)
     return (
         *(_flow(switch, BIND, FENCED, OWN_COOKIES["fenced"], tcp | each) for each in ends),
         *(
@@ -153,7 +153,7 @@ def controller_file(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
     content: dict[str, Any] = {
         "switches": {str(switch.dpid): switch.name for switch in plan.switches},
         "flows": _by_dpid(plan, flows),
-        "fences": {host.name: _by_dpid(plan, fence_flows(plan, host.name)) for host in plan.servers},
+        "fences": {host.name: _by_dpid(plan, fence_flows(plan, host.name)) for host in plan.hosts_of(DATABASE)},
         "rules": {str(flow.cookie): cookie_name(flow.cookie, rules) for flow in flows if flow.drops},
         "hosts": {host.ip: host.name for host in plan.hosts},
     }

@@ -77,7 +77,7 @@ def topology(profile: Profile = SEED) -> str:
     """The plan as SVG: hosts by zone above, the core switch, the firewalls, and the servers behind them."""
     made = plan(profile)
     direct = [made.host(far.node) for _, far in made.links_of("core") if not made.is_switch(far.node)]
-    slots = max(len(direct), len(made.servers))
+    slots = max(len(direct), len([host for host in made.hosts if host.zone == "servers"]))
     width = 2 * MARGIN + slots * CARD + (slots - 1) * GAP
     height = SERVERS + HEIGHT + 62
     parts = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from controllers.flow import Flow
 from controllers.policy import Rule
 from services.controller import Controller
@@ -17,7 +19,7 @@ from services.openvswitch import OvsdbServer, Vswitchd
 from services.secrets import Secrets
 from services.service import Service
 from topo.paths import BOX
-from topo.plan import Plan
+from topo.plan import APP, BALANCER, DATABASE, MONITOR, RESOLVER, WEB, Plan
 from topo.profile import Profile
 
 
@@ -28,13 +30,13 @@ def network_services(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...
 
 def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Service, ...]:
     """What runs on the hosts, the slowest to start first."""
-    servers = [host.name for host in plan.servers]
     database = Galera if profile.cluster else MariaDB
-    return (
-        *(database(server, plan, profile, secrets) for server in servers),
-        *(Gunicorn(server, plan, profile, secrets, DATABASE_SOCKET) for server in servers),
-        *(Nginx(server, plan, profile, secrets) for server in servers),
-        HAProxy("lb", plan, profile, secrets),
-        Nsd("dns", plan),
-        *((Failover("mon", plan, profile, secrets),) if profile.managed else ()),
+    services: tuple[tuple[str, Callable[[str], Service]], ...] = (
+        (DATABASE, lambda host: database(host, plan, profile, secrets)),
+        (APP, lambda host: Gunicorn(host, plan, profile, secrets, DATABASE_SOCKET)),
+        (WEB, lambda host: Nginx(host, plan, profile, secrets)),
+        (BALANCER, lambda host: HAProxy(host, plan, profile, secrets)),
+        (RESOLVER, lambda host: Nsd(host, plan)),
+        *(((MONITOR, lambda host: Failover(host, plan, profile, secrets)),) if profile.managed else ()),
     )
+    return tuple(service(host.name) for role, service in services for host in plan.hosts_of(role))

@@ -10,11 +10,10 @@ from typing import Any
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
 from topo.paths import PROJECT
-from topo.plan import APP, Plan
+from topo.plan import APP, DATABASE, WEB, Endpoint, Plan
 from topo.profile import Profile
 from topo.tls import means
 
-PORT = 8000
 THREADS = 8
 CONFIG, SITE_CONFIG = "/run/app/gunicorn.conf.py", "/run/app/site.json"
 # whom the application believes, and what it shows
@@ -25,7 +24,7 @@ BROKEN = "/run/app/broken"
 
 
 class Gunicorn(Service):
-    """One worker with threads. Reads go to the database on the same host, writes to the balancer's endpoint."""
+    """One worker with threads. Reads go to the nearest database, writes to the balancer's endpoint."""
 
     role = APP
     product = "gunicorn"
@@ -33,6 +32,7 @@ class Gunicorn(Service):
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets, database_socket: str) -> None:
         super().__init__(host)
         self.plan = plan
+        self.port = plan.port(APP)
         self.profile = profile
         self.tls = means(profile)
         self.secrets = secrets
@@ -48,7 +48,8 @@ class Gunicorn(Service):
         return {"FOOBAR_SITE_CONFIG": SITE_CONFIG, "PYTHONPATH": str(PROJECT), "MALLOC_ARENA_MAX": "1"}
 
     def files(self) -> tuple[File, ...]:
-        config = render("gunicorn.conf.py.j2", port=PORT, threads=THREADS, access=ACCESS)
+        bind = "127.0.0.1" if self.plan.together(WEB, APP) else "0.0.0.0"
+        config = render("gunicorn.conf.py.j2", bind=bind, port=self.port, threads=THREADS, access=ACCESS)
         site = File(SITE_CONFIG, json.dumps(self._site(), indent=1), 0o600)
         if not self.tls.both:
             return (File(CONFIG, config), site)
@@ -64,19 +65,25 @@ class Gunicorn(Service):
             "broken": BROKEN,
             **({"hops": {"for": 1}} if self.tls.through else {}),
             **({"gtid_wait_s": 0} if self.profile.cluster else {}),
-            "read": {
-                "unix_socket": self.database_socket,
-                "user": "app_read",
-                "password": self.secrets.read_password,
-            },
-            "write": {
-                "host": self.plan.host("lb").ip,
-                "port": 3306,
-                "user": "app_write",
-                "password": self.secrets.write_password,
-                **({"ca": AUTHORITY, "proof": PROOF} if self.tls.both else {}),
-            },
+            "read": self._account("app_read", self.secrets.read_password, self._nearest()),
+            "write": self._account("app_write", self.secrets.write_password, self.plan.endpoint(DATABASE)),
         }
+
+    def _account(self, user: str, password: str, endpoint: Endpoint | None) -> dict[str, Any]:
+        """How it logs in, at the database on its own host if no endpoint is given."""
+        login = {"user": user, "password": password}
+        if endpoint is None:
+            return {"unix_socket": self.database_socket, **login}
+        proof = {"ca": AUTHORITY, "proof": PROOF} if self.tls.both else {}
+        return {"host": endpoint.ip, "port": endpoint.port, **login, **proof}
+
+    def _nearest(self) -> Endpoint | None:
+        """The database to read from: its own host's; where not all have one, each application has one in turn."""
+        if self.plan.together(APP, DATABASE):
+            return None
+        databases = self.plan.hosts_of(DATABASE)
+        number = self.plan.hosts_of(APP).index(self.plan.host(self.host))
+        return Endpoint(databases[number % len(databases)], self.plan.port(DATABASE))
 
     def configuration(self) -> tuple[File, ...]:
         """gunicorn's own; the site's differs in the server's name alone, and its check reads whichever is there."""
@@ -92,7 +99,7 @@ class Gunicorn(Service):
         return self._gunicorn()
 
     def ready(self, look: Look) -> str | None:
-        return listens(look, PORT)
+        return listens(look, self.port)
 
     def fail(self, look: Look) -> None:
         look.path(BROKEN).touch()

@@ -13,7 +13,7 @@ from services.gunicorn import THREADS
 from services.pki import CIPHERS
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
-from topo.plan import BALANCER, SITE, Plan
+from topo.plan import BALANCER, DATABASE, HTTP, RUNTIME, SITE, STATISTICS, WEB, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -21,8 +21,6 @@ CONFIG, SOCKET = "/run/haproxy/haproxy.cfg", "/run/haproxy/admin.sock"
 # the site's own; whom to believe inside; what is shown inside
 CERTIFICATE, AUTHORITY, PROOF = "/run/haproxy/site.pem", "/run/haproxy/ca.pem", "/run/haproxy/balancer.pem"
 RELEASE = "/run/haproxy/release.lua"
-STATISTICS_PORT = 8404
-RUNTIME_PORT = 9999
 # --health fast: how long a server may take to accept a connection; how long a dead one has been silent once it is out
 CONNECT_MS, TIMERS_MS, SILENT_MS = 60, 10, 200
 # at once at a server: it may be asked under two names, and one thread is left for its check
@@ -54,6 +52,7 @@ class HAProxy(Service):
         self.secrets = secrets
 
     def files(self) -> tuple[File, ...]:
+        port = self.plan.port
         text = render(
             "haproxy.cfg.j2",
             plan=self.plan,
@@ -65,8 +64,14 @@ class HAProxy(Service):
             authority=AUTHORITY,
             proof=PROOF,
             socket=SOCKET,
-            statistics_port=STATISTICS_PORT,
-            runtime_port=RUNTIME_PORT,
+            web=self.plan.hosts_of(WEB),
+            databases=self.plan.hosts_of(DATABASE),
+            http_port=port(HTTP),
+            https_port=port(BALANCER),
+            web_port=port(WEB),
+            database_port=port(DATABASE),
+            statistics_port=port(STATISTICS),
+            runtime=f"{self.plan.host(self.host).ip}:{port(RUNTIME)}",
             managed=self.profile.managed,
             release=RELEASE,
             connect_ms=CONNECT_MS,
@@ -98,7 +103,7 @@ class HAProxy(Service):
         return ("haproxy", "-db", "-f", CONFIG)
 
     def ready(self, look: Look) -> str | None:
-        return listens(look, 443)
+        return listens(look, self.plan.port(BALANCER))
 
 
 def writer(look: Look) -> str | None:

@@ -6,11 +6,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.gunicorn import PORT as APP_PORT
 from services.pki import CIPHERS
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
-from topo.plan import WEB, Plan
+from topo.plan import APP, BALANCER, WEB, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -30,7 +29,8 @@ class Nginx(Service):
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)
-        self.balancer = plan.host("lb")
+        self.plan = plan
+        self.balancer = plan.host_of(BALANCER)
         self.tls = means(profile)
         self.secrets = secrets
 
@@ -46,12 +46,20 @@ class Nginx(Service):
             ciphers=CIPHERS,
             certificate=CERTIFICATE,
             authority=AUTHORITY,
-            app_port=APP_PORT,
+            port=self.plan.port(WEB),
+            applications=self._applications(),
             static=STATIC,
             access=ACCESS,
             error=ERROR,
         )
         return (File(CONFIG, text), *self._certificates())
+
+    def _applications(self) -> tuple[str, ...]:
+        """Where it hands requests to: the application on its own host, else all that there are."""
+        port = self.plan.port(APP)
+        if self.plan.together(WEB, APP):
+            return (f"127.0.0.1:{port}",)
+        return tuple(f"{host.ip}:{port}" for host in self.plan.hosts_of(APP))
 
     def configuration(self) -> tuple[File, ...]:
         """Without the certificate, which is this server's alone; its check reads whichever is there."""
@@ -73,4 +81,4 @@ class Nginx(Service):
         return ("nginx", "-c", CONFIG)
 
     def ready(self, look: Look) -> str | None:
-        return listens(look, self.tls.web_port)
+        return listens(look, self.plan.port(WEB))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.service import Command, File, Look, Service, listens, render
-from topo.plan import DOMAIN, RESOLVER, REVERSE_DOMAIN, Plan
+from topo.plan import BALANCER, DOMAIN, RESOLVER, REVERSE_DOMAIN, Plan
 
 CONFIG = "/run/nsd/nsd.conf"
 ZONES = {
@@ -28,8 +28,12 @@ class Nsd(Service):
     def files(self) -> tuple[File, ...]:
         return (
             File(CONFIG, render("nsd.conf.j2", zones={zone: file for zone, (file, _) in ZONES.items()})),
-            *(File(file, render(template, domain=DOMAIN, plan=self.plan)) for file, template in ZONES.values()),
+            *(File(file, self._zone(template)) for file, template in ZONES.values()),
         )
+
+    def _zone(self, template: str) -> str:
+        balancer = self.plan.host_of(BALANCER)
+        return render(template, domain=DOMAIN, plan=self.plan, resolver=self.host, balancer=balancer)
 
     def checks(self) -> tuple[Command, ...]:
         return (
@@ -41,4 +45,4 @@ class Nsd(Service):
         return ("nsd", "-d", "-c", CONFIG)
 
     def ready(self, look: Look) -> str | None:
-        return listens(look, 53)
+        return listens(look, self.plan.port(RESOLVER))

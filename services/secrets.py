@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.pki import CLIENT, SERVER, Authority, KeyPair
-from topo.plan import SITE, Plan
+from topo.plan import APP, BALANCER, DATABASE, SITE, WEB, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -42,21 +42,22 @@ class Secrets:
 
 
 def fresh(plan: Plan, profile: Profile) -> Secrets:
-    """New secrets, with a certificate for each who must prove something, from a new authority.
+    """New secrets, with a certificate for each part that must prove something, from a new authority.
 
     Every database is valid at the write endpoint's address too: any of them may stand behind it one day.
     """
-    authority, tls, lb = Authority(), means(profile), plan.host("lb")
+    authority, tls, lb = Authority(), means(profile), plan.host_of(BALANCER)
     own = (SITE,) if tls.through else ()
-    inside, both = plan.servers if tls.inside else (), plan.servers if tls.both else ()
+    web = plan.hosts_of(WEB) if tls.inside else ()
+    apps, databases = (plan.hosts_of(APP), plan.hosts_of(DATABASE)) if tls.both else ((), ())
     return Secrets(
         authority=authority.certificate,
         site=NONE if tls.through else authority.issue(SITE),
         balancer=authority.issue(lb.name, uses=(CLIENT,)) if tls.both else NONE,
-        servers={each.name: authority.issue(*own, each.name) for each in inside},
-        applications={each.name: authority.issue(f"app.{each.name}", uses=(CLIENT,)) for each in both},
+        servers={host.name: authority.issue(*own, host.name) for host in web},
+        applications={host.name: authority.issue(f"app.{host.name}", uses=(CLIENT,)) for host in apps},
         databases={
-            each.name: authority.issue(f"db.{each.name}", each.ip, lb.ip, uses=(SERVER, CLIENT)) for each in both
+            host.name: authority.issue(f"db.{host.name}", host.ip, lb.ip, uses=(SERVER, CLIENT)) for host in databases
         },
         failover=authority.issue("failover", uses=(CLIENT,)) if tls.both and profile.managed else NONE,
     )

@@ -22,6 +22,7 @@ from testbed.core import CONTROLLER_ADDRESS, CONTROLLER_ID, TestbedCore
 from testbed.recovery import OVSDB, SWITCHD
 from topo import wait
 from topo.errors import ServiceError
+from topo.plan import MONITOR
 
 
 class BootSequence:
@@ -82,7 +83,7 @@ class BootSequence:
 
     def _offer_power(self) -> None:
         """The monitoring host gets a power switch for each server's database."""
-        path = self.testbed.insides["mon"].path(str(powerswitch.SOCKET))
+        path = self.testbed.insides[self.testbed.plan.host_of(MONITOR).name].path(str(powerswitch.SOCKET))
         path.parent.mkdir(parents=True, exist_ok=True)
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(str(path))

@@ -18,17 +18,17 @@ import dns.exception
 import dns.message
 import dns.query
 
-from controllers.policy import Rule, decide, pairs
+from controllers.policy import ECHO_REQUEST, Rule, decide, pairs
 from services.failover import manager
 from services.mariadb import mariadb
 from testbed import databases
 from testbed.core import TestbedCore
 from testbed.namespaces import Inside
 from topo.errors import FoobarError
-from topo.plan import DATABASE, SITE, Host, Plan
+from topo.plan import APP, CLIENT, DATABASE, MONITOR, PORTS, RESOLVER, SITE, Host, Plan
 
 SECONDS = 2.0
-DNS, ANSWERED = "dns", (("udp", 53), ("icmp", 8))
+ANSWERED = (("udp", PORTS[RESOLVER]), ("icmp", ECHO_REQUEST))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def tried(rule: Rule, rules: tuple[Rule, ...], plan: Plan) -> list[tuple[Host, H
         (src, dst)
         for src, dst in pairs(rule, plan)
         if decide(rules, plan, src.name, dst.name, rule.proto, port) == rule
-        and (rule.proto != "udp" or dst.name == DNS)
+        and (rule.proto != "udp" or RESOLVER in dst.roles)
     ]
 
 
@@ -138,7 +138,7 @@ def _replication(testbed: TestbedCore) -> list[Check]:
         primary = databases.primary(testbed)
     except FoobarError as error:
         return [Check("primary", str(error))]
-    names = [host.name for host in testbed.plan.servers if testbed.profile.cluster or host.name != primary]
+    names = [host.name for host in testbed.plan.hosts_of(DATABASE) if testbed.profile.cluster or host.name != primary]
     with ThreadPoolExecutor(max_workers=16) as pool:
         return list(pool.map(lambda name: _replica(testbed, primary, name), names))
 
@@ -161,15 +161,15 @@ def _failover(testbed: TestbedCore) -> list[Check]:
     """The failover manager has nothing left to do: one primary, which the balancer knows and all others follow."""
     if not testbed.profile.managed:
         return []
-    noted = manager.noted(testbed.inside("mon"))
+    noted = manager.noted(testbed.inside(testbed.plan.host_of(MONITOR).name))
     return [Check("failover", None if noted.get("settled") else f"not settled: {noted}")]
 
 
 def _site(testbed: TestbedCore) -> Check:
     """As many requests as servers: each must have answered (with ``--balance source`` one address always gets one)."""
-    wanted = {host.name for host in testbed.plan.servers}
+    wanted = {host.name for host in testbed.plan.hosts_of(APP)}
     try:
-        answered = Counter(servers_answering(testbed.inside("client"), len(wanted)))
+        answered = Counter(servers_answering(testbed.inside(testbed.plan.host_of(CLIENT).name), len(wanted)))
     except (OSError, subprocess.SubprocessError) as error:
         return Check(f"https://{SITE}/", str(error))
     enough = bool(answered) if testbed.profile.balance == "source" else set(answered) == wanted

@@ -19,6 +19,7 @@ from testbed.core import Mark, TestbedCore
 from testbed.rollout import Adoption
 from topo.errors import UsageError
 from topo.paths import BOX
+from topo.plan import MONITOR
 from topo.profile import Profile
 
 MOST_EVENTS = 1000
@@ -97,5 +98,5 @@ class Testbed(TestbedCore):
         """Another server takes the writes, planned. Raises UsageError or RefusedError when it cannot be."""
         if not self.profile.managed:
             raise UsageError(f"switchover {host}: --db {self.profile.db} has no manager; async and semisync have one")
-        asked = self.insides["mon"].path(manager.ASK)
+        asked = self.insides[self.plan.host_of(MONITOR).name].path(manager.ASK)
         return jsonsocket.exchange(asked, "the failover manager", "switchover", host=host)

@@ -91,7 +91,7 @@ def changed_by(profile: Profile, plan: Plan, secrets: Secrets, seed: dict[str, S
     same = {(file.path, file.text) for service in seed.values() for file in service.files()}
     return {
         golden_name(service, file): file.text
-        for service in deployment.host_services(plan, profile, secrets)
+        for service in deployment.host_services(plan_of(profile), profile, secrets)
         for file in service.files()
         if service.host != "srv3" and (file.path, file.text) not in same
     }

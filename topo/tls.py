@@ -26,11 +26,6 @@ class Tls:
     through: bool = False
     both: bool = False
 
-    @property
-    def web_port(self) -> int:
-        """Where nginx listens; the other one is closed."""
-        return 443 if self.inside else 80
-
 
 MEANINGS = {
     "terminate": Tls(inside=False),

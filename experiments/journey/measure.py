@@ -12,10 +12,8 @@ from experiments.instruments.capture import Capture, capturing
 from experiments.journey.evidence import CaptureRow, FrameRow, JourneyEvidence, TlsModes
 from experiments.wire import payloads
 from experiments.wire.pcap import Frame, frames
-from services.gunicorn import PORT as APP_PORT
-from services.mariadb.galera import GROUP_PORT
 from testbed import databases
-from topo.plan import SITE
+from topo.plan import APP, GROUP, SITE, WEB
 from topo.profile import Profile
 from topo.tls import means
 
@@ -28,7 +26,7 @@ def measure(testbed: Testbed, run: Run) -> JourneyEvidence:
     """Capture on every link and loopback of a server while a visitor logs in, posts a message and reads it."""
     name, password, message = _visitor(run.random)
     places = [(testbed.inside(host.name), host.interface) for host in testbed.plan.hosts]
-    places += [(testbed.inside(server.name), "lo") for server in testbed.plan.servers]
+    places += [(testbed.inside(server.name), "lo") for server in testbed.plan.hosts_of(WEB)]
     before = testbed.rule_counters()
     with ExitStack() as stack:
         sql = stack.enter_context(observe.statements(testbed, run.folder))
@@ -45,10 +43,10 @@ def measure(testbed: Testbed, run: Run) -> JourneyEvidence:
         balance=testbed.profile.balance,
         tls=_modes(testbed.profile),
         primary=databases.primary(testbed),
-        group_port=GROUP_PORT if testbed.profile.cluster else None,
+        group_port=testbed.plan.port(GROUP) if testbed.profile.cluster else None,
         hosts={host.name: host.ip for host in testbed.plan.hosts},
         firewalls={switch.guards: switch.name for switch in testbed.plan.switches if switch.guards},
-        app_port=APP_PORT,
+        app_port=testbed.plan.port(APP),
         visit=seen,
         message=message,
         positions=positions,

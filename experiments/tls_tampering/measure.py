@@ -22,7 +22,7 @@ from services.service import Look
 from topo import wait
 from topo.errors import FoobarError
 from topo.paths import PROJECT
-from topo.plan import SITE
+from topo.plan import SITE, WEB
 from topo.tls import means
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _redirect(testbed: Testbed, run: Run, server: str, seconds: float) -> Redire
     run.mark("fault", fault=f"redirect {server}")
     began = time.time()
     try:
-        with redirect.redirected(testbed, server, means(testbed.profile).web_port):
+        with redirect.redirected(testbed, server, testbed.plan.port(WEB)):
             run.mark("fault in force", fault=f"redirect {server}")
             _let_pass(run, "redirected", seconds)
             packets, ended = redirect.packets(testbed, server), time.time()
@@ -97,7 +97,7 @@ def _impostor(testbed: Testbed, machine: Inside, server: str, line: str) -> Iter
         certificate.write_text(Authority().issue(SITE, server).bundle)
     settings = Settings(
         server=testbed.plan.host(server).ip,
-        port=tls.web_port,
+        port=testbed.plan.port(WEB),
         certificate=str(certificate) if certificate else None,
         proxy=tls.through,
         line=line,

@@ -26,12 +26,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from services.haproxy import RUNTIME_PORT
 from services.mariadb.mariadb import ENCRYPTED, FOLLOW, PLAIN
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service
 from topo.paths import PROJECT
-from topo.plan import Plan
+from topo.plan import BALANCER, DATABASE, RUNTIME, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -71,12 +70,12 @@ class Failover(Service):
     def files(self) -> tuple[File, ...]:
         config = {
             "lossless": self.profile.db == "semisync",
-            "servers": {host.name: host.ip for host in self.plan.servers},
+            "servers": {host.name: host.ip for host in self.plan.hosts_of(DATABASE)},
             "login": {"user": "failover", "password": self.secrets.failover_password, **self._encryption()},
             "follow": f"{FOLLOW}, MASTER_HEARTBEAT_PERIOD={HEARTBEAT_S}{ENCRYPTED if self._proves else PLAIN}",
             "replication_password": self.secrets.replication_password,
-            "balancer": self.plan.host("lb").ip,
-            "port": RUNTIME_PORT,
+            "balancer": self.plan.host_of(BALANCER).ip,
+            "port": self.plan.port(RUNTIME),
             "log": LOG,
             "state": STATE,
             "ask": ASK,

@@ -21,7 +21,6 @@ from topo.paths import ENVIRONMENT
 START, STARTED, BIN = "/run/mysqld/start.sh", "/run/mysqld/started", "/run/mysqld/bin"
 # the transfer's own program, and the rsync that it finds
 TRANSFERS = ("wsrep_sst_rsync_root", "rsync")
-GROUP_PORT = 4567
 # any UUIDs would do, if only all servers are told the same
 STATE_ID, MEMBER_ID = "f00ba000-0000-11ee-8000-000000000001", "f00ba{:03x}-0000-11ee-8000-000000000001"
 
@@ -63,7 +62,7 @@ class Galera(MariaDB):
 
     def _group(self) -> str:
         """The group that it was in, as Galera notes it."""
-        members = {host.name: MEMBER_ID.format(number) for number, host in enumerate(self.plan.servers, start=1)}
+        members = {host.name: MEMBER_ID.format(number) for number, host in enumerate(self.databases, start=1)}
         view = {"view_id": f"3 {members[self.plan.primary.name]} 1", "bootstrap": 0}
         others = "".join(f"member: {member} 0\n" for member in members.values())
         return f"my_uuid: {members[self.host]}\n#vwbeg\n{_lines(view)}{others}#vwend\n"
@@ -77,9 +76,9 @@ class Galera(MariaDB):
     def joined(self, look: Look) -> str | None:
         status = {str(row["Variable_name"]): str(row["Value"]) for row in query(look, "SHOW STATUS LIKE 'wsrep_%'")}
         state, size = status.get("wsrep_local_state_comment"), status.get("wsrep_cluster_size")
-        if (state, size) == ("Synced", str(len(self.plan.servers))):
+        if (state, size) == ("Synced", str(len(self.databases))):
             return None
-        return f"{state}, {size} of {len(self.plan.servers)} in the cluster ({status.get('wsrep_cluster_status')})"
+        return f"{state}, {size} of {len(self.databases)} in the cluster ({status.get('wsrep_cluster_status')})"
 
 
 def _lines(values: Mapping[str, object]) -> str:

@@ -13,7 +13,7 @@ import pymysql.cursors
 from services.mariadb import datadir
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, render
-from topo.plan import DATABASE, Host, Plan
+from topo.plan import APP, BALANCER, DATABASE, MONITOR, PORTS, Host, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -26,7 +26,7 @@ PROTOCOL = 10
 GALERA = "/usr/lib/galera/libgalera_smm.so"
 # whose binary log to follow: its address, the replication account's password
 FOLLOW = (
-    "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=3306, MASTER_USER='replication', MASTER_PASSWORD=%s,"
+    f"CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT={PORTS[DATABASE]}, MASTER_USER='replication', MASTER_PASSWORD=%s,"
     " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1"
 )
 # the end of a CHANGE MASTER: the primary must prove itself to the replica, and the replica to the primary
@@ -52,6 +52,10 @@ class MariaDB(Service):
         self.secrets = secrets
 
     @property
+    def databases(self) -> tuple[Host, ...]:
+        return self.plan.hosts_of(DATABASE)
+
+    @property
     def is_primary(self) -> bool:
         return self.host == self.plan.primary.name
 
@@ -62,9 +66,10 @@ class MariaDB(Service):
     def files(self) -> tuple[File, ...]:
         config = render(
             "my.cnf.j2",
-            plan=self.plan,
+            databases=self.databases,
+            port=self.plan.port(DATABASE),
             host=self.plan.host(self.host),
-            server_id=self.plan.servers.index(self.plan.host(self.host)) + 1,
+            server_id=self.databases.index(self.plan.host(self.host)) + 1,
             duty=self._duty(),
             read_only=self.profile.managed or not (self.is_primary or self.profile.cluster),
             cluster=self.profile.cluster,
@@ -82,7 +87,9 @@ class MariaDB(Service):
         )
         accounts = render(
             "accounts.sql.j2",
-            plan=self.plan,
+            balancer=self.plan.host_of(BALANCER),
+            monitor=self.plan.host_of(MONITOR) if self.profile.managed else None,
+            readers=self._readers(),
             tls=self.tls,
             secrets=self.secrets,
             cluster=self.profile.cluster,
@@ -100,7 +107,11 @@ class MariaDB(Service):
         """Who may follow this server, today or one day."""
         if self.profile.cluster:
             return ()
-        return self.plan.servers if self.profile.managed else self.plan.names["replicas"]
+        return self.databases if self.profile.managed else self.databases[1:]
+
+    def _readers(self) -> tuple[Host, ...]:
+        """The hosts whose applications read from here over the network."""
+        return () if self.plan.together(APP, DATABASE) else self.plan.hosts_of(APP)
 
     def _duty(self) -> str:
         if self.profile.managed:

@@ -12,9 +12,9 @@ from beds import Commands, RunningTestbed
 from controllers.compile import rule_number
 from controllers.policy import policy
 from services.gunicorn import SITE_CONFIG
-from services.mariadb.galera import GROUP_PORT
 from services.mariadb.mariadb import DATA
 from topo import wait
+from topo.plan import GROUP, PORTS
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
@@ -94,9 +94,9 @@ def test_one_takes_the_writes_and_all_have_them(cluster: RunningTestbed) -> None
 @pytest.mark.parametrize("outsider", ["attacker", "lb", "mon"])
 def test_outsiders_cannot_join_the_group(cluster: RunningTestbed, outsider: str) -> None:
     before = cluster.packets("fw1", DENIED)
-    assert not cluster.connects(outsider, "srv1", GROUP_PORT)
+    assert not cluster.connects(outsider, "srv1", PORTS[GROUP])
     assert cluster.packets("fw1", DENIED) > before
-    assert cluster.connects("srv2", "srv1", GROUP_PORT)
+    assert cluster.connects("srv2", "srv1", PORTS[GROUP])
 
 
 def test_servers_reach_nothing_else_of_each_other(cluster: RunningTestbed) -> None:

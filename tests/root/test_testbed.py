@@ -16,10 +16,9 @@ import pytest
 from beds import PROJECT, RunningTestbed
 
 from controllers.compile import OWN_COOKIES
-from services import haproxy
 from services.site.sqlstore import NEWEST, SELECT_MESSAGES
 from topo import wait
-from topo.plan import SITE
+from topo.plan import SITE, STATISTICS
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
@@ -286,7 +285,7 @@ def test_a_visitor_cannot_choose_the_request_id_or_the_address(bed: RunningTestb
 
 
 def test_statistics_for_the_monitoring_host_alone(bed: RunningTestbed) -> None:
-    port = haproxy.STATISTICS_PORT
+    port = PLAN.port(STATISTICS)
     assert "haproxy_process" in bed.run("mon", "curl", "-sS", "--fail", f"http://lb:{port}/metrics")
     bed.assert_blocked("attacker", "lb", port, by="core", instead=("lb", 443))
 

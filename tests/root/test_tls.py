@@ -16,7 +16,7 @@ from beds import Commands, Done, Experiments, Machine, RunningTestbed
 from services import gunicorn, haproxy, nginx
 from services.mariadb import mariadb
 from topo import wait
-from topo.plan import SITE
+from topo.plan import SITE, STATISTICS
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 from topo.tls import MEANINGS
@@ -113,7 +113,7 @@ def order(bed: RunningTestbed, words: str) -> None:
 
 def wait_for_server(bed: RunningTestbed, status: str, check: str) -> None:
     def look() -> str | None:
-        shown = bed.run("lb", "curl", "-sS", f"http://127.0.0.1:{haproxy.STATISTICS_PORT}/;csv").removeprefix("# ")
+        shown = bed.run("lb", "curl", "-sS", f"http://127.0.0.1:{PLAN.port(STATISTICS)}/;csv").removeprefix("# ")
         rows = csv.DictReader(shown.splitlines())
         row = next(row for row in rows if (row["pxname"], row["svname"]) == ("servers", "srv1"))
         # "UP 1/2": on its way down
