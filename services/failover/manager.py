@@ -71,7 +71,12 @@ class Failover(Service):
         config = {
             "lossless": self.profile.db == "semisync",
             "servers": {host.name: host.ip for host in self.plan.hosts_of(DATABASE)},
-            "login": {"user": "failover", "password": self.secrets.failover_password, **self._encryption()},
+            "login": {
+                "port": self.plan.port(DATABASE),
+                "user": "failover",
+                "password": self.secrets.failover_password,
+                **self._encryption(),
+            },
             "follow": f"{FOLLOW}, MASTER_HEARTBEAT_PERIOD={HEARTBEAT_S}{ENCRYPTED if self._proves else PLAIN}",
             "replication_password": self.secrets.replication_password,
             "balancer": self.plan.host_of(BALANCER).ip,

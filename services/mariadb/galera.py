@@ -1,10 +1,11 @@
 """MariaDB as one of a Galera cluster: every server may take writes, and a commit is certified by all of them.
 
-Nobody begins the cluster at the boot. All data directories are copies of one template, so each server is told, in the
-files where Galera itself keeps such things, that it has the cluster's state and was in one group with the others: they
-start as after a failure of all at once, with nothing to send to each other. A server that comes back later asks its own
-engine how far it is, and joins the others there. When all have ended, they are told so again and start together, and
-who has most gives it to the others. Nobody ever begins a cluster alone, so there is never a second one.
+No server begins the cluster at the boot. All data directories are copies of one template, so each server is told, in
+the files where Galera itself keeps such things, that it has the cluster's state and was in one group with the others:
+they start as after a failure of all at once, with nothing to send to each other. A server that comes back later asks
+its own engine how far it is, and joins the others there. When all have ended, they are told so again and start
+together, and the one that has most gives it to the others. No server ever begins a cluster alone, so there is never a
+second one.
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ from topo.tls import means
 
 CONFIG, ACCOUNTS = "/run/mysqld/my.cnf", "/run/mysqld/accounts.sql"
 SOCKET, DATA = "/run/mysqld/mysqld.sock", "/run/mysqld/data"
-# whom a database believes, and what it shows to those who connect and to those it follows
+# the certificate authority that a database trusts, and its own certificate, for clients and for its primary
 AUTHORITY, CERTIFICATE = "/run/mysqld/ca.pem", "/run/mysqld/database.pem"
 LOG = "/var/log/mysql/error.log"
 PROTOCOL = 10
 GALERA = "/usr/lib/galera/libgalera_smm.so"
-# whose binary log to follow: its address, the replication account's password
+# which binary log to follow: the primary's address, the replication account's password
 FOLLOW = (
     f"CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT={PORTS[DATABASE]}, MASTER_USER='replication', MASTER_PASSWORD=%s,"
     " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1"
@@ -104,7 +104,7 @@ class MariaDB(Service):
             yield File(AUTHORITY, self.secrets.authority)
 
     def _replicas(self) -> tuple[Host, ...]:
-        """Who may follow this server, today or one day."""
+        """The servers that may follow this one, today or one day."""
         if self.profile.cluster:
             return ()
         return self.databases if self.profile.managed else self.databases[1:]
@@ -179,7 +179,7 @@ def query(look: Look, statement: str, *values: object) -> list[dict[str, Any]]:
 
 
 def replication(look: Look) -> dict[str, Any]:
-    """SHOW SLAVE STATUS of a replica; empty on a server that follows nobody."""
+    """SHOW SLAVE STATUS of a replica; empty on a server that follows none."""
     rows = query(look, "SHOW SLAVE STATUS")
     return rows[0] if rows else {}
 
