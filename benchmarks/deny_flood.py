@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
-from controllers.ovs import ofctl
+from controllers.ovs import bypass
 from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.plan import SITE
@@ -138,13 +138,11 @@ def _unsampled(testbed: Testbed) -> Iterator[None]:
 
     guard = next(switch.name for switch in testbed.plan.switches if switch.guards == TARGET)
     sampling = [flow for flow in testbed.flows if flow.switch == guard and flow.drops and flow.actions]
-    for flow in unsampled(sampling, [guard]):
-        ofctl.add_flow(flow)
+    bypass.exchange_flows(guard, (), unsampled(sampling, [guard]))
     try:
         yield
     finally:
-        for flow in sampling:
-            ofctl.add_flow(flow)
+        bypass.exchange_flows(guard, (), sampling)
 
 
 def _told(testbed: Testbed) -> dict[str, float]:

@@ -13,7 +13,7 @@ from benchmarks import child
 from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
 from benchmarks.flood import syn
 from controllers.flow import of_switch
-from controllers.ovs import ofctl, vsctl
+from controllers.ovs import bypass, vsctl
 from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
@@ -89,16 +89,16 @@ def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
     from testbed import core
 
     vsctl.part_from_controller(switch)
-    ofctl.delete_all_flows(switch)
+    bypass.delete_all_flows(switch)
     if knock(SHUT_S):
         raise FoobarError(f"policy_install: {switch} has no flows, and a packet crossed it")
     flows = of_switch(testbed.flows, switch)
     if way == BY_HAND:  # they went with the controller, and one program for each is not what is measured
         for number in sampling.meters(flows).get(switch, ()):
-            ofctl.add_meter(switch, number)
+            bypass.add_meter(switch, number)
     fill: dict[str, Callable[[], None]] = {
         CONTROLLER: lambda: vsctl.lead_to_controller(switch, core.CONTROLLER_ADDRESS),
-        BY_HAND: lambda: ofctl.exchange_flows(switch, (), flows),
+        BY_HAND: lambda: bypass.exchange_flows(switch, (), flows),
     }
     with ThreadPoolExecutor(1) as other:
         began = time.monotonic()

@@ -13,9 +13,7 @@ What is dropped on this way is sampled to the controller (sampling.py).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from controllers import policy as policies
 from controllers.flow import (
@@ -31,12 +29,13 @@ from controllers.flow import (
     Goto,
     MatchValue,
     Output,
-    of_switch,
+    SetField,
 )
+from controllers.overlay import Divert, Match, Overlay
 from controllers.policy import Rule
 from controllers.sampling import sampled
-from topo.plan import ANY, DATABASE, MONITOR, Host, Plan
-from topo.wiring import End, Switch
+from topo.plan import ANY, Host, Plan
+from topo.wiring import Switch
 
 BIND, TRACK, POLICY, FORWARD, ARP = range(5)
 TABLE_NAMES = ("bind", "track", "policy", "forward", "arp")
@@ -59,13 +58,15 @@ OWN_COOKIES = {
     "no-route": 1007,
     "arp": 1008,
     "arp-unknown": 1009,
-    "fenced": 1010,
-    "fault": 1011,
+    "fence": 1010,
+    "black-hole": 1011,
     "fragment": 1012,
+    "redirect": 1013,
+    "block": 1014,
 }
 
 # One rule makes flows of one priority; priorities fall by one for each rule. The rest stands above or below them.
-DEFAULT, SPECIFIC, FENCED, PIECE, FAULT = 0, 100, 200, 250, 300
+DEFAULT, SPECIFIC, PIECE = 0, 100, 250
 FIRST_RULE, ESTABLISHED, RELATED, INVALID = 30000, 40000, 40001, 40002
 
 TRACKED = CT_TRK | CT_NEW | CT_EST | CT_REL | CT_INV
@@ -77,55 +78,68 @@ def compile_flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
     return tuple(flow for switch in plan.switches for flow in sampled(plan, switch, _switch_flows(plan, switch, rules)))
 
 
-def fence_flows(plan: Plan, host: str) -> tuple[Flow, ...]:
-    """What keeps everybody from a host's database, and its answers from everybody: established connections included.
+def overlay_flows(plan: Plan, overlay: Overlay) -> tuple[Flow, ...]:
+    """What an overlay becomes on its switch: in the first table, above what is bound, so that no tracker is asked.
 
-    In the first table, above what is bound, so that no connection tracker is asked. On the one switch that the host
-    hangs on: the host has no other way to anybody, so nothing more is gained by asking several switches. The
-    monitoring host still reaches it, as far as the policy lets it: who fenced a database must be able to close it.
+    What is exempt is bound as ever, one priority above, and the policy is asked about it.
     """
-    (_, end), *_ = plan.links_of(host)
-    switch, ip = plan.switch(end.node), plan.host(host).ip
-    tcp: dict[str, MatchValue] = {"eth_type": IPV4, "ip_proto": PROTO_NUMBERS["tcp"]}
-    ends: tuple[dict[str, MatchValue], ...] = (
-        {"ipv4_dst": ip, "tcp_dst": plan.port(DATABASE)},
-        {"ipv4_src": ip, "tcp_src": plan.port(DATABASE)},
-    )
-    monitor = plan.host_of(MONITOR)
-    gate = zip(ends, (monitor, plan.host(host)), (host, monitor.name), strict=True)
-    return (
-        *(_flow(switch, BIND, FENCED, OWN_COOKIES["fenced"], tcp | each) for each in ends),
-        *(
-            _flow(
-                switch,
-                BIND,
-                FENCED + 1,
-                OWN_COOKIES["bound"],
-                tcp | each | _sent_by(plan, switch, src, dst),
-                Goto(TRACK),
-            )
-            for each, src, dst in gate
-        ),
-    )
+    switch, match = plan.switch(overlay.match.switch), overlay.match
+    ways = [(match.src, match.dst, "dst")] + ([(match.dst, match.src, "src")] if match.answers else [])
+    if isinstance(overlay.action, Divert):
+        return tuple(_diverted(plan, overlay, overlay.action))
+    said = [_conversation(match, side) | _sent(plan, switch, src, dst) for src, dst, side in ways]
+    passing = [
+        (src if src != ANY else host, dst if dst != ANY else host, side)
+        for host in match.exempt
+        for src, dst, side in ways
+    ]
+    dropped = (_overlaid(switch, overlay, each) for each in said)
+    return (*dropped, *(_passed(plan, switch, overlay, *way) for way in passing))
 
 
-def _sent_by(plan: Plan, switch: Switch, src: Host, dst: str) -> dict[str, MatchValue]:
-    """Packets of one host to another, from behind the port where they must come from."""
-    port = next(end.port for end, _ in plan.links_of(switch.name) if src in plan.behind(end))
-    addresses: dict[str, MatchValue] = {"ipv4_src": src.ip, "ipv4_dst": plan.host(dst).ip}
-    return {"in_port": port, "vlan_vid": UNTAGGED, "eth_src": src.mac, **addresses}
+def _passed(plan: Plan, switch: Switch, overlay: Overlay, src: str, dst: str, side: str) -> Flow:
+    bound: dict[str, MatchValue] = {"vlan_vid": UNTAGGED, "eth_src": plan.host(src).mac}
+    match = _conversation(overlay.match, side) | _sent(plan, switch, src, dst) | bound
+    return _flow(switch, BIND, overlay.priority + 1, OWN_COOKIES["bound"], match, Goto(TRACK))
 
 
-def blackhole_flow(plan: Plan, src: str, dst: str) -> Flow:
-    """A fault: what one host sends to another vanishes at the first switch; what comes back does not. ARP passes."""
-    switch = plan.switch(plan.path(src, dst)[0].switch)
-    match: dict[str, MatchValue] = {"eth_type": IPV4, "ipv4_src": plan.host(src).ip, "ipv4_dst": plan.host(dst).ip}
-    return _flow(switch, BIND, FAULT, OWN_COOKIES["fault"], match)
+def _diverted(plan: Plan, overlay: Overlay, action: Divert) -> Iterator[Flow]:
+    """To the machine beside, under the address that it goes by, and back under those of the two hosts."""
+    switch, match = plan.switch(overlay.match.switch), overlay.match
+    src, dst, own = plan.host(match.src), plan.host(match.dst), plan.host(action.under)
+    to_own = (SetField("eth_dst", own.mac), SetField("ipv4_dst", own.ip), Output(action.port))
+    for one, other, side in ((src, dst, "dst"), (dst, src, "src")):
+        said = _conversation(match, side)
+        back: dict[str, MatchValue] = {"in_port": action.port, "ipv4_dst": other.ip}
+        under = (SetField("eth_src", one.mac), SetField("ipv4_src", one.ip), Output(_port_to(plan, switch, other)))
+        yield _overlaid(switch, overlay, said | _sent(plan, switch, one.name, other.name), *to_own)
+        yield _overlaid(switch, overlay, said | back, *under)
 
 
-def deaf_flow(plan: Plan, end: End) -> Flow:
-    """A fault: all that arrives at a switch by one port vanishes."""
-    return _flow(plan.switch(end.node), BIND, FAULT, OWN_COOKIES["fault"], {"in_port": end.port})
+def _overlaid(switch: Switch, overlay: Overlay, match: dict[str, MatchValue], *actions: Action) -> Flow:
+    return _flow(switch, BIND, overlay.priority, OWN_COOKIES[overlay.kind], match, *actions)
+
+
+def _sent(plan: Plan, switch: Switch, src: str, dst: str) -> dict[str, MatchValue]:
+    """Packets of one host to another, or to or from any: behind which port they must come from, and the addresses."""
+    match: dict[str, MatchValue] = {}
+    if src != ANY:
+        match |= {"in_port": _port_to(plan, switch, plan.host(src)), "ipv4_src": plan.host(src).ip}
+    return match if dst == ANY else match | {"ipv4_dst": plan.host(dst).ip}
+
+
+def _conversation(match: Match, side: str) -> dict[str, MatchValue]:
+    """What is said: to a port (``dst``), or in answer from there (``src``)."""
+    fields: dict[str, MatchValue] = {"eth_type": IPV4}
+    if match.proto != ANY:
+        fields["ip_proto"] = PROTO_NUMBERS[match.proto]
+    if match.port is not None:
+        fields[f"{match.proto}_{side}"] = match.port
+    return fields
+
+
+def _port_to(plan: Plan, switch: Switch, host: Host) -> int:
+    return next(end.port for end, _ in plan.links_of(switch.name) if host in plan.behind(end))
 
 
 def cookie_name(cookie: int, rules: tuple[Rule, ...]) -> str:
@@ -145,24 +159,6 @@ def rule_number(rules: tuple[Rule, ...], name: str) -> int:
 def rule_cookie(number: int) -> int:
     """The cookie of the rule that stands at this place, counted from 1."""
     return number if number < FIRST_OWN_COOKIE else number + OWN_ROOM
-
-
-def controller_file(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> str:
-    """The one file the Ryu application reads: flows by dpid, those it installs at once and those of each host's fence;
-    and what its events call things: the rule of each cookie, the host of each address."""
-    content: dict[str, Any] = {
-        "switches": {str(switch.dpid): switch.name for switch in plan.switches},
-        "flows": _by_dpid(plan, flows),
-        "fences": {host.name: _by_dpid(plan, fence_flows(plan, host.name)) for host in plan.hosts_of(DATABASE)},
-        "rules": {str(flow.cookie): cookie_name(flow.cookie, rules) for flow in flows if flow.drops},
-        "hosts": {host.ip: host.name for host in plan.hosts},
-    }
-    return json.dumps(content, indent=1)
-
-
-def _by_dpid(plan: Plan, flows: tuple[Flow, ...]) -> dict[str, list[dict[str, Any]]]:
-    shares = {str(switch.dpid): of_switch(flows, switch.name) for switch in plan.switches}
-    return {dpid: [flow.as_dict() for flow in share] for dpid, share in shares.items() if share}
 
 
 def _switch_flows(plan: Plan, switch: Switch, rules: tuple[Rule, ...]) -> Iterator[Flow]:

@@ -1,67 +1,83 @@
-"""What the controller wants of its switches: the flows it was given, and the fences that were asked for since.
+"""The desired state of the switches: the policy's flows, as they were given, and the overlays that were put since.
 
-Fences are kept in a file, so that a controller that dies and comes back still wants them.
+Overlays are kept in a file, so that a controller that dies and comes back still wants them, until their time is over.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
-from topo.errors import UsageError, among
+from controllers import overlay as overlays
+from controllers.compile import cookie_name, overlay_flows
+from controllers.flow import Flow, of_switch
+from controllers.overlay import Overlay
+from controllers.policy import Rule
+from topo.plan import Plan, plan
+from topo.profile import Profile
 
 #: a flow as Flow.as_dict() writes it
 FlowDict = dict[str, Any]
+#: some flows of some switches, by dpid
+Flows = dict[str, list[FlowDict]]
 
 
-class Wanted:
-    """``given``: compile.controller_file's text; ``kept``: where the fences in force are remembered."""
+class Desired:
+    """``given``: controller_file's text; ``kept``: where the overlays in force are remembered."""
 
     def __init__(self, given: Path, kept: Path) -> None:
-        content = json.loads(given.read_text())
-        self.switches: dict[str, str] = content["switches"]
-        self._flows: dict[str, list[FlowDict]] = content["flows"]
-        self._fences: dict[str, dict[str, list[FlowDict]]] = content["fences"]
-        self.rules: dict[int, str | None] = {int(cookie): name for cookie, name in content["rules"].items()}
-        self.hosts: dict[str, str] = content["hosts"]
-        self._kept = kept
+        self._given, self._kept = given, kept
+        self.rules: dict[int, str | None] = {}
+        self.policy: Flows = {}
+        self.read()
+        self._overlays = {overlay.name: overlay for overlay in overlays.kept(kept)}
+        for overlay in self.over(time.time()):
+            self.lift(overlay)
+
+    def read(self) -> None:
+        """Take the policy from its file, which may be another one than before."""
+        content = json.loads(self._given.read_text())
+        self.plan = plan(Profile(**content["profile"]))
+        self.switches = {str(switch.dpid): switch.name for switch in self.plan.switches}
+        self.hosts = {host.ip: host.name for host in self.plan.hosts}
+        self.policy = content["flows"]
+        self.rules = {int(cookie): name for cookie, name in content["rules"].items()}
 
     @property
-    def fences(self) -> list[str]:
-        """The hosts whose databases are fenced."""
-        return fences(self._kept)
+    def overlays(self) -> list[Overlay]:
+        """Those that shall be in force, by name."""
+        return [self._overlays[name] for name in sorted(self._overlays)]
 
     def flows(self, dpid: str) -> list[FlowDict]:
         """All that a switch shall hold."""
-        fenced = [self._fences[host] for host in self.fences]
-        return [*self._flows[dpid], *(flow for fence in fenced for flow in fence.get(dpid, []))]
+        above = [flow for overlay in self.overlays for flow in self.compiled(overlay).get(dpid, [])]
+        return [*self.policy.get(dpid, []), *above]
 
-    def fence(self, host: str) -> dict[str, list[FlowDict]]:
-        """From now on ``host`` is fenced; what that adds, by dpid. Raises UsageError, naming the possible ones."""
-        flows = self._fence(host)
-        self._keep({*self.fences, host})
-        return flows
+    def compiled(self, overlay: Overlay) -> Flows:
+        """An overlay's own flows. Raises PlanError for what the plan does not have."""
+        return by_dpid(self.plan, overlay_flows(self.plan, overlay))
 
-    def unfence(self, host: str) -> dict[str, list[FlowDict]]:
-        """From now on ``host`` is not fenced; what that takes away, by dpid."""
-        flows = self._fence(host)
-        self._keep({*self.fences} - {host})
-        return flows
+    def get(self, name: str) -> Overlay | None:
+        return self._overlays.get(name)
 
-    def _fence(self, host: str) -> dict[str, list[FlowDict]]:
-        if host not in self._fences:
-            raise UsageError(f"{host}: no host with a database; those are: {among(host, self._fences)}")
-        return self._fences[host]
+    def put(self, overlay: Overlay) -> None:
+        """From now on this overlay is wanted, in place of one of the same name."""
+        self._overlays[overlay.name] = overlay
+        self._keep()
 
-    def _keep(self, hosts: set[str]) -> None:
-        replace(self._kept, json.dumps(sorted(hosts)))
+    def lift(self, name: str) -> None:
+        """From now on this overlay is not wanted."""
+        if self._overlays.pop(name, None):
+            self._keep()
 
+    def over(self, now: float) -> list[str]:
+        """The names of those whose time is over."""
+        return [overlay.name for overlay in self.overlays if overlay.over(now)]
 
-def fences(kept: Path) -> list[str]:
-    """The fenced hosts that a controller's file names."""
-    hosts: list[str] = json.loads(kept.read_text()) if kept.exists() else []
-    return hosts
+    def _keep(self) -> None:
+        replace(self._kept, json.dumps([overlay.as_dict() for overlay in self.overlays], indent=1))
 
 
 def replace(path: Path, text: str) -> None:
@@ -69,3 +85,20 @@ def replace(path: Path, text: str) -> None:
     partial = path.with_suffix(".part")
     partial.write_text(text)
     partial.replace(path)
+
+
+def controller_file(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> str:
+    """The one file the Ryu application reads: the policy's flows by dpid, the profile from which it has the plan, and
+    what its events call the cookies: the rule of each."""
+    content: dict[str, Any] = {
+        "profile": plan.profile.as_dict(),
+        "flows": by_dpid(plan, flows),
+        "rules": {str(flow.cookie): cookie_name(flow.cookie, rules) for flow in flows if flow.drops},
+    }
+    return json.dumps(content, indent=1)
+
+
+def by_dpid(plan: Plan, flows: tuple[Flow, ...]) -> Flows:
+    """Flows as the application takes them, by switch; a switch that has none is left out."""
+    shares = {str(switch.dpid): of_switch(flows, switch.name) for switch in plan.switches}
+    return {dpid: [flow.as_dict() for flow in share] for dpid, share in shares.items() if share}

@@ -28,6 +28,8 @@ OVS_NAMES = {
     "icmpv4_type": "icmp_type",
     "ip_frag": "nw_frag",
 }
+# and what is written into a packet by others again
+SET_NAMES = {"eth_src": "eth_src", "eth_dst": "eth_dst", "ipv4_src": "ip_src", "ipv4_dst": "ip_dst"}
 ADDRESSES = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa"})
 MACS = frozenset({"eth_src", "eth_dst", "arp_sha", "arp_tha"})
 # (ovs-ofctl diff-flows finds "yes" and "not_later" different from themselves, so no flow of ours has those)
@@ -72,7 +74,15 @@ class Sample:
     meter: int
 
 
-Action: TypeAlias = Output | Goto | Conntrack | Sample
+@dataclass(frozen=True)
+class SetField:
+    """Write another address into the packet; what comes after sees it."""
+
+    field: str
+    value: str
+
+
+Action: TypeAlias = Output | Goto | Conntrack | Sample | SetField
 
 #: how much of a packet a sample holds: all headers that events tell of, options included
 SAMPLE_BYTES = 128
@@ -146,6 +156,8 @@ def _action_text(action: Action) -> str:
         return f"output:{action.port}"
     if isinstance(action, Goto):
         return f"goto_table:{action.table}"
+    if isinstance(action, SetField):
+        return f"set_field:{action.value}->{SET_NAMES[action.field]}"
     if isinstance(action, Sample):
         return f"meter:{action.meter},CONTROLLER:{SAMPLE_BYTES}"
     parts = ["commit"] if action.commit else []

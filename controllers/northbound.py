@@ -1,13 +1,15 @@
 """Asking the controller for something: a socket on the monitoring host, as an out-of-band management port would be.
 
-    fence {"host": "srv1"}     nothing to or from that host's database passes any more, open connections included
-    unfence {"host": "srv1"}   it passes again
-    fences {}                  the fenced hosts
-    samples {}                 how many packets the switches have sent it, and the processor time it has used
-    reload {}                  the controller's file of flows has been replaced: the switches get what has changed
+    put {"overlay": {...}}      an overlay is in force (controllers/overlay.py), in place of one of the same name
+    fence {"host": "srv1"}      ... made by its kind: nothing to or from that host's database passes any more
+    block {"host": "attacker", "until": 1700000060, "reason": "port scan"}     ... and so on, for every kind
+    lift {"name": "fence srv1"} it is in force no longer
+    overlays {}                 {"overlays": [those in force], "changes": how many so far, "pending": under way}
+    samples {}                  how many packets the switches have sent it, and the processor time it has used
+    reload {}                   the controller's file of flows has been replaced: the switches get what has changed
 
-One JSON object asked, one answered (jsonsocket.py). ``fence`` and ``unfence`` are answered when every switch has
-confirmed with a barrier reply: {"switches": ["fw1"], "ms": 1.2, "fences": ["srv1"]}. Both may be asked twice.
+One JSON object asked, one answered (jsonsocket.py). A change is answered when every switch that it concerns has
+confirmed it with a barrier reply: {"switches": ["fw1"], "ms": 1.2, "overlays": ["fence srv1"]}. Any may be asked twice.
 
 A Unix socket is reached by its path, whatever network namespace one is in: so the network's faults cannot keep the
 monitoring host from its controller, and no other host has the file.

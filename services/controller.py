@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from controllers import denied, northbound
-from controllers.compile import controller_file
-from controllers.desired import fences
+from controllers.desired import controller_file
 from controllers.flow import Flow
+from controllers.overlay import Overlay, kept
 from controllers.policy import Rule
 from services.service import Command, File, Look, Service, listens
 from topo.paths import PROJECT
 from topo.plan import Plan
 
 DIRECTORY = "/run/foobar/controller"
-FLOWS, INSTALLED, FENCES = f"{DIRECTORY}/flows.json", f"{DIRECTORY}/installed.json", f"{DIRECTORY}/fences.json"
+FLOWS, INSTALLED, OVERLAYS = (f"{DIRECTORY}/{name}.json" for name in ("flows", "installed", "overlays"))
 # files of the monitoring host, as the box sees them
 NORTHBOUND, DENIED = (f"/run/foobar/hosts/mon{path}" for path in (northbound.SOCKET, denied.EVENTS))
 PORT = 6653
@@ -47,15 +47,15 @@ class Controller(Service):
         return (str(Path(NORTHBOUND).parent),)
 
     def command(self) -> Command:
-        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED, FENCES, NORTHBOUND, DENIED)
+        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED, OVERLAYS, NORTHBOUND, DENIED)
 
     def ready(self, look: Look) -> str | None:
         return listens(look, PORT)
 
     @staticmethod
-    def fences(look: Look) -> list[str]:
-        """The hosts whose databases are fenced."""
-        return fences(look.path(FENCES))
+    def overlays(look: Look) -> tuple[Overlay, ...]:
+        """The overlays that are desired."""
+        return kept(look.path(OVERLAYS))
 
     def installed(self, look: Look, *, without: Collection[str] = ()) -> str | None:
         """None once every switch (``without`` some) has confirmed its flows with a barrier reply."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controllers.compile import compile_flows, fence_flows, rule_cookie
+from controllers.compile import compile_flows, overlay_flows, rule_cookie
 from controllers.flow import Flow, of_switch
 from controllers.ovs import ofctl
 from controllers.policy import Rule, policy
@@ -18,6 +19,7 @@ from services.supervisor import Supervisor
 from testbed.active import ActiveFaults
 from testbed.links import Links
 from testbed.namespaces import Inside
+from testbed.overlays import Overlays
 from topo import wait
 from topo.paths import BOX
 from topo.plan import plan
@@ -53,6 +55,7 @@ class TestbedCore:
         self.active_faults = ActiveFaults()
         #: hosts and switches without power -> the services to start when it is back
         self.powerless: dict[str, list[str]] = {}
+        self.overlays = Overlays(self.supervisor, self.insides[BOX], self.powerless)
         #: services that were to be started again in the background -> why they were not
         self.failures: dict[str, str] = {}
         self.datapath = ""
@@ -69,11 +72,6 @@ class TestbedCore:
         service = self.supervisor.unit(CONTROLLER_ID).service
         assert isinstance(service, Controller)
         return service
-
-    @property
-    def fences(self) -> list[str]:
-        """The hosts whose databases the controller fences."""
-        return Controller.fences(self.insides[BOX])
 
     @property
     def unsampled(self) -> list[str]:
@@ -97,13 +95,13 @@ class TestbedCore:
             for switch in self.plan.switches
         }
 
-    def wanted_flows(self) -> tuple[Flow, ...]:
-        """All that the switches shall hold now: the compiled flows, the fences in force, and what faults put there."""
-        fences = (flow for host in self.fences for flow in fence_flows(self.plan, host))
-        return (*unsampled(self.flows, self.unsampled), *fences, *self.links.flows)
+    def desired_flows(self) -> tuple[Flow, ...]:
+        """All that the switches shall hold now: what the policy's rules and the overlays become."""
+        above = (flow for overlay in self.overlays.standing for flow in overlay_flows(self.plan, overlay))
+        return (*unsampled(self.flows, self.unsampled), *above)
 
     def wait_for_flows(self) -> None:
-        """Every switch that has power has confirmed its flows, and holds exactly the wanted ones.
+        """Every switch that has power has confirmed its flows, and holds exactly the desired ones.
 
         While the controller is broken on purpose nothing is waited for: healing it waits. Raises DeadlineError.
         """
@@ -112,12 +110,12 @@ class TestbedCore:
             return
         look, without = self.insides[BOX], self.powerless
         wait.until(lambda: self.controller.installed(look, without=without), what="flows installed", seconds=10)
-        flows = self.wanted_flows()
-        for switch in (switch for switch in self.plan.switches if switch.name not in without):
-            expected = self.home / f"{switch.name}.flows"
-            expected.write_text("".join(f"{flow.text()}\n" for flow in of_switch(flows, switch.name)))
-            wait.until(
-                lambda name=switch.name, file=expected: ofctl.flow_differences(name, file),  # type: ignore[misc]
-                what=f"the flows of {switch.name} as compiled",
-                seconds=5,
-            )
+        self.overlays.settle()
+        for name in (switch.name for switch in self.plan.switches if switch.name not in without):
+            wait.until(partial(self.flow_differences, name), what=f"the flows of {name} as desired", seconds=5)
+
+    def flow_differences(self, switch: str) -> str | None:
+        """None when a switch holds exactly the desired flows, else the first differing lines."""
+        expected = self.home / f"{switch}.flows"
+        expected.write_text("".join(f"{flow.text()}\n" for flow in of_switch(self.desired_flows(), switch)))
+        return ofctl.flow_differences(switch, expected)

@@ -1,4 +1,8 @@
-"""Cutting links and making packets vanish, and both undone: as if at the cable, with no controller taking part."""
+"""Cutting links, and mending them: as if at the cable, with no controller taking part and no flow changed.
+
+A host's link is cut by an ioctl on the switch's end. Between two switches there are patch ports, which have no
+interface to take down: there one end is configured to take and send nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,7 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-from controllers.compile import deaf_flow
-from controllers.flow import Flow
 from controllers.ovs import ofctl, vswitchd
 from topo.errors import UsageError, among
 from topo.plan import Plan
@@ -22,12 +22,11 @@ REQUEST = "16sH22x"
 
 
 class Links:
-    """Each link counts who wants it cut, and each flow who wants it there: the last one to let go undoes it."""
+    """Each link counts how often it is cut: the last one to let go mends it."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._cuts: Counter[Link] = Counter()
-        self._drops: Counter[Flow] = Counter()
         self._lock = threading.Lock()
 
     def between(self, node: str, other: str = "") -> Link:
@@ -52,50 +51,12 @@ class Links:
             if not self._cuts[link]:
                 self._carry(link, up=True)
 
-    def drop(self, *flows: Flow) -> None:
-        """Have these flows drop packets: on their switches, and what the datapath remembers is forgotten."""
-        with self._lock:
-            self._count(self._drops, 1, 1, ofctl.add_flow, flows)
-
-    def pass_again(self, *flows: Flow) -> None:
-        with self._lock:
-            self._count(self._drops, -1, 0, ofctl.delete_flow, flows)
-
-    @property
-    def flows(self) -> tuple[Flow, ...]:
-        """The flows that are on switches for faults only."""
-        return tuple(flow for flow, count in self._drops.items() if count)
-
     def _carry(self, link: Link, *, up: bool) -> None:
         if self.plan.is_switch(link.b.node):
-            deaf = tuple(deaf_flow(self.plan, end) for end in link.ends)
-            if up:
-                self._count(self._drops, -1, 0, ofctl.delete_flow, deaf)
-            else:
-                self._count(self._drops, 1, 1, ofctl.add_flow, deaf)
+            ofctl.carry(link.a.node, link.a.port, on=up)
+            vswitchd.forget_decisions()
         else:
             set_up(link.a.interface, up=up)
-
-    def _count(
-        self, counts: Counter[Flow], step: int, turn: int, change: Callable[[Flow], None], flows: tuple[Flow, ...]
-    ) -> None:
-        turning = []
-        for flow in flows:
-            counts[flow] += step
-            if counts[flow] == turn:
-                turning.append(flow)
-        _side_by_side(change, turning)
-        vswitchd.forget_decisions()
-
-
-def _side_by_side(change: Callable[[Flow], None], flows: list[Flow]) -> None:
-    if len(flows) < 2:
-        for flow in flows:
-            change(flow)
-        return
-    with ThreadPoolExecutor(len(flows)) as pool:
-        for done in [pool.submit(change, flow) for flow in flows]:
-            done.result()
 
 
 def set_up(interface: str, *, up: bool) -> None:

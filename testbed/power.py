@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controllers.ovs import ofctl, vsctl, vswitchd
+from controllers.ovs import bypass, vsctl, vswitchd
 from testbed.core import CONTROLLER_ADDRESS
 from topo import wait
 from topo.errors import RefusedError
@@ -70,7 +70,7 @@ def switch_off(testbed: Testbed, name: str) -> None:
     for link in _cables(testbed, name):
         testbed.links.cut(link)
     vsctl.part_from_controller(name)
-    ofctl.delete_all_flows(name)
+    bypass.delete_all_flows(name)
     vswitchd.forget_connections(testbed.plan.switch(name).number)
     vswitchd.forget_decisions()
 
@@ -82,9 +82,6 @@ def switch_on(testbed: Testbed, name: str) -> None:
     """
     del testbed.powerless[name]
     vsctl.lead_to_controller(name, CONTROLLER_ADDRESS)
-    for flow in testbed.links.flows:
-        if flow.switch == name:
-            ofctl.add_flow(flow)
     try:
         testbed.wait_for_flows()
     finally:

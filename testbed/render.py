@@ -17,6 +17,7 @@ from rich.tree import Tree
 
 from controllers.compile import TABLE_NAMES, cookie_name
 from controllers.denied import Denied
+from controllers.overlay import from_dict
 from controllers.policy import Rule
 from topo.plan import SITE, Plan
 from topo.profile import SEED, Profile
@@ -140,9 +141,9 @@ def services(answer: Mapping[str, Any]) -> Group:
     steady = "steady" if answer["steady"] else "not steady"
     broken = [Text(f"  {fault(row)}", style="yellow") for row in answer["faults"]]
     broken += [Text(f"  {service}: {why}", style="red") for service, why in answer["failures"].items()]
-    fenced = [f"fenced: the databases of {', '.join(answer['fences'])}"] if answer["fences"] else []
+    above = [Text(f"  {from_dict(row).text()}", style="yellow") for row in answer["overlays"]]
     blind = [f"no meters on {', '.join(answer['unsampled'])}: nothing sampled there"] if answer["unsampled"] else []
-    return Group(Text("; ".join([steady, f"datapath: {answer['datapath']}", *fenced, *blind])), *broken, table)
+    return Group(Text("; ".join([steady, f"datapath: {answer['datapath']}", *blind])), *above, *broken, table)
 
 
 def fault(row: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A running testbed's policy: proved, shown, and replaced while everything runs.
+"""A running testbed's policy: proved, shown, and replaced while everything runs, overlays staying as they are.
 
     compile -> the controller's file, replaced whole -> "reload" -> a bundle for each switch -> dumped -> proved
     -> connections that the new policy forbids are forgotten
@@ -16,9 +16,10 @@ from threading import Lock
 from typing import Any
 
 from controllers import northbound
-from controllers.compile import compile_flows, controller_file
-from controllers.desired import replace
+from controllers.compile import compile_flows
+from controllers.desired import controller_file, replace
 from controllers.flow import Flow
+from controllers.overlay import Overlay, from_dict
 from controllers.ovs import conntrack, dump, ofctl, vswitchd
 from controllers.policy import Rule
 from controllers.policyfile import parse, render
@@ -29,6 +30,8 @@ from services.controller import FLOWS, NORTHBOUND
 from testbed.core import TestbedCore
 from topo.errors import FoobarError, RefusedError
 from topo.paths import BOX
+
+MOST_LOOKS = 50
 
 
 class Adoption:
@@ -44,15 +47,15 @@ class Adoption:
         return {"text": render(self.testbed.rules), "counters": self.testbed.rule_counters()}
 
     def verify(self) -> dict[str, Any]:
-        """Do the switches let through what the policy allows, and nothing else? Read from the switches."""
+        """Do the switches let through what policy and overlays allow, and nothing else? Read from the switches."""
         with self._lock:
             began = time.monotonic()
-            flows = self.dumped()
-            found = self._wrong(flows)
+            flows, overlays = self._looked()
+            wrong = self._wrong(flows, overlays)
             return {
-                "holds": not found,
-                "differences": found,
-                "fences": self.testbed.fences,
+                "holds": not wrong,
+                "differences": wrong,
+                "overlays": [overlay.as_dict() for overlay in overlays],
                 "flows": len(flows),
                 "switches": len(self.testbed.plan.switches),
                 "ms": round((time.monotonic() - began) * 1000, 3),
@@ -67,12 +70,12 @@ class Adoption:
             testbed = self.testbed
             rules = parse(text, name, testbed.plan)
             old, began = testbed.rules, time.monotonic()
-            if found := self._wrong(self.dumped()):
-                raise RefusedError(f"the switches do not do what the present policy says: {found[0]}")
+            if wrong := self._wrong(*self._looked()):
+                raise RefusedError(f"the switches do not do what the present policy says: {wrong[0]}")
             try:
                 self._install(rules)
-                if found := self._wrong(self.dumped()):
-                    raise FoobarError(f"what the switches do is not what {name} says: {found[0]}")
+                if wrong := self._wrong(*self._looked()):
+                    raise FoobarError(f"what the switches do is not what {name} says: {wrong[0]}")
             except FoobarError as error:
                 self._roll_back(old, error)
                 raise FoobarError(f"the old policy is in force again: {error}") from None
@@ -104,10 +107,28 @@ class Adoption:
         switches = [switch.name for switch in self.testbed.plan.switches]
         return tuple(flow for name in switches for flow in dump.parse(name, ofctl.dump_flows(name)))
 
-    def _wrong(self, flows: tuple[Flow, ...]) -> list[str]:
+    def _looked(self) -> tuple[tuple[Flow, ...], tuple[Overlay, ...]]:
+        """What the switches hold, and the overlays that stand meanwhile: looked at when nothing is being changed."""
+        for _ in range(MOST_LOOKS):
+            before = self._known()
+            flows = self.dumped()
+            if not before["pending"] and before == self._known():
+                break
+        return flows, tuple(from_dict(content) for content in before["overlays"])
+
+    def _known(self) -> dict[str, Any]:
+        """What the controller says of overlays, or what its file says while it is away."""
+        try:
+            answer: dict[str, Any] = northbound.ask("overlays", socket=self.testbed.inside(BOX).path(NORTHBOUND))
+        except RefusedError:
+            overlays = [overlay.as_dict() for overlay in self.testbed.overlays.standing]
+            return {"overlays": overlays, "changes": 0, "pending": 0}
+        return answer
+
+    def _wrong(self, flows: tuple[Flow, ...], overlays: tuple[Overlay, ...]) -> list[str]:
         testbed = self.testbed
-        checked = self._proof.check(flows, testbed.rules)
-        return explain.differences(testbed.plan, flows, testbed.rules, checked)
+        checked = self._proof.check(flows, testbed.rules, overlays)
+        return explain.differences(testbed.plan, flows, testbed.rules, checked, overlays)
 
     def _install(self, rules: tuple[Rule, ...]) -> None:
         """Returns when every switch holds what these rules become. Raises FoobarError when one does not."""

@@ -67,7 +67,7 @@ class Testbed(TestbedCore):
             "hosts": {host.name: {"ip": host.ip, "zone": host.zone} for host in self.plan.hosts},
             "services": self.supervisor.status(),
             "failures": dict(self.failures),
-            "fences": self.fences,
+            "overlays": [overlay.as_dict() for overlay in self.overlays.standing],
             "unsampled": self.unsampled,
             "faults": self.active_faults.status(),
         }

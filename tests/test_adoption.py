@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from controllers.flow import Flow
+from controllers.overlay import Overlay
 from controllers.policy import Rule
 from controllers.policyfile import render
 from testbed.rollout import Adoption
@@ -28,10 +29,10 @@ class Tried(Adoption):
         self.broken = broken
         self.installed: list[Rules] = []
 
-    def dumped(self) -> tuple[Flow, ...]:
-        return ()
+    def _looked(self) -> tuple[tuple[Flow, ...], tuple[Overlay, ...]]:
+        return (), ()
 
-    def _wrong(self, flows: tuple[Flow, ...]) -> list[str]:
+    def _wrong(self, flows: tuple[Flow, ...], overlays: tuple[Overlay, ...]) -> list[str]:
         seen = self.looks.pop(0)
         return [seen] if seen else []
 

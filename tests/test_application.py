@@ -6,15 +6,17 @@ import json
 from collections import defaultdict
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from controllers.compile import compile_flows, controller_file
-from controllers.desired import Wanted
+from controllers.compile import compile_flows
+from controllers.desired import Desired, controller_file
 from controllers.flow import Flow
 from controllers.policy import Rule
+from controllers.requests import Requests
 from topo.plan import Plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that nobody maintains any more
@@ -34,13 +36,17 @@ class ConnectedSwitch:
         self.given.write_text(controller_file(plan, rules, flows))
         self.sent: list[Any] = []
         self.datapath = SimpleNamespace(
-            id=int(CORE), ofproto=ofproto_v1_3, ofproto_parser=ofproto_v1_3_parser, send_msg=self.sent.append
+            id=int(CORE),
+            ofproto=ofproto_v1_3,
+            ofproto_parser=ofproto_v1_3_parser,
+            send_msg=self.sent.append,
+            set_xid=lambda message: message.set_xid(len(self.sent)),
         )
         app = self.app = Firewall.__new__(Firewall)
-        app.wanted = Wanted(self.given, folder / "fences.json")
-        app.files, app.rules, app.written = (self.given, folder / "fences.json"), app.wanted.rules, self.events
-        app.present, app.switches, app.meters, app.packet_ins = {}, {}, {}, defaultdict(int)
-        app.turn = defaultdict(nullcontext)
+        app.desired = Desired(self.given, folder / "overlays.json")
+        app.requests = Requests(app.desired, nullcontext, Event)
+        app.denied_file = self.events
+        app.present, app.packet_ins = {}, defaultdict(int)
         app.logger = SimpleNamespace(info=lambda *_: None)
 
     def told(self, handler: Any, **fields: Any) -> None:
@@ -49,10 +55,10 @@ class ConnectedSwitch:
     def connects(self, *present: int, most: int = 1000) -> list[str]:
         """It connects, can have so many meters and has these; what it is sent: each message's kind."""
         self.told(self.app.connected)
-        self.told(self.app.told_of_meters, body=[SimpleNamespace(max_meter=most)])
-        self.told(self.app.told_which_meters, body=[SimpleNamespace(meter_id=each) for each in present])
+        self.told(self.app.has_meters, body=[SimpleNamespace(max_meter=most)])
+        self.told(self.app.holds_meters, body=[SimpleNamespace(meter_id=each) for each in present])
         self.sent.clear()
-        self.told(self.app.told, body=[])
+        self.told(self.app.holds_flows, body=[])
         return [type(message).__name__ for message in self.sent]
 
     def meters(self) -> list[int]:
@@ -95,30 +101,30 @@ def test_without_meters_nothing_is_sampled(switch: ConnectedSwitch) -> None:
     assert switch.meters() == []
     assert "OFPInstructionMeter" not in switch.installed()
     assert str(switch.datapath.ofproto.OFPP_CONTROLLER) not in switch.installed()
-    assert switch.installed().count("OFPFlowMod") == len(switch.app.wanted.flows(CORE))
+    assert switch.installed().count("OFPFlowMod") == len(switch.app.desired.flows(CORE))
 
 
 def test_another_policy_gets_its_meters_first_and_events_their_right_name(
-    switch: ConnectedSwitch, plan: Plan, rules: tuple[Rule, ...]
+    switch: ConnectedSwitch, plan: Plan, rules: tuple[Rule, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     switch.connects()
     switch.sent.clear()
     shut = (Rule("shut", "client", "lb", "tcp", 80, "deny", "no longer"), *rules)
     switch.given.write_text(controller_file(plan, shut, compile_flows(plan, shut)))
     between: dict[int, str | None] = {}
+    requests = switch.app.requests
 
-    def change(changes: dict[str, Any]) -> dict[str, Any]:
-        between.update(switch.app.rules)
-        switch.sent += changes[CORE](switch.datapath)
+    def confirmed(*_: Any) -> dict[str, Any]:
+        between.update(requests.rules)
         return {}
 
-    switch.app._change = change
-    switch.app.reload()
+    monkeypatch.setattr(requests, "_confirmed", confirmed)
+    requests.reload()
     assert switch.meters() == [49]
     assert type(switch.sent[0]).__name__ == "OFPMeterMod"
     assert len(rules) not in between, "the number was deny-rest's and is another's now: nobody can tell"
     assert between[1001] == "spoofed"
-    assert (switch.app.rules[1], switch.app.rules[len(shut)]) == ("shut", "deny-rest")
+    assert (requests.rules[1], requests.rules[len(shut)]) == ("shut", "deny-rest")
 
 
 def test_a_sample_is_counted_and_written_down(switch: ConnectedSwitch, rules: tuple[Rule, ...]) -> None:

@@ -18,8 +18,9 @@ import pytest
 from fakes import FakePlace, FakeService
 from flowtable import SimulatedNetwork, answer, first
 
-from controllers.compile import FAULT, OWN_COOKIES, blackhole_flow, compile_flows, deaf_flow
+from controllers.compile import OWN_COOKIES, compile_flows, overlay_flows
 from controllers.flow import Flow
+from controllers.overlay import black_hole
 from controllers.policy import Rule, policy
 from services import deployment
 from services.secrets import Secrets, fresh
@@ -42,7 +43,6 @@ from topo.errors import DeadlineError, RefusedError, UsageError
 from topo.plan import Plan
 from topo.plan import plan as plan_of
 from topo.profile import Profile
-from topo.wiring import End
 
 Services = tuple[Service, ...]
 
@@ -124,23 +124,14 @@ def test_every_kind_says_what_it_does() -> None:
 
 def test_a_black_hole_swallows_one_direction_between_two_hosts(plan: Plan) -> None:
     flows = compile_flows(plan, policy(plan_of(Profile(firewall="off"))))
-    broken = SimulatedNetwork(plan, (*flows, blackhole_flow(plan, "lb", "srv1")))
+    broken = SimulatedNetwork(plan, (*flows, *overlay_flows(plan, black_hole(plan, "lb", "srv1"))))
     lb, srv1, srv2 = (plan.host(name) for name in ("lb", "srv1", "srv2"))
     there = first(lb, srv1, "tcp", 80)
-    assert getattr(broken.send("lb", there).dropped_by, "cookie", None) == OWN_COOKIES["fault"]
+    assert getattr(broken.send("lb", there).dropped_by, "cookie", None) == OWN_COOKIES["black-hole"]
     assert broken.send("srv1", first(srv1, lb, "tcp", 3306)).arrived == "lb"
     assert broken.send("lb", answer(first(srv1, lb, "tcp", 3306))).arrived is None
     assert broken.send("lb", first(lb, srv2, "tcp", 80)).arrived == "srv2"
     assert broken.send("srv2", first(srv2, srv1, "tcp", 80)).arrived == "srv1"
-
-
-def test_a_deaf_port_loses_what_arrives_by_it(plan: Plan) -> None:
-    flows = compile_flows(plan, policy(plan_of(Profile(firewall="off"))))
-    (_, core), *_ = [(own, far) for own, far in plan.links_of("fw1") if far.node == "core"]
-    broken = SimulatedNetwork(plan, (*flows, deaf_flow(plan, core)))
-    lb, srv1 = plan.host("lb"), plan.host("srv1")
-    assert broken.send("lb", first(lb, srv1, "tcp", 80)).arrived == "srv1"
-    assert broken.send("srv1", first(srv1, lb, "tcp", 3306)).arrived is None
 
 
 # --- links ---------------------------------------------------------------------------------------------------------
@@ -150,8 +141,7 @@ def test_a_deaf_port_loses_what_arrives_by_it(plan: Plan) -> None:
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done to switches and interfaces, in order."""
     log: list[str] = []
-    monkeypatch.setattr(links.ofctl, "add_flow", lambda flow: log.append(f"add {flow.switch} {flow.priority}"))
-    monkeypatch.setattr(links.ofctl, "delete_flow", lambda flow: log.append(f"delete {flow.switch} {flow.priority}"))
+    monkeypatch.setattr(links.ofctl, "carry", lambda switch, port, *, on: log.append(f"{switch} port {port} {on}"))
     monkeypatch.setattr(links.vswitchd, "forget_decisions", lambda: log.append("forget"))
     monkeypatch.setattr(links, "set_up", lambda interface, *, up: log.append(f"{interface} {'up' if up else 'down'}"))
     return log
@@ -167,17 +157,14 @@ def test_a_link_cut_twice_is_mended_by_the_last(plan: Plan, done: list[str]) -> 
     assert done == ["fw1-eth2 down", "fw1-eth2 up"]
 
 
-def test_between_switches_both_are_deaf(plan: Plan, done: list[str]) -> None:
+def test_between_switches_one_port_neither_takes_nor_sends(plan: Plan, done: list[str]) -> None:
     wires = Links(plan)
     link = wires.between("fw1", "core")
     assert link == wires.between("core", "fw1")
     wires.cut(link)
-    assert sorted(done[:2]) == [f"add core {FAULT}", f"add fw1 {FAULT}"]
-    assert done[2:] == ["forget"]
-    assert [dict(flow.match) for flow in wires.flows] == [{"in_port": end.port} for end in link.ends]
+    assert done == ["core port 6 False", "forget"]
     wires.mend(link)
-    assert wires.flows == ()
-    assert sorted(done[3:5]) == [f"delete core {FAULT}", f"delete fw1 {FAULT}"]
+    assert done[2:] == ["core port 6 True", "forget"]
 
 
 def test_a_link_that_is_not_there(plan: Plan) -> None:
@@ -188,8 +175,9 @@ def test_a_link_that_is_not_there(plan: Plan) -> None:
 
 
 def test_the_flows_of_a_fault_stand_above_all_others_of_the_first_table(plan: Plan, flows: tuple[Flow, ...]) -> None:
-    assert max(flow.priority for flow in flows if flow.table == 0) < FAULT
-    assert blackhole_flow(plan, "lb", "srv1").table == deaf_flow(plan, End("core", 1)).table == 0
+    (flow,) = overlay_flows(plan, black_hole(plan, "lb", "srv1"))
+    assert max(other.priority for other in flows if other.table == 0) < flow.priority
+    assert flow.table == 0
 
 
 # --- injecting and healing ------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from controllers.compile import OWN_COOKIES, controller_file
+from controllers.compile import OWN_COOKIES
+from controllers.desired import Desired, controller_file
 from controllers.flow import (
     CT_EST,
     CT_INV,
@@ -20,6 +22,7 @@ from controllers.flow import (
     MatchValue,
     Output,
     Sample,
+    SetField,
     of_switch,
 )
 from controllers.policy import Rule
@@ -50,6 +53,11 @@ from topo.plan import Plan
             ",actions=ct(commit,zone=7,exec(set_field:0x5->ct_mark)),goto_table:3",
         ),
         ({"in_port": 3}, (Sample(12),), ",in_port=3,actions=meter:12,CONTROLLER:128"),
+        (
+            {"in_port": 3},
+            (SetField("eth_dst", "02:00:00:00:00:01"), SetField("ipv4_dst", "10.0.1.66"), Output(90)),
+            ",in_port=3,actions=set_field:02:00:00:00:00:01->eth_dst,set_field:10.0.1.66->ip_dst,output:90",
+        ),
     ],
 )
 def test_text(match: dict[str, MatchValue], actions: tuple[Action, ...], text: str) -> None:
@@ -58,12 +66,14 @@ def test_text(match: dict[str, MatchValue], actions: tuple[Action, ...], text: s
 
 
 def test_the_controllers_file_holds_every_flow_by_dpid(
-    plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
+    plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...], tmp_path: Path
 ) -> None:
-    content = json.loads(controller_file(plan, rules, flows))
-    assert content["switches"] == {str(s.dpid): s.name for s in plan.switches}
-    assert list(content["fences"]) == ["srv1", "srv2", "srv3"]
-    assert content["hosts"]["10.0.3.11"] == "srv1"
+    (tmp_path / "flows.json").write_text(controller_file(plan, rules, flows))
+    content = json.loads((tmp_path / "flows.json").read_text())
+    desired = Desired(tmp_path / "flows.json", tmp_path / "overlays.json")
+    assert desired.plan == plan
+    assert desired.switches == {str(s.dpid): s.name for s in plan.switches}
+    assert desired.hosts["10.0.3.11"] == "srv1"
     dropping = {str(len(rules)): "deny-rest"}
     for name in ("fragment", "spoofed", "invalid", "no-route", "arp-unknown"):
         dropping[str(OWN_COOKIES[name])] = name

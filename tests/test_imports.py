@@ -22,6 +22,7 @@ FLOORS = (
     "controllers/ovs",
     "controllers/verify",
     "controllers/policyfile.py",
+    "controllers/requests.py",
     "controllers/firewall.py",
     "services",
     "services/site",

@@ -23,10 +23,7 @@ OPEN_NAMES = {
     "Run", "Settings", "Step", "Way",
 }
 # fmt: on
-OPEN_FILES = {
-    "controllers/firewall.py",
-    "controllers/verify/reachability.py",
-}
+OPEN_FILES: set[str] = set()
 File = tuple[str, str]
 
 

@@ -22,7 +22,7 @@ from topo.plan import Plan
 from topo.profile import Profile
 
 Type = Callable[[str], str]
-VERIFIED = {"holds": True, "differences": [], "fences": [], "flows": 4, "switches": 4, "ms": 1.0}
+VERIFIED = {"holds": True, "differences": [], "overlays": [], "flows": 4, "switches": 4, "ms": 1.0}
 UP = Entry("a", "up", 2**22 + 1, 4242, "2025-01-01T00:00:00+00:00", Profile().as_dict(), {"client": 7})
 
 

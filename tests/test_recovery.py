@@ -66,7 +66,7 @@ def test_a_relaunch_that_fails_is_told(start: Start) -> None:
     assert testbed.failures == {"srv1/db": line}
     assert seen_by_the_steady_state(testbed, "srv1/db") == f"died: {line}"
     console = Console(width=120, file=io.StringIO())
-    answer = {"services": [], "steady": False, "faults": [], "fences": [], "unsampled": [], "datapath": "user"}
+    answer = {"services": [], "steady": False, "faults": [], "overlays": [], "unsampled": [], "datapath": "user"}
     console.print(render.services({**answer, "failures": testbed.failures}))
     assert f"srv1/db: {line}" in console.file.getvalue()  # type: ignore[attr-defined]
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from controllers import sampling
-from controllers.compile import ARP, BIND, FORWARD, OWN_COOKIES, POLICY, compile_flows, fence_flows, rule_number
+from controllers.compile import ARP, BIND, FORWARD, OWN_COOKIES, POLICY, compile_flows, overlay_flows, rule_number
 from controllers.flow import Flow, Goto, Output, Sample, of_switch
+from controllers.overlay import black_hole, block, fence
 from controllers.policy import DENY_REST, Rule
 from controllers.verify.packetset import Space
 from controllers.verify.proof import Proof
@@ -55,8 +56,9 @@ def test_all_of_a_rules_flows_for_one_source_share_its_meter(plan: Plan) -> None
     assert len({flow.actions for flow in denying}) == 1, "all of the internet is behind one port of a firewall"
 
 
-def test_fences_tell_nobody(plan: Plan) -> None:
-    assert not any(isinstance(action, Sample) for flow in fence_flows(plan, "srv1") for action in flow.actions)
+def test_overlays_are_not_sampled(plan: Plan) -> None:
+    for overlay in (fence(plan, "srv1"), block(plan, "attacker"), black_hole(plan, "lb", "srv1")):
+        assert not any(isinstance(action, Sample) for flow in overlay_flows(plan, overlay) for action in flow.actions)
 
 
 def test_without_meters_nothing_is_sampled_and_nothing_else_changes(flows: Flows) -> None:

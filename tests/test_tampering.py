@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from controllers.compile import OWN_COOKIES, overlay_flows
+from controllers.flow import Output, SetField
+from controllers.overlay import redirect
 from experiments.engine import report
 from experiments.engine.base import judged
 from experiments.engine.verdict import Verdict
-from experiments.tls_tampering import redirect
 from experiments.tls_tampering.evidence import TamperingEvidence
 from experiments.tls_tampering.experiment import TlsTampering
 from experiments.tls_tampering.impostor import tampered
@@ -146,17 +148,23 @@ def test_the_plot_has_a_colour_for_each_fate(evidence: dict[str, Any]) -> None:
 
 def test_the_redirection_has_four_flows_and_no_rules_cookie(plan: Plan) -> None:
     lb, srv, own = plan.host("lb"), plan.host("srv1"), plan.host("attacker")
-    flows = redirect.flows(plan, "srv1", 443)
-    begin = "cookie=0x7a317,table=0,priority=60000,tcp"
-    assert flows[0] == (
-        f"{begin},in_port=1,nw_src={lb.ip},nw_dst={srv.ip},tp_dst=443,"
-        f"actions=set_field:{own.mac}->eth_dst,set_field:{own.ip}->ip_dst,output:90"
-    )
-    assert flows[1] == (
-        f"{begin},in_port=90,nw_dst={lb.ip},tp_src=443,"
-        f"actions=set_field:{srv.mac}->eth_src,set_field:{srv.ip}->ip_src,output:1"
-    )
-    assert [flow.partition("in_port=")[2].split(",")[0] for flow in flows] == ["1", "90", "90", "2"]
+    there, asking, answered, back = overlay_flows(plan, redirect(plan, "srv1", 443, "attacker", 90))
+    assert {flow.cookie for flow in (there, back, asking, answered)} == {OWN_COOKIES["redirect"]}
+    assert dict(there.match) == {
+        "eth_type": 0x0800,
+        "ip_proto": 6,
+        "tcp_dst": 443,
+        "in_port": 1,
+        "ipv4_src": lb.ip,
+        "ipv4_dst": srv.ip,
+    }
+    assert there.actions == (SetField("eth_dst", own.mac), SetField("ipv4_dst", own.ip), Output(90))
+    assert dict(asking.match).items() >= {"in_port": 90, "ipv4_dst": srv.ip, "tcp_dst": 443}.items()
+    assert asking.actions == (SetField("eth_src", lb.mac), SetField("ipv4_src", lb.ip), Output(2))
+    assert dict(back.match).items() >= {"in_port": 90, "ipv4_dst": lb.ip, "tcp_src": 443}.items()
+    assert back.actions == (SetField("eth_src", srv.mac), SetField("ipv4_src", srv.ip), Output(1))
+    assert dict(answered.match).items() >= {"in_port": 2, "ipv4_src": srv.ip, "tcp_src": 443}.items()
+    assert answered.actions == there.actions
 
 
 def test_the_line_is_added_where_people_read() -> None:

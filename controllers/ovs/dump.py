@@ -17,6 +17,7 @@ from controllers.flow import (
     MACS,
     OVS_NAMES,
     SAMPLE_BYTES,
+    SET_NAMES,
     Action,
     Conntrack,
     Flow,
@@ -24,6 +25,7 @@ from controllers.flow import (
     MatchValue,
     Output,
     Sample,
+    SetField,
 )
 from topo.errors import RefusedError
 
@@ -56,6 +58,8 @@ NUMBERS = {
 }
 WORD = re.compile(r"[^,(]+(?:\((?:[^()]|\([^()]*\))*\))?")
 SAMPLE = re.compile(rf"meter:(\d+),CONTROLLER:{SAMPLE_BYTES}")
+SET_FIELD = re.compile(r"set_field:([^-]+)->(\w+)")
+FIELDS_SET = {ovs: oxm for oxm, ovs in SET_NAMES.items()}
 COMMIT = re.compile(r"exec\((?:set_field:(\w+)->ct_mark|load:(\w+)->NXM_NX_CT_MARK\[\])\)")
 ABSENT, VLAN_BITS = 0x1000, 0x1FFF
 
@@ -155,6 +159,8 @@ def _actions(text: str) -> Iterator[Action]:
             yield Output(int(word[7:]))
         elif word.startswith("goto_table:"):
             yield Goto(int(word[11:]))
+        elif found := SET_FIELD.fullmatch(word):
+            yield SetField(FIELDS_SET[found[2]], found[1])
         else:
             raise ValueError(f"action {word}")
 

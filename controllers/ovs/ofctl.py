@@ -1,14 +1,11 @@
-"""A switch's flows and meters, by ovs-ofctl: dumped, compared, added and deleted past the controller."""
+"""A switch's flows and ports, by ovs-ofctl: flows dumped and compared, ports configured."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
-from controllers import sampling
-from controllers.flow import Flow
 from controllers.ovs.program import run
 
 COUNTER = re.compile(r"cookie=(0x[0-9a-f]+), .*?n_packets=(\d+)")
@@ -41,33 +38,10 @@ def dump_flows(switch: str) -> str:
     return "\n".join(line.strip() for line in text.splitlines() if "cookie=" in line)
 
 
-def add_flow(flow: Flow) -> None:
-    """Put a flow on its switch, past the controller."""
-    run("ovs-ofctl", "-O", "OpenFlow13", "add-flow", flow.switch, flow.text())
+def carry(switch: str, port: int, *, on: bool) -> None:
+    """Let a switch's port take and send packets, or neither: port configuration, which no flow sees and none changes.
 
-
-def delete_flow(flow: Flow) -> None:
-    """Take that one flow off its switch."""
-    run("ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", flow.switch, _place(flow))
-
-
-def add_meter(switch: str, number: int) -> None:
-    """Let a switch have a meter of a rule by a port, as the controller makes them."""
-    bands = f"type=drop,rate={sampling.RATE},burst_size={sampling.BURST}"
-    run("ovs-ofctl", "-O", "OpenFlow13", "add-meter", switch, f"meter={number},pktps,burst,bands={bands}")
-
-
-def exchange_flows(switch: str, gone: Iterable[Flow], new: Iterable[Flow]) -> None:
-    """Take flows off a switch and put others on it, past the controller: all at once, in a bundle."""
-    lines = [f"delete_strict {_place(flow)}" for flow in gone] + [f"add {flow.text()}" for flow in new]
-    run("ovs-ofctl", "-O", "OpenFlow13", "--bundle", "add-flows", switch, "-", said="\n".join(lines))
-
-
-def _place(flow: Flow) -> str:
-    """What makes a flow itself: table, priority and match."""
-    return flow.text().split(",", 1)[1].rpartition(",actions=")[0]
-
-
-def delete_all_flows(switch: str) -> None:
-    """Empty a switch's tables."""
-    run("ovs-ofctl", "-O", "OpenFlow13", "del-flows", switch)
+    Open vSwitch honours it on patch ports too, where it takes no notice of ``down``.
+    """
+    for word in ("receive", "forward"):
+        run("ovs-ofctl", "-O", "OpenFlow13", "mod-port", switch, str(port), word if on else f"no-{word}")

@@ -32,9 +32,11 @@ def forget_decisions() -> None:
     """Make the datapath ask the flow tables again about every packet.
 
     It remembers what the tables said about each kind of packet, and a barrier reply does not wait for that memory to
-    be corrected: packets were seen to pass for 5 ms after one. Once this returns, none does.
+    be corrected: packets were seen to pass for 5 ms after one. Once this returns, none does. Twice, because a port's
+    configuration is taken over only at the beginning of the main loop's next round, which the second request is of.
     """
-    tell("revalidator/purge")
+    for _ in range(2):
+        tell("revalidator/purge")
 
 
 def settle_counters() -> None:

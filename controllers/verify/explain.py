@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from controllers.compile import OWN_COOKIES
 from controllers.flow import CT_EST, CT_INV, CT_NEW, CT_REL, CT_RPL, CT_TRK, Conntrack, Flow, Goto, Output
+from controllers.overlay import KINDS, Overlay
 from controllers.ovs.dump import mac_number
 from controllers.policy import DENY_REST, Rule, members, shown_range
-from controllers.verify.intent import PROTOCOLS, UNTAGGED, address
+from controllers.verify.intent import PROTOCOLS, UNTAGGED, address, overlaid
 from controllers.verify.packetset import FIELDS, LEAF, NAMES, Box, Node, Ranges, branches, united
 from controllers.verify.proof import Checked, Difference
 from controllers.verify.tables import constraints
@@ -49,10 +51,13 @@ class Step:
 
     def text(self) -> str:
         shown = self.flow.text().split(",", 2)[2] if self.flow else "no flow"
-        return f"{self.switch} table {self.table}: {shown}"
+        overlay = next((kind for kind in KINDS if self.flow and self.flow.cookie == OWN_COOKIES[kind]), None)
+        return f"{self.switch} table {self.table}{f' ({overlay})' if overlay else ''}: {shown}"
 
 
-def differences(plan: Plan, flows: Sequence[Flow], rules: Sequence[Rule], checked: Checked) -> list[str]:
+def differences(
+    plan: Plan, flows: Sequence[Flow], rules: Sequence[Rule], checked: Checked, overlays: Sequence[Overlay] = ()
+) -> list[str]:
     """One line for each thing that is wrong; what only follows from another one is left out."""
     lines = [
         f"{host}: {switch}: {what}: {'; '.join(conversation(box) for box in boxes_of(where)[:MOST_BOXES])}"
@@ -63,17 +68,22 @@ def differences(plan: Plan, flows: Sequence[Flow], rules: Sequence[Rule], checke
     for each in checked.differences:
         follows = frozenset((each.src, each.dst)) in begun or (each.state == "any" and (each.src, each.dst) in known)
         if each.state == "first" or not follows:
-            lines += _lines(plan, flows, rules, checked, each)
+            lines += _lines(plan, flows, rules, checked, each, overlays)
     return list(dict.fromkeys(lines))
 
 
 def _lines(
-    plan: Plan, flows: Sequence[Flow], rules: Sequence[Rule], checked: Checked, found: Difference
+    plan: Plan,
+    flows: Sequence[Flow],
+    rules: Sequence[Rule],
+    checked: Checked,
+    found: Difference,
+    overlays: Sequence[Overlay],
 ) -> Iterator[str]:
     boxes = boxes_of(found.packets)
     for box in boxes[:MOST_BOXES]:
         point = witness(box)
-        rule = ruling(plan, rules, found, point)
+        rule = overruling(overlays, found, point) or ruling(plan, rules, found, point)
         steps = trace(plan, flows, found.src, point, found.state, checked.reach.memory)
         what = packet(plan, box, found)
         if found.excess:
@@ -103,6 +113,15 @@ def ruling(plan: Plan, rules: Iterable[Rule], found: Difference, point: Point) -
         src, dst, point = dst, src, turned(point)
     rule = next((rule for rule in rules if _speaks(plan, rule, src, dst, point)), DENY_REST)
     return f"{rule.name} {'denies' if rule.action == 'deny' else 'allows'} it"
+
+
+def overruling(overlays: Iterable[Overlay], found: Difference, point: Point) -> str | None:
+    """The overlay that stops a packet, in words."""
+    for overlay in overlays:
+        for box in overlaid(overlay.match, found.src, found.dst):
+            if found.excess and all(any(low <= point[name] <= high for low, high in box[name]) for name in box):
+                return f"the overlay {overlay.name} stops it ({overlay.reason})"
+    return None
 
 
 def _own(point: Point, src: Host, dst: Host) -> bool:

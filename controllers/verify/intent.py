@@ -1,17 +1,22 @@
-"""What the rules mean, as sets of packets: what the proof expects to arrive. It uses neither decide() nor compile."""
+"""What rules and overlays mean, as sets of packets: what the proof expects to arrive.
+
+It uses neither decide() nor compile.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from controllers.overlay import Match, Overlay
 from controllers.ovs.dump import mac_number
 from controllers.policy import Rule, pairs
 from controllers.verify.packetset import Box, Node, Ranges, Space, united
 from controllers.verify.tracker import ICMP_ERRORS, reverse
-from topo.plan import Host, Plan
+from topo.plan import ANY, Host, Plan
 
 Pair = tuple[str, str]
+Taken = tuple[tuple[int, Node], ...]  # (how many switches come before, packets)
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 PORT_FIELDS = {"icmp": "tp_src", "tcp": "tp_dst", "udp": "tp_dst"}
 OTHERS: Ranges = ((0, 0), (2, 5), (7, 16), (18, 255))
@@ -35,25 +40,47 @@ class Intent:
         self._errors = space.box({"nw_proto": ((1, 1),), "tp_src": ICMP_ERRORS})
         self._spoken: dict[Pair, list[Pair]] = {}
 
-    def expected(self, rules: Iterable[Rule]) -> dict[str, dict[Pair, Node]]:
-        """State -> (from, to) -> all packets that are to arrive."""
+    def expected(self, rules: Iterable[Rule], overlays: Iterable[Overlay] = ()) -> dict[str, dict[Pair, Node]]:
+        """State -> (from, to) -> all packets that are to arrive.
+
+        No conversation becomes known to a switch whose first table drops its packets, nor to any beyond: what an
+        overlay takes away cannot begin, so it has no answers either.
+        """
         space = self.space
-        begin = {
+        allowed = {
             pair: space.within(self.allowed(told), self._frames[pair]) for pair, told in self.spoken(rules).items()
         }
+        taken = {pair: self._taken(pair, overlays) for pair in allowed} if (overlays := tuple(overlays)) else {}
+        begin = {pair: self._left(pair, node, taken) for pair, node in allowed.items()}
         turned = {pair: self._turned(pair, begin[pair[1], pair[0]]) for pair in begin}
         made = {
             "first": begin,
             "onward": begin,
             "answer": turned,
-            "related": self._related(begin),
+            "related": self._related(allowed, taken),
             "invalid": dict.fromkeys(begin, space.nothing),
             "any": {pair: space.join(begin[pair], turned[pair]) for pair in begin},
         }
         return {
-            state: {pair: space.join(ip, self._arps[pair]) for pair, ip in table.items()}
+            state: {pair: space.join(self._left(pair, ip, taken), self._arps[pair]) for pair, ip in table.items()}
             for state, table in made.items()
         }
+
+    def _taken(self, pair: Pair, overlays: Iterable[Overlay]) -> Taken:
+        """What overlays take away between two hosts, in the order of the switches at which they do."""
+        way = [hop.switch for hop in self.plan.path(*pair)]
+        parts = [
+            (way.index(overlay.match.switch), self.space.box(box))
+            for overlay in overlays
+            if overlay.match.switch in way
+            for box in overlaid(overlay.match, *pair)
+        ]
+        return tuple(sorted(parts, key=lambda part: part[0]))
+
+    def _left(self, pair: Pair, node: Node, taken: Mapping[Pair, Taken]) -> Node:
+        for _, part in taken.get(pair, ()):
+            node = self.space.minus(node, part)
+        return node
 
     def spoken(self, rules: Iterable[Rule]) -> dict[Pair, list[Rule]]:
         """The rules that speak of each pair of hosts, in order."""
@@ -102,20 +129,30 @@ class Intent:
             found = self._allowed[told] = self.space.all(self.space.box(box) for box in boxes)
         return found
 
-    def _related(self, begin: Mapping[Pair, Node]) -> dict[Pair, Node]:
+    def _related(self, allowed: Mapping[Pair, Node], taken: Mapping[Pair, Taken]) -> dict[Pair, Node]:
         """ICMP errors reach a host wherever each deciding switch knows one and the same conversation of that host."""
         nothing = self.space.nothing
         known: dict[str, set[frozenset[str]]] = {host.name: {frozenset()} for host in self.plan.hosts}
-        for pair, allowed in begin.items():
-            if allowed is not nothing:
+        for pair, begin in allowed.items():
+            for deciders in self._knowing(pair, begin, taken.get(pair, ())):
                 for host in pair:
-                    known[host].add(self._deciders[pair])
+                    known[host].add(deciders)
         return {
             pair: self.space.within(self._errors, self._frames[pair])
             if any(self._deciders[pair] <= each for each in known[pair[1]])
             else nothing
-            for pair in begin
+            for pair in allowed
         }
+
+    def _knowing(self, pair: Pair, begin: Node, taken: Taken) -> Iterator[frozenset[str]]:
+        """The switches that come to know conversations of two hosts: all that decide, or those before an overlay."""
+        for at, part in taken:
+            if self.space.within(part, begin) is not self.space.nothing:
+                before = {hop.switch for hop in self.plan.path(*pair)[:at]}
+                yield self._deciders[pair] & before
+                begin = self.space.minus(begin, part)
+        if begin is not self.space.nothing:
+            yield self._deciders[pair]
 
 
 _TUPLE = frozenset({3, 4, 5, 6, 10, 11})
@@ -170,6 +207,14 @@ def arp(src: Host, dst: Host) -> Box:
         "nw_src": _one(address(src)),
         "nw_dst": _one(address(dst)),
     }
+
+
+def overlaid(match: Match, src: str, dst: str) -> Iterator[Box]:
+    """What an overlay's match is about, of the packets from one host to another."""
+    for one, other, field in ((src, dst, "tp_dst"), (dst, src, "tp_src"))[: 1 + match.answers]:
+        if match.src in (ANY, one) and match.dst in (ANY, other) and not {one, other} & set(match.exempt):
+            proto = {} if match.proto == ANY else {"nw_proto": _one(PROTOCOLS[match.proto])}
+            yield {"eth_type": IPV4, **proto, **({} if match.port is None else {field: _one(match.port)})}
 
 
 def address(host: Host) -> int:

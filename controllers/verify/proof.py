@@ -1,8 +1,8 @@
 """Oracle 2: what the flows on the switches let through is what the policy says - for every packet there is.
 
-``Proof(plan).check(flows, rules)`` follows everything that each host can send to where it arrives (walk.py), and
-compares that, as sets, with what the rules mean (intent.py). It shares nothing with the compiler but the plan, and
-does not look at cookies. A proof that is asked again computes only what has changed.
+``Proof(plan).check(flows, rules, overlays)`` follows everything that each host can send to where it arrives
+(reachability.py), and compares that, as sets, with what rules and overlays mean (intent.py). It shares nothing with
+the compiler but the plan, and does not look at cookies. A proof that is asked again computes only what has changed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from itertools import product
 
 from controllers.flow import Flow
+from controllers.overlay import Overlay
 from controllers.policy import Rule
+from controllers.verify.hop import Memory, Pipeline
 from controllers.verify.intent import Intent, Pair
 from controllers.verify.packetset import Node
-from controllers.verify.reachability import Memory, Pipeline, Walk
+from controllers.verify.reachability import Reachability
 from controllers.verify.tracker import STATES
 from topo.plan import Plan
 
@@ -57,14 +59,17 @@ class Proof:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.walk = Walk(plan)
-        self.space = self.walk.space
+        self._reachability = Reachability(plan)
+        self.space = self._reachability.space
         self._intent = Intent(plan, self.space)
 
-    def check(self, flows: Iterable[Flow], rules: Iterable[Rule]) -> Checked:
-        """Policy and flows compared over the whole space. Raises RefusedError for a flow that cannot be proved."""
+    def check(self, flows: Iterable[Flow], rules: Iterable[Rule], overlays: Iterable[Overlay] = ()) -> Checked:
+        """Desired state and flows compared over the whole space.
+
+        Raises RefusedError for a flow that cannot be proved.
+        """
         reach = self.reach(flows)
-        expected = self.expected(rules)
+        expected = self.expected(rules, overlays)
         nothing = self.space.nothing
         found = []
         for state, pairs in expected.items():
@@ -80,20 +85,20 @@ class Proof:
                         found.append(Difference(*pair, state, excess, packets))
         return Checked(tuple(found), reach)
 
-    def expected(self, rules: Iterable[Rule]) -> dict[str, dict[Pair, Node]]:
-        """What the rules mean: state -> (from, to) -> packets."""
-        return self._intent.expected(rules)
+    def expected(self, rules: Iterable[Rule], overlays: Iterable[Overlay] = ()) -> dict[str, dict[Pair, Node]]:
+        """What rules and overlays mean: state -> (from, to) -> packets."""
+        return self._intent.expected(rules, overlays)
 
     def reach(self, flows: Iterable[Flow]) -> Reach:
         """What the flows let through."""
-        pipelines = self.walk.pipelines(flows)
+        pipelines = self._reachability.pipelines(flows)
         memory = self._memory(pipelines)
         arrived: dict[str, dict[Pair, Node]] = {state: {} for state in STATES}
         oddities: dict[tuple[str, str, str, Node], None] = {}
         for state in STATES:
-            supposed = self.walk.apart(pipelines, state, memory) if state == "related" else (memory,)
+            supposed = self._reachability.apart(pipelines, state, memory) if state == "related" else (memory,)
             for host, known in product(self.plan.hosts, supposed):
-                journey = self.walk.journey(pipelines, host.name, state, known)
+                journey = self._reachability.journey(pipelines, host.name, state, known)
                 for dst, packets in journey.arrived.items():
                     if dst != host.name:
                         pair = host.name, dst
@@ -108,7 +113,7 @@ class Proof:
         while True:
             grown = dict(memory)
             for host in self.plan.hosts:
-                for zone, marks in self.walk.journey(pipelines, host.name, state, memory).commits:
+                for zone, marks in self._reachability.journey(pipelines, host.name, state, memory).commits:
                     grown[zone] = self.space.join(grown.get(zone, self.space.nothing), marks)
             if grown == memory:
                 return memory

@@ -175,11 +175,12 @@ def constraints(flow: Flow) -> tuple[tuple[int, Ranges], ...]:
         level = LEVEL.get(field, LEAF)
         if level == LEAF or level in made:
             raise RefusedError(f"{flow.switch}: field {name} cannot be proved: {flow.text()}")
-        made[level] = _ranges(name, value, FIELDS[field])
+        made[level] = value_ranges(name, value, FIELDS[field])
     return tuple(sorted(made.items()))
 
 
-def _ranges(name: str, value: MatchValue, bits: int) -> Ranges:
+def value_ranges(name: str, value: MatchValue, bits: int) -> Ranges:
+    """The numbers that a flow's value of a field stands for."""
     if isinstance(value, tuple):
         return ranges(*value, bits)
     number = (

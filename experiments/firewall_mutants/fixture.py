@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from controllers import sampling
 from controllers.flow import Flow
-from controllers.ovs import conntrack, dump, ofctl, vswitchd
+from controllers.ovs import bypass, conntrack, dump, ofctl, vswitchd
 from testbed.interruption import undisturbed
 from topo.errors import FoobarError
 
@@ -64,13 +64,13 @@ class Bench:
         for switch, named in sampling.meters(flows).items():
             known = self._meters.setdefault(switch, set())
             for number in sorted(named - known):
-                ofctl.add_meter(switch, number)
+                bypass.add_meter(switch, number)
                 known.add(number)
 
     def _exchange(self, old: Sequence[Flow], new: Sequence[Flow]) -> None:
         changes = difference(old, new)
         self._have_meters(new)
-        _side_by_side(lambda switch: ofctl.exchange_flows(switch, *changes[switch]), list(changes))
+        _side_by_side(lambda switch: bypass.exchange_flows(switch, *changes[switch]), list(changes))
         vswitchd.forget_decisions()
 
 

@@ -8,7 +8,7 @@ from random import Random
 from typing import TypeAlias
 
 from controllers.compile import ARP, ARP_TYPE, FORWARD, IPV4, POLICY
-from controllers.flow import CT_EST, CT_INV, CT_NEW, Action, Conntrack, Flow, Goto, MatchValue, Output, Sample
+from controllers.flow import CT_EST, CT_INV, CT_NEW, Action, Conntrack, Flow, Goto, MatchValue, Output, Sample, SetField
 from controllers.verify.packetset import Ranges
 from controllers.verify.tables import constraints
 from topo.plan import Plan
@@ -186,7 +186,7 @@ def _other_actions(plan: Plan, flow: Flow, random: Random) -> tuple[Action, ...]
         return ()
     at = random.randrange(len(flow.actions))
     action = flow.actions[at]
-    assert not isinstance(action, Sample)
+    assert not isinstance(action, Sample | SetField)
     if isinstance(action, Output):
         wrong: Action = Output(random.choice(ends))
     elif isinstance(action, Goto):

@@ -4,9 +4,8 @@
                                          |
                                       impostor      a namespace of its own on a new port; the attacker's address
 
-Four flows above all tables of the policy: what the balancer sends to the server's web port goes to the impostor and
-answers come back under the server's address; the impostor reaches the server under the balancer's. The firewall's own
-flows are not touched, and with the block everything is gone.
+An overlay above the policy: what the balancer sends to the server's web port goes to the impostor, and answers come
+back under the server's address; the impostor reaches the server under the balancer's. No flow of the policy changes.
 """
 
 from __future__ import annotations
@@ -14,10 +13,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from controllers.compile import OWN_COOKIES
+from controllers.overlay import redirect
 from controllers.ovs import ofctl
 from testbed.namespaces import Inside
 from topo import wait
@@ -29,27 +30,7 @@ if TYPE_CHECKING:
 
 NAME, STRANGER = "impostor", "attacker"
 SWITCH_END, OWN_END = "impostor0", "impostor1"
-# no port of any plan, no rule's number and no cookie of the compiler's
-PORT, COOKIE, PRIORITY = 90, 0x7A317, 60000
-
-
-def flows(plan: Plan, server: str, port: int) -> tuple[str, ...]:
-    """The redirection as ovs-ofctl reads it: balancer to impostor and back, impostor to server and back."""
-    lb, srv, own = plan.host("lb"), plan.host(server), plan.host(STRANGER)
-    hop = plan.path(lb.name, server)[-1]
-    begin = f"cookie={COOKIE:#x},table=0,priority={PRIORITY},tcp"
-    to_own = f"set_field:{own.mac}->eth_dst,set_field:{own.ip}->ip_dst,output:{PORT}"
-
-    def under(name: str, out: int) -> str:
-        host = plan.host(name)
-        return f"set_field:{host.mac}->eth_src,set_field:{host.ip}->ip_src,output:{out}"
-
-    return (
-        f"{begin},in_port={hop.in_port},nw_src={lb.ip},nw_dst={srv.ip},tp_dst={port},actions={to_own}",
-        f"{begin},in_port={PORT},nw_dst={lb.ip},tp_src={port},actions={under(server, hop.in_port)}",
-        f"{begin},in_port={PORT},nw_dst={srv.ip},tp_dst={port},actions={under(lb.name, hop.out_port)}",
-        f"{begin},in_port={hop.out_port},nw_src={srv.ip},nw_dst={lb.ip},tp_src={port},actions={to_own}",
-    )
+PORT = 90  # no port of any plan
 
 
 @contextmanager
@@ -80,31 +61,23 @@ def plugged_in(testbed: Testbed, server: str, home: Path) -> Iterator[Inside]:
         yield inside
 
 
-@contextmanager
-def redirected(testbed: Testbed, server: str, port: int) -> Iterator[None]:
-    """What the balancer sends to the server's ``port`` goes to the machine that is plugged in.
+def redirected(testbed: Testbed, server: str, port: int) -> AbstractContextManager[None]:
+    """In this block what the balancer sends to the server's ``port`` goes to the machine that is plugged in.
 
-    The flows come at once, in a bundle: with only some of them the server would look dead, which is another alarm.
+    The flows come at once: with only some of them the server would look dead, which is another alarm.
     """
-    switch = _switch(testbed.plan, server)
-    bundle = testbed.home / "redirection.flows"
-    bundle.write_text("".join(f"{flow}\n" for flow in flows(testbed.plan, server, port)))
-    try:
-        _ofctl("--bundle", "add-flows", switch, str(bundle))
-        yield
-    finally:
-        _ofctl("del-flows", switch, f"cookie={COOKIE:#x}/-1")
+    overlay = redirect(testbed.plan, server, port, STRANGER, PORT, reason="experiment tls_tampering")
+    return testbed.overlays.above(overlay)
 
 
 def packets(testbed: Testbed, server: str) -> int:
     """How many packets the redirection has moved so far."""
-    return ofctl.packets_by_cookie(_switch(testbed.plan, server)).get(COOKIE, 0)
+    return ofctl.packets_by_cookie(_switch(testbed.plan, server)).get(OWN_COOKIES["redirect"], 0)
 
 
 def as_compiled(testbed: Testbed, server: str) -> bool:
-    """Whether the switch holds exactly the policy's flows again."""
-    switch = _switch(testbed.plan, server)
-    return ofctl.flow_differences(switch, testbed.home / f"{switch}.flows") is None
+    """Whether the switch holds exactly the desired flows again."""
+    return testbed.flow_differences(_switch(testbed.plan, server)) is None
 
 
 def _switch(plan: Plan, server: str) -> str:
@@ -113,10 +86,6 @@ def _switch(plan: Plan, server: str) -> str:
 
 def _is_apart(pid: int) -> bool:
     return os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
-
-
-def _ofctl(*words: str) -> None:
-    _run("ovs-ofctl", "-O", "OpenFlow13", *words)
 
 
 def _run(*argv: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from controllers import jsonsocket, northbound
+from controllers.overlay import fenced, from_dict
 from services.failover.controlconnection import ControlConnection
 from services.failover.decide import Action, NoAction, Route, current_primary, decide
 from services.failover.eventlog import EventLog
@@ -165,7 +166,7 @@ class ControlLoop:
         except OSError:
             self.routed = "?"
         with suppress(FoobarError):
-            self.fences = list(northbound.ask("fences"))
+            self.fences = fenced(map(from_dict, northbound.ask("overlays")["overlays"]))
 
     def _save(self, **changes: Any) -> None:
         """Keep the note; before writes are opened on a server, its name."""

@@ -116,7 +116,7 @@ def _fence(tools: Tools, host: str, watch: Stopwatch) -> None:
     tools.log.note("fence", primary=host, ms=watch.ms)
     for _ in range(FENCE_TRIES):
         try:
-            answer = northbound.ask("fence", host=host)
+            answer = northbound.ask("fence", host=host, reason="given up as the primary")
         except FoobarError as error:
             problem: FoobarError = error
             time.sleep(0.1)
@@ -174,7 +174,7 @@ def route(tools: Tools, action: Route, observation: Observation) -> None:
 
 
 def _unfence(tools: Tools, host: str, watch: Stopwatch) -> None:
-    answer = northbound.ask("unfence", host=host)
+    answer = northbound.ask("lift", name=f"fence {host}")
     tools.log.note("unfenced", server=host, switches=answer.get("switches"), ms=watch.ms)
 
 

@@ -42,10 +42,12 @@ class VerifyCommand(Command):
 
 def _lines(proved: dict[str, Any]) -> list[str]:
     """A proof's findings (Adoption.verify) in lines."""
-    fenced = [f"note: fenced: the databases of {', '.join(proved['fences'])}"] if proved["fences"] else []
+    from controllers.overlay import from_dict
+
+    above = [f"note: {from_dict(row).text()}" for row in proved["overlays"]]
     verdict = "holds" if proved["holds"] else "fails"
     how_much = f"{proved['flows']} flows of {proved['switches']} switches, {proved['ms']:.0f} ms"
-    return [*proved["differences"], *fenced, f"{verdict}: {how_much}"]
+    return [*proved["differences"], *above, f"{verdict}: {how_much}"]
 
 
 def _compared(options: Namespace, origin: Origin) -> int:

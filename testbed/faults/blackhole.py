@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from controllers.compile import blackhole_flow
+from controllers.overlay import black_hole
 from testbed.faults import selection
-from testbed.faults.kind import SILENT, Fault, Injection, Kind, undone
+from testbed.faults.kind import SILENT, Fault, Injection, Kind
 
 
 @contextmanager
 def _vanishing(injection: Injection, fault: Fault) -> Iterator[None]:
-    links = injection.testbed.links
-    flow = blackhole_flow(injection.testbed.plan, fault.target, fault.what)
-    with undone(lambda: links.drop(flow), lambda: links.pass_again(flow)):
+    overlay = black_hole(injection.testbed.plan, fault.target, fault.what, reason=f"fault {fault}")
+    with injection.testbed.overlays.above(overlay):
         yield
 
 

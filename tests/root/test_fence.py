@@ -1,4 +1,5 @@
-"""A fence keeps everybody from a host's database: at once, open connections included, and with no controller too."""
+"""Overlays on real switches. A fence keeps all others from a host's database: at once, open connections included, and
+with no controller too."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from topo.plan import SITE
 
 pytestmark = pytest.mark.root
 DATABASE = "10.0.3.11"
-FENCED = OWN_COOKIES["fenced"]
+FENCED = OWN_COOKIES["fence"]
 ASK = """
 import json, sys
 from controllers import northbound
@@ -51,6 +52,11 @@ def asked(bed: RunningTestbed, request: str, **arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def standing(bed: RunningTestbed) -> list[str]:
+    """The overlays in force, by name."""
+    return [overlay["name"] for overlay in asked(bed, "overlays")["overlays"]]
+
+
 @contextmanager
 def talking(bed: RunningTestbed) -> Iterator[subprocess.Popen[str]]:
     """The balancer, connected to srv1's database."""
@@ -73,9 +79,9 @@ def heard(process: subprocess.Popen[str]) -> str:
 def fenced(bed: RunningTestbed) -> Iterator[RunningTestbed]:
     """A testbed in which srv1's database is fenced."""
     answer = asked(bed, "fence", host="srv1")
-    assert (answer["switches"], answer["fences"]) == (["fw1"], ["srv1"])
+    assert (answer["switches"], answer["overlays"]) == (["fw1"], ["fence srv1"])
     yield bed
-    asked(bed, "unfence", host="srv1")
+    asked(bed, "lift", name="fence srv1")
     wait.until(lambda: None if bed.status()["steady"] else "not steady", what="steady again", seconds=20)
 
 
@@ -98,7 +104,7 @@ def test_a_fence_cuts_open_and_new_connections_and_no_others(bed: RunningTestbed
             assert bed.connects("srv1", "lb", 3306)
             assert bed.run("client", "curl", "-sS", "--fail", "-o", "/dev/null", f"https://{SITE}/") == ""
         finally:
-            assert asked(bed, "unfence", host="srv1")["fences"] == []
+            assert asked(bed, "lift", name="fence srv1")["overlays"] == []
     assert bed.connects("lb", DATABASE, 3306)
     assert bed.packets("fw1", FENCED) == 0
 
@@ -118,14 +124,14 @@ def test_a_fence_outlives_the_controller(fenced: RunningTestbed) -> None:
         what="fw1 told anew",
         seconds=15,
     )
-    assert asked(fenced, "fences") == ["srv1"]
+    assert standing(fenced) == ["fence srv1"]
     assert not fenced.connects("lb", DATABASE, 3306, seconds=0.5)
     assert fenced.connects("lb", DATABASE, 80)
 
 
 def test_a_fence_in_force_is_shown(fenced: RunningTestbed) -> None:
-    assert fenced.status()["fences"] == ["srv1"]
-    assert "fenced: the databases of srv1" in fenced.commands("status", "--name", fenced.name).stdout
+    assert [row["name"] for row in fenced.status()["overlays"]] == ["fence srv1"]
+    assert "overlay fence srv1: asked for" in fenced.commands("status", "--name", fenced.name).stdout
 
 
 def test_only_the_monitoring_host_has_the_socket(bed: RunningTestbed) -> None:
@@ -137,4 +143,4 @@ def test_only_the_monitoring_host_has_the_socket(bed: RunningTestbed) -> None:
 def test_what_cannot_be_fenced_is_refused_with_a_line(bed: RunningTestbed) -> None:
     done = ask(bed, "fence", host="lb")
     assert "lb: no host with a database; those are: srv1, srv2, srv3" in done.stderr
-    assert asked(bed, "fences") == []
+    assert standing(bed) == []

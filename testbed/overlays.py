@@ -1,0 +1,103 @@
+"""The overlays of a testbed: put into its controller's desired state, and lifted by the last that lets go of them.
+
+Whatever puts a temporary rule on a switch does it here: faults, experiments, tests. The controller sends it, a barrier
+confirms it, and the datapath has forgotten its earlier decisions before ``put`` or ``lift`` returns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from controllers import northbound
+from controllers.overlay import Overlay
+from services.controller import NORTHBOUND, Controller
+from services.supervisor import Supervisor
+from testbed.namespaces import Inside
+from topo import wait
+from topo.errors import FoobarError, RefusedError
+from topo.paths import BOX
+
+SECONDS = 10.0
+
+
+class Overlays:
+    """Each overlay counts who wants it. What cannot be lifted while the controller is away is lifted by ``settle``."""
+
+    def __init__(self, supervisor: Supervisor, box: Inside, powerless: Container[str]) -> None:
+        self._supervisor = supervisor
+        self._box = box
+        self._powerless = powerless
+        self._holders: Counter[str] = Counter()
+        self._owed: dict[str, Overlay] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def standing(self) -> tuple[Overlay, ...]:
+        """All that are desired now, whoever asked for them; read from the controller's file."""
+        return Controller.overlays(self._box)
+
+    def put(self, overlay: Overlay) -> None:
+        """In force when this returns. Raises RefusedError, with nothing done, while the controller is away on purpose.
+
+        Where it has died, the supervisor brings it back, and it is asked again.
+        """
+        with self._lock:
+            if not self._holders[overlay.name] and self._owed.pop(overlay.name, None) is None:
+                if self._away():
+                    raise RefusedError(f"{overlay.name}: the controller is away on purpose; heal that first")
+                try:
+                    self._ask(overlay, "put", overlay=overlay.as_dict())
+                except BaseException:  # interrupted too: what may be in force is held by nothing
+                    with suppress(FoobarError):
+                        northbound.ask("lift", socket=self._box.path(NORTHBOUND), name=overlay.name)
+                    raise
+            self._holders[overlay.name] += 1
+
+    def lift(self, overlay: Overlay) -> None:
+        """In force no longer, when nothing else holds it; with the controller away, as soon as it is back."""
+        with self._lock:
+            self._holders[overlay.name] -= 1
+            if self._holders[overlay.name]:
+                return
+            if self._away():
+                self._owed[overlay.name] = overlay
+            else:
+                self._ask(overlay, "lift", name=overlay.name)
+
+    @contextmanager
+    def above(self, overlay: Overlay) -> Iterator[None]:
+        """In this block the overlay is in force."""
+        self.put(overlay)
+        try:
+            yield
+        finally:
+            self.lift(overlay)
+
+    def settle(self) -> None:
+        """The controller is back: lift what was to be lifted meanwhile."""
+        with self._lock:
+            while self._owed:
+                name, overlay = self._owed.popitem()
+                self._ask(overlay, "lift", name=name)
+
+    def _away(self) -> bool:
+        unit = self._supervisor.unit(f"{BOX}/{Controller.role}")
+        return unit.paused or not unit.wanted
+
+    def _ask(self, wanted: Overlay, request: str, **words: Any) -> None:
+        """Ask until it is done: a controller that has just died is back soon. A switch without power gets it later."""
+        socket = self._box.path(NORTHBOUND)
+
+        def look() -> str | None:
+            try:
+                northbound.ask(request, socket=socket, **words)
+            except RefusedError as error:
+                desired = (wanted.name in {overlay.name for overlay in self.standing}) == (request == "put")
+                return None if desired and wanted.match.switch in self._powerless else str(error)
+            return None
+
+        wait.until(look, what=f"{request} {wanted.name}", seconds=SECONDS)
