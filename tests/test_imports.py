@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -173,6 +174,23 @@ def test_the_pure_core_loads_no_heavy_library() -> None:
     code = f"import sys, {', '.join(PURE)}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & set(ALLOWED) == set()
+
+
+def loaded_by(words: str, state: Path) -> set[str]:
+    """The packages that are not Python's own, and the folders of ours, that a command line loads."""
+    code = f"from testbed import cli; cli.main(None, {words.split()}); import sys; print(*sys.modules, file=sys.stderr)"
+    environment = {**os.environ, "FOOBAR_STATE": str(state)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    modules = {name for name in done.stderr.split() if name.split(".")[0] not in sys.stdlib_module_names}
+    return {name.split(".")[0] for name in modules} | {name.rpartition(".")[0] for name in modules}
+
+
+def test_help_loads_nothing_that_is_slow_to_load(tmp_path: Path) -> None:
+    """In time: 0.1 s. With the proof, rich or a service it would be three times that."""
+    ours = {"topo", "testbed", "testbed.commands", "controllers"}
+    assert loaded_by("--help", tmp_path) & {*ALLOWED, *FLOORS, "jinja2", "pymysql", "cryptography", "dns"} <= ours
+    assert "rich" in loaded_by("status", tmp_path), "a negative control: what is loaded is seen"
 
 
 # --- floors --------------------------------------------------------------------------------------------------------
