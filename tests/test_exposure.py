@@ -105,7 +105,7 @@ def _darken(evidence: dict[str, Any], name: str) -> None:
 BLIND: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("lb.pcap lost 1 packets", lambda e: _drop(e, 1)),
     ("lb.pcap did not see its canary", lambda e: _drop(e, None)),
-    ("nobody can look into: a fragment", lambda e: e["captures"][3]["unread"].update({"a fragment": 1})),
+    ("cannot be looked into: a fragment", lambda e: e["captures"][3]["unread"].update({"a fragment": 1})),
     ("mon's link was not captured", lambda e: e["captures"].pop()),
     ("srv2-lb:3306 has TLS that the key log did not open", lambda e: _darken(e, "srv2-lb:3306")),
     ("mon-srv1:3306 has TLS that the key log did not open", lambda e: _link(e, "mon-srv1:3306").update(dark=1)),

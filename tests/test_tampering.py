@@ -104,10 +104,10 @@ def test_a_changed_answer_that_was_late_counts(evidence: dict[str, Any]) -> None
 BLINDFOLDS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("moved nothing", lambda e: e["redirect"].update(packets=0)),
     ("moved nothing", lambda e: e.update(impostor=e["impostor"][:1])),
-    ("srv1 answered nobody before", lambda e: [row.update(server="srv2") for row in e["asked"]]),
+    ("srv1 answered no request before", lambda e: [row.update(server="srv2") for row in e["asked"]]),
     ("before anybody could", lambda e: e["asked"][0].update(changed=True)),
-    ("nobody was answered meanwhile", lambda e: [row.update(server=None, error="x") for row in e["asked"][20:100]]),
-    ("nobody was answered meanwhile", lambda e: e.update(asked=e["asked"][:20])),
+    ("no request was answered meanwhile", lambda e: [row.update(server=None, error="x") for row in e["asked"][20:100]]),
+    ("no request was answered meanwhile", lambda e: e.update(asked=e["asked"][:20])),
     ("nothing was noticed", lambda e: e.update(alarms=[])),
     ("nothing was noticed", lambda e: e["alarms"][0].update(time=101.0)),
     ("nothing was noticed", lambda e: e["alarms"][0].update(line=DOWN.replace("Layer6", "Layer4"))),

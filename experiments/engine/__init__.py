@@ -1,1 +1,1 @@
-"""How every experiment is run, saved, judged, drawn and reported."""
+"""The engine: it runs, saves, judges, draws and reports every experiment."""

@@ -1,4 +1,4 @@
-"""What an experiment is: a claim, a measurement that gives evidence, and a judgement of that evidence alone."""
+"""An experiment: a claim, a measurement that gives evidence, and a judgement of that evidence alone."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Experiment(ABC, Generic[E]):
 
     @abstractmethod
     def show(self, evidence: E, verdict: Verdict) -> RenderableType:
-        """What is printed at the end of a run, above the verdict."""
+        """The text that is printed at the end of a run, above the verdict."""
 
     @abstractmethod
     def page(self, evidence: E) -> str:

@@ -1,4 +1,4 @@
-"""What is said about many measured times: median, tails, and how sure the median is. Pure, exact, no random numbers."""
+"""The summary of many measured times: median, tails, and how sure the median is. Pure, exact, no random numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def distribution(values: Sequence[float]) -> dict[str, Any]:
 
 
 def is_distribution(value: Any) -> bool:
-    """Whether a number of a verdict is what ``distribution`` gives."""
+    """Is a number of a verdict a result of ``distribution``?"""
     return isinstance(value, dict) and {"n", "median", "p95", "p99", "interval"} <= set(value)
 
 

@@ -118,7 +118,7 @@ def _mark(axes: Axes, plot: Plot) -> None:
 
 
 def _place(number: int, series: Series) -> int:
-    """Where a series stands in its own plot: the same one of two runs has the same colour."""
+    """The place of a series in its own plot: the same one of two runs has the same colour."""
     return number if series.place is None else series.place
 
 

@@ -25,14 +25,14 @@ class EvidenceError(UsageError):
 
 
 class SteadyLook(TypedDict):
-    """What a look at the steady state saw, and how long it was waited for."""
+    """One look at the steady state: does it hold, and if not, the problems."""
 
     holds: bool
     problems: str | None
 
 
 class MachineSecond(TypedDict):
-    """How busy the machine was in one second: the processors' idle share, and by how much a short sleep was late."""
+    """The machine's load in one second: the processors' idle share, and by how much a short sleep was late."""
 
     time: float
     idle: float
@@ -41,7 +41,7 @@ class MachineSecond(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the engine notes of every run; experiments add their own fields.
+    """The part that the engine notes of every run; experiments add their own fields.
 
     ``steady``: by ``before`` and ``after``. ``aborted``: why measuring did not come to its end. ``timeline``: marks,
     ``{"time" (s since 1970), "what", ...}``. ``upgrades``: how evidence of an older schema becomes that of the next.
@@ -73,7 +73,7 @@ class Evidence:
 
 
 def circumstances(raw: Any) -> Evidence:
-    """What the engine noted of a run, whatever became of its measurement. Raises EvidenceError."""
+    """The engine's own part of a run's evidence, whatever became of its measurement. Raises EvidenceError."""
     return _converted(Evidence, raw)
 
 

@@ -68,7 +68,7 @@ def read(folder: Path, name: str) -> Any:
 
 
 def hand_over(folder: Path) -> None:
-    """Everyone may read a result; with sudo it belongs to the person who typed it."""
+    """Make a result readable for all; with sudo it belongs to the person who typed it."""
     for path in (folder.parent.parent, folder.parent, folder, *folder.rglob("*")):
         give(path)
 

@@ -1,4 +1,4 @@
-"""How busy the machine was while something was measured: a busy machine's delays look like the testbed's."""
+"""The machine's load while something was measured: a busy machine's delays look like the testbed's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOLERATED = 0.05
 
 
 def overloaded(seconds: Sequence[MachineSecond]) -> int:
-    """How many of the noted seconds were overloaded."""
+    """The number of noted seconds that were overloaded."""
     return sum(each["lag_ms"] > LAG_MS or each["idle"] < LEAST_IDLE for each in seconds)
 
 

@@ -24,7 +24,7 @@ class Option:
     values: tuple[str, ...] = ()
 
     def read(self, text: str) -> Value:
-        """What was typed, as a value. Raises UsageError, saying what would do."""
+        """The typed text as a value. Raises UsageError, saying what would do."""
         if isinstance(self.default, str):
             if self.values and text not in self.values:
                 raise UsageError(f"--{self.name} {text}: unknown; possible values: {among(text, self.values)}")

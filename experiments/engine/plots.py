@@ -13,7 +13,7 @@ OF_SAMPLES = ("histogram", "ecdf")
 
 @dataclass(frozen=True)
 class Series:
-    """What has one colour and one line in the legend.
+    """Data with one colour and one line in the legend.
 
     ``x`` and ``y`` by kind of plot: line, steps, scatter: a point each; histogram, ecdf: ``x`` holds the samples and
     ``y`` nothing; bars, stacked (parts of a whole): ``x`` holds names; spans: from ``x`` to ``y``, one row for each.

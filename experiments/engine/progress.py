@@ -1,4 +1,4 @@
-"""How far a measurement is, on standard error: a bar for somebody who watches, else a line for each phase."""
+"""The progress of a measurement on standard error: a bar on a terminal, else a line for each phase."""
 
 from __future__ import annotations
 
@@ -69,6 +69,6 @@ class Lines:
 
 
 def progress() -> Progress:
-    """What suits standard error; standard output is the result's alone."""
+    """A bar or lines, as suits standard error; standard output is the result's alone."""
     console = Console(stderr=True, highlight=False)
     return Bar(console) if console.is_terminal else Lines()

@@ -1,4 +1,4 @@
-"""Where a result comes from: the code, the programs and the machine, so that it can be made again."""
+"""The provenance of a result: the code, the programs and the machine, so that it can be made again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def provenance(argv: list[str], datapath: str) -> dict[str, Any]:
 
 @cache
 def _versions() -> dict[str, str]:
-    """Asked once: nobody installs another while we run."""
+    """Asked once: versions do not change while we run."""
     versions = {"python": platform.python_version()}
     versions |= {library: metadata.version(library) for library in LIBRARIES}
     return versions | {program: _first_line(*command) for program, command in PROGRAMS.items()}
@@ -76,5 +76,5 @@ def again(result: Mapping[str, Any]) -> str:
 
 
 def command_line() -> list[str]:
-    """How this process was asked for, as a person would type it again."""
+    """The command that started this process, as a person would type it again."""
     return [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]

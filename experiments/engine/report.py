@@ -1,4 +1,4 @@
-"""What a run shows: a few lines on the terminal, and report.html, one self-contained file."""
+"""The presentation of a run: a few lines on the terminal, and report.html, one self-contained file."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _page(experiment: Experiment[Any], evidence: Raw) -> Markup:
 
 
 def _load(seconds: Sequence[MachineSecond]) -> Iterator[Plot]:
-    """How busy the machine was, once it was measured for long enough to be a line."""
+    """The machine's load as plots, once it was measured for long enough to be a line."""
     if len(seconds) < 2:
         return
     times = [each["time"] - seconds[0]["time"] for each in seconds]

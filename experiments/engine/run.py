@@ -35,7 +35,7 @@ class Silent:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command line wants of its runs; ``options``: flags of experiments' own, as they were typed."""
+    """The choices of a command line for its runs; ``options``: flags of experiments' own, as they were typed."""
 
     seed: int | None = None
     repeat: int | None = None
@@ -54,7 +54,7 @@ PLAIN = Asked()
 
 @dataclass
 class Run:
-    """What an experiment is given beside the testbed.
+    """An experiment's own context, beside the testbed.
 
     ``random`` decides every random choice, so that ``seed`` repeats a run. ``repeat``: how many rounds to measure;
     None for the short form. ``options``: values of the experiment's own flags. ``timeline`` holds {"time" (s since

@@ -1,4 +1,4 @@
-"""How an experiment is run: steady state, measure, steady state, save the evidence, judge, report."""
+"""The run of an experiment: steady state, measure, steady state, save the evidence, judge, report."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _begun(experiment: Experiment[Any], testbed: Testbed, this: Run) -> dict[str
 
 
 def _steady(testbed: Testbed, this: Run, evidence: dict[str, Any], when: str, seconds: float) -> bool:
-    """Whether the testbed is, or within some seconds becomes, steady; what was seen is evidence."""
+    """Is the testbed steady, or does it become so within some seconds? True or False; what was seen is evidence."""
     began = time.monotonic()
     problems: str | None = None
 
@@ -136,7 +136,7 @@ def _save(
 
 
 def _not_yet(experiment: Experiment[Any], evidence: Raw) -> Verdict:  # noqa: ARG001 - as `judged`
-    """What a result says while its judge is at work, which may take minutes."""
+    """The verdict in a result while its judge is at work, which may take minutes."""
     return Verdict(None, "not judged yet: `python -m experiments judge` does it")
 
 
@@ -156,7 +156,7 @@ def _aside(what: str) -> Iterator[None]:
     """An error in here is a line, and what comes after still happens."""
     try:
         yield
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has seen enough
         pass
     except Exception as error:  # whatever it is, a measurement that took an hour must not be lost to it
         print(f"foobar: {what}: {type(error).__name__}: {error}", file=sys.stderr)

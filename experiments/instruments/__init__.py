@@ -1,1 +1,1 @@
-"""What experiments measure with: captures, loads, visits, searches."""
+"""Instruments of measurement: captures, loads, visits, searches."""

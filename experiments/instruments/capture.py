@@ -22,7 +22,7 @@ from topo import wait
 from topo.errors import DeadlineError, FoobarError
 
 BUFFER_MIB = 32
-# who writes what others send must not wait for them; where that is not permitted, `nice` says so and goes on
+# dumpcap must not wait for the senders that it captures; where that is not permitted, `nice` says so and goes on
 FIRST = ("nice", "-n", "-10")
 COUNTS = re.compile(r"Packets received/dropped on interface .*: \d+/(\d+) ")
 CANARY_TYPE = 0x88B5  # an EtherType for local experiments: no host takes it, every switch drops it
@@ -126,14 +126,14 @@ def planting(inside: Inside, interface: str) -> Iterator[Callable[[bytes], objec
 
 
 class _Tail:
-    """What is written to a file from now on, bit by bit: on a busy link a lot comes after the canary."""
+    """The bytes written to a file from now on: on a busy link a lot comes after the canary."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._place = max(0, file.stat().st_size - OVERLAP)
 
     def more(self) -> bytes:
-        """What is new, and the end of what is known: something may have been half there."""
+        """The new bytes, and the end of the known ones: something may have been half there."""
         with self._file.open("rb") as stream:
             stream.seek(self._place)
             found = stream.read()

@@ -62,7 +62,7 @@ def keys_logged(testbed: Testbed, folder: Path) -> Iterator[Path]:
 
 
 def loggers(plan: Plan, profile: Profile) -> tuple[str, ...]:
-    """The services that write: one end of every TLS link. Of databases' it is who connects: the primary stays up."""
+    """The services that write: one end of every TLS link; of databases' the connecting one: the primary stays up."""
     tls = means(profile)
     web = _ids(plan.hosts_of(WEB if tls.through else BALANCER), WEB if tls.through else BALANCER)
     if not tls.both:

@@ -1,4 +1,4 @@
-"""What the hosts themselves wrote down while something was measured: log lines and SQL statements."""
+"""Log lines and SQL statements that the hosts themselves wrote down while something was measured."""
 
 from __future__ import annotations
 

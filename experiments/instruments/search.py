@@ -1,4 +1,4 @@
-"""Is a secret readable in a capture, in whatever form? Where, on whose way to whom, and in which frames?
+"""Is a secret readable in a capture, in whatever form? Where, in which direction, and in which frames?
 
 file -> packets -> streams -> layers (bodies, HTTP/2, escapes undone) -> every form of every secret
 """
@@ -33,7 +33,7 @@ class Hit:
 
 @dataclass
 class Found:
-    """What a search came to. ``unread`` is what could not be looked into, and how often: it was not searched."""
+    """The result of a search. ``unread`` counts the parts that could not be looked into: they were not searched."""
 
     hits: list[Hit]
     frames: int
@@ -87,7 +87,7 @@ class Search:
 
 
 def _same_run(said: Text, origins: Iterable[tuple[int, int]]) -> Run | None:
-    """The run that all of it lies in; what lies in two was said by nobody."""
+    """The run that all of it lies in; bytes in two runs were sent by no side."""
     runs = [said.run(*origin) for origin in origins]
     return runs[0] if runs and all(run is runs[0] for run in runs) else None
 

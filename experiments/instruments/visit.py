@@ -36,7 +36,7 @@ class Form:
 
 
 class Page(HTMLParser):
-    """What a browser takes from a page: title, text, forms, and the files it must load to show it."""
+    """A page as a browser reads it: title, text, forms, and the files it must load to show it."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ SECONDS = 60.0
 
 
 def visits(testbed: Testbed, name: str, password: str, messages: Sequence[str], *, asks: str = "") -> dict[str, Any]:
-    """What the visit saw (``visit.visit``). Raises FoobarError, with its own words, when it could not be finished."""
+    """The record of the visit (``visit.visit``). Raises FoobarError with its own words when it was not finished."""
     typed = (f"--asks={asks}", f"https://{SITE}/", name, password, *messages)
     command = (sys.executable, "-m", "experiments.instruments.visit", *typed)
     done = testbed.inside("client").run(command, seconds=SECONDS, environment={"PYTHONPATH": str(PROJECT)})

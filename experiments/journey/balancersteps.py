@@ -25,7 +25,7 @@ def ends_tls(index: EvidenceIndex) -> Seen:
 
 
 def reads_the_name(index: EvidenceIndex) -> Seen:
-    """Where TLS is passed on, the balancer reads the name in the ClientHello."""
+    """The balancer passes TLS on, and reads the name in the ClientHello."""
     line = index.log("haproxy")
     hello = index.frame(
         "lb",

@@ -71,7 +71,7 @@ class ShownPage(TypedDict):
 
 
 class VisitRecord(TypedDict):
-    """What the visit saw (``instruments.visit``)."""
+    """The record of the visit (``instruments.visit``)."""
 
     requests: Sequence[Mapping[str, Any]]
     shown: ShownPage

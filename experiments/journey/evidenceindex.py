@@ -86,13 +86,13 @@ class EvidenceIndex:
         return None if blind & set(links) else True
 
     def encrypted(self, sent: Row) -> bool | None:
-        """Whether a request from the balancer, and all else of its connection, could not be read on the way."""
+        """Was a request from the balancer, with all else of its connection, unreadable on the way?"""
         if not self.tls["backend_tls"]:
             return False
         return self.secret(lambda row: {row["src"], row["dst"]} == {sent["src"], sent["dst"]}, "lb", self.server)
 
     def kept_secret(self, sent: Row) -> bool | None:
-        """What is to be encrypted is; what is not to be is no question."""
+        """Is it encrypted where it is to be? True where it is not to be."""
         return self.encrypted(sent) if self.tls["backend_tls"] else True
 
     # the followed page's request and answer, where they pass

@@ -70,7 +70,7 @@ def _visitor(chance: Random) -> tuple[str, str, str]:
 
 
 def _marks(seen: dict[str, Any], message: str, password: str) -> dict[str, bytes]:
-    """What to look for in every payload: request ids, and what only an eavesdropper could know."""
+    """Texts to look for in every payload: request ids, the message and the password."""
     ids = {
         request["request_id"]: request["request_id"].encode() for request in seen["requests"] if request["request_id"]
     }

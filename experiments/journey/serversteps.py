@@ -84,7 +84,7 @@ def _may_hold_the_message(index: EvidenceIndex, row: Row) -> bool:
 
 
 def _databases_encrypted(index: EvidenceIndex, replicas: Sequence[str]) -> bool | None:
-    """Whether nothing of the visit could be read on the way to the primary and from there to the replicas."""
+    """Was nothing of the visit readable on the way to the primary and from there to the replicas?"""
     if not index.tls["mutual"]:
         return False
     return index.secret(lambda row: ":3306" in f"{row['src']} {row['dst']}", index.primary, "lb", *replicas)

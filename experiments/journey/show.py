@@ -1,4 +1,4 @@
-"""How the journey is shown: a timeline on the terminal, a sequence diagram in the report."""
+"""The journey as it is shown: a timeline on the terminal, a sequence diagram in the report."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _lanes(evidence: JourneyEvidence, taken: Sequence[Step]) -> list[str]:
 
 
 def _arrow(step: Step, lanes: list[str]) -> Arrow:
-    """Where a step goes; one that was not seen is a dot on the left."""
+    """A step's two lanes; one that was not seen is a dot on the left."""
     src, dst = (step.seen.src, step.seen.dst) if step.seen else (lanes[0], lanes[0])
     return Arrow(step, _x(src, lanes), _x(dst, lanes), TOP + ROW * step.number)
 

@@ -13,7 +13,7 @@ Look: TypeAlias = Callable[[EvidenceIndex], "Seen"]
 
 @dataclass(frozen=True)
 class Proof:
-    """Where to look: a frame of a capture, a line of a log, or a field of the evidence."""
+    """A place to look: a frame of a capture, a line of a log, or a field of the evidence."""
 
     where: str
     number: int | None

@@ -44,7 +44,7 @@ READ_HASH = "SELECT password_hash FROM foobar.users WHERE name = %s"
 
 @dataclass(frozen=True)
 class Typed:
-    """What one visitor types, and what an administrator writes meanwhile. Full of what encodings change."""
+    """The texts that a visitor types, and one that an administrator writes; full of what encodings change."""
 
     name: str
     password: str
@@ -74,7 +74,7 @@ def write_row(testbed: Testbed, row: str) -> None:
 
 
 def password_hashes(testbed: Testbed, names: Iterable[str]) -> list[str]:
-    """What the site made of the visitors' passwords."""
+    """The site's hashes of the visitors' passwords."""
     primary = testbed.inside(databases.primary(testbed))
     return [str(row["password_hash"]) for name in names for row in mariadb.query(primary, READ_HASH, name)]
 

@@ -1,4 +1,4 @@
-"""What the evidence of ``tls_exposure`` means: exposures, doubts, numbers. Pure."""
+"""The checks of ``tls_exposure``: exposures, doubts, numbers. Pure."""
 
 from __future__ import annotations
 
@@ -147,13 +147,13 @@ def _links(evidence: ExposureEvidence) -> dict[str, dict[str, Any]]:
 
 
 def _blind(capture: Row) -> str | None:
-    """Why a capture proves nothing by what it did not see."""
+    """The reason why a capture proves no absence, if there is one."""
     if capture["dropped"] is None:
         return "did not see its canary"
     if capture["dropped"]:
         return f"lost {capture['dropped']} packets"
     if capture["unread"]:
-        return "holds what nobody can look into: " + ", ".join(sorted(capture["unread"]))
+        return "holds what cannot be looked into: " + ", ".join(sorted(capture["unread"]))
     return None
 
 

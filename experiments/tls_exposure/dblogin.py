@@ -1,4 +1,4 @@
-"""MariaDB's log-in, as somebody on the link sees it: never the password, but what proves it.
+"""MariaDB's log-in, as an eavesdropper on the link sees it: never the password, but what proves it.
 
 ``mysql_native_password`` sends SHA1(password) XOR SHA1(nonce + SHA1(SHA1(password))). The nonce is in the server's
 greeting. Who has both can try passwords at home: a long random one withstands that, a word does not.
@@ -17,7 +17,7 @@ HEADER, PROTOCOL = 4, 10
 
 
 def scrambles(said: Text, passwords: Iterable[tuple[str, str]]) -> list[Hit]:
-    """Where the proof of one of the (name, password) pairs went over the wire in plain sight."""
+    """Each place where the proof of one of the (name, password) pairs went over the wire in plain sight."""
     known = list(passwords)
     asking: dict[tuple[str, str], list[Run]] = {}
     for run in said.runs:
@@ -33,7 +33,7 @@ def scrambles(said: Text, passwords: Iterable[tuple[str, str]]) -> list[Hit]:
 
 
 def scramble(password: str, nonce: bytes) -> bytes:
-    """What a client answers to a nonce."""
+    """A client's answer to a nonce."""
     once = hashlib.sha1(password.encode()).digest()
     mask = hashlib.sha1(nonce + hashlib.sha1(once).digest()).digest()
     return bytes(a ^ b for a, b in zip(once, mask, strict=True))

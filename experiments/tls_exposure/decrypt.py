@@ -1,4 +1,4 @@
-"""What was said inside TLS, with the help of a key log: tshark decrypts, frame by frame.
+"""The content of TLS connections, with the help of a key log: tshark decrypts, frame by frame.
 
 This is the search's positive control: on a link where nothing is readable, the same search over the same frames,
 decrypted, must find what was sent.
@@ -27,7 +27,7 @@ VERSIONS = {0x0303: "TLS 1.2", 0x0304: "TLS 1.3", 0x0302: "TLS 1.1", 0x0301: "TL
 
 
 def decrypted(file: Path, keys: Path, said: Text) -> Text:
-    """What each side said inside TLS, wherever the key log opens it; ``said``: the capture's own text.
+    """The data of each side inside TLS, wherever the key log opens it; ``said``: the capture's own text.
 
     A side that was opened and said nothing but the handshake has a run of no bytes.
     """
@@ -88,7 +88,7 @@ def _plain(dumped: str) -> Iterator[tuple[int, bytes]]:
 
 
 def is_handshake(plain: bytes) -> bool:
-    """Whether a decrypted record is made of TLS handshake messages from its first byte to its last."""
+    """Is a decrypted record made of TLS handshake messages from its first byte to its last?"""
     place = 0
     while place + 4 <= len(plain) and plain[place] in HANDSHAKE:
         place += 4 + int.from_bytes(plain[place + 1 : place + 4], "big")

@@ -21,7 +21,7 @@ OTHER = "other"
 
 
 class Way(NamedTuple):
-    """A direction on a link. ``link`` names who asks, who answers, and where: ``lb-srv1:80``."""
+    """A direction on a link. ``link`` names the asking side, the answering side and its port: ``lb-srv1:80``."""
 
     link: str
     src: str
@@ -113,7 +113,7 @@ FAR = 20_000
 
 
 def holds_tls_records(data: bytes, run: Run) -> bool:
-    """Whether a run holds records: one is followed by the next, or ends with the run."""
+    """Does a run hold records? One is followed by the next, or ends with the run."""
     return any(
         _follows(data, found.start(), run.end)
         for found in BEGINNING.finditer(data, run.start, min(run.end, run.start + FAR))

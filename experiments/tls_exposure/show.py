@@ -1,4 +1,4 @@
-"""How ``tls_exposure`` is shown: secrets by links, on the terminal and in the report."""
+"""``tls_exposure`` as it is shown: secrets by links, on the terminal and in the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARKS = {READABLE: ("●", "bold red"), INSIDE: ("○", "green"), PROOF: ("◐",
 
 
 def cell(found: Reading, secret: str, link: str) -> str:
-    """What there is of a secret on a link; the worst."""
+    """The worst form in which a secret is on a link."""
     for what, rows in ((READABLE, found.exposures), (PROOF, found.scrambles), (INSIDE, found.inside)):
         if any((row["secret"], row["link"]) == (secret, link) for row in rows):
             return what

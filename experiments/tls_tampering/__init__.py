@@ -1,1 +1,1 @@
-"""``tls_tampering``: who notices somebody between balancer and server."""
+"""``tls_tampering``: is a machine between balancer and server noticed?."""

@@ -11,7 +11,7 @@ from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, compose
 from experiments.tls_tampering.evidence import TamperingEvidence
 
 Row = Mapping[str, Any]
-# OpenSSL's words for "this is not who it says it is"
+# OpenSSL's words for a certificate that does not prove the name
 REFUSED = "CERTIFICATE_VERIFY_FAILED"
 # HAProxy's for a check that failed in TLS
 ALARM = "Layer6"
@@ -59,15 +59,15 @@ CHECKS = (ClaimCheck("no answer changed", _none_changed), ClaimCheck("the attemp
 
 
 def _inconclusive(numbers: Mapping[str, Any], server: str) -> str | None:
-    """Why nothing is proved by what was not seen."""
+    """The reason why nothing is proved by what was not seen, if there is one."""
     if not numbers["before"].get(server):
-        return f"{server} answered nobody before: it was not in the way of any request"
+        return f"{server} answered no request before: it was not in the way of any request"
     if numbers["changed_before"]:
         return "pages had the line before anybody could have added it"
     if not numbers["packets_redirected"] or not numbers["connections_to_impostor"]:
-        return "the redirection moved nothing: there was nobody in the middle"
+        return "the redirection moved nothing: there was no machine in the middle"
     if not numbers["asked_meanwhile"] or not numbers["meanwhile"]:
-        return "nobody was answered meanwhile: a site that is down shows nothing of this"
+        return "no request was answered meanwhile: a site that is down shows nothing of this"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The evidence of ``tls_tampering``: every request, the redirection, and what machine and balancer wrote down."""
+"""The evidence of ``tls_tampering``: requests, the redirection, the impostor's events and the balancer's alarms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RequestRow(TypedDict):
 
 
 class ImpostorEvent(TypedDict):
-    """What the machine in the middle did, and how often: listening, connection, changed, refused."""
+    """An action of the machine in the middle, and how often: listening, connection, changed, refused."""
 
     what: str
     why: str | None

@@ -24,7 +24,7 @@ SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Settings:
-    """``server`` and ``port``: whom it plays. ``certificate``: a PEM file, or None for plain HTTP.
+    """``server`` and ``port``: the server that it poses as. ``certificate``: a PEM file, or None for plain HTTP.
 
     ``proxy``: connections begin with a PROXY protocol header. ``line``: what it adds to each page.
     """

@@ -141,7 +141,7 @@ def _answers(asker: subprocess.Popen[str]) -> list[Any]:
 
 
 def _events(log: Path) -> list[ImpostorEvent]:
-    """What the machine in the middle wrote down, counted where it is many times the same."""
+    """The events that the machine in the middle wrote down, equal ones counted."""
     if not log.exists():
         return []
     rows = [json.loads(row) for row in log.read_text().splitlines()]

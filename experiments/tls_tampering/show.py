@@ -1,4 +1,4 @@
-"""How ``tls_tampering`` is shown: what happened in a few lines, and every request as a point."""
+"""``tls_tampering`` as it is shown: the events in a few lines, and every request as a point."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show(evidence: TamperingEvidence, verdict: Verdict) -> RenderableType:
-    """What happened, a line each."""
+    """The events, a line each."""
     return "\n".join(f"{subject:17} {what}" for subject, what in story(evidence, verdict.numbers))
 
 
@@ -49,7 +49,7 @@ def _by_fate(asked: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, 
 
 
 def story(evidence: TamperingEvidence, numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What happened, in a few lines: (subject, what)."""
+    """The events in a few lines: (subject, what)."""
     lines = [
         ("asked", f"{len(evidence.asked)} times, {numbers['asked_meanwhile']} of them while redirected"),
         *((f"answered {phase}", _shares(numbers[phase])) for phase in ("before", "meanwhile", "after")),
@@ -64,7 +64,7 @@ def story(evidence: TamperingEvidence, numbers: Mapping[str, Any]) -> list[tuple
 
 
 def _shares(by_server: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in by_server.items()) or "by nobody"
+    return ", ".join(f"{name} {count}" for name, count in by_server.items()) or "by none"
 
 
 def _event(row: ImpostorEvent) -> str:

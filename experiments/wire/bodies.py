@@ -1,4 +1,4 @@
-"""What HTTP/1.1 sends in chunks or compressed, and whatever else is compressed, made readable again."""
+"""Bodies made readable again: HTTP/1.1 chunks, and whatever is compressed."""
 
 from __future__ import annotations
 

@@ -40,13 +40,13 @@ class Layer:
         self._starts = [piece.start for piece in pieces]
 
     def end(self, place: int) -> int:
-        """Where that ends which stands at ``place``."""
+        """The end of the part that stands at ``place``."""
         index = bisect_right(self.ends, place)
         return self.ends[index] if index < len(self.ends) else len(self.data)
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """How it was made, the outermost step first."""
+        """The steps that made it, the outermost first."""
         above = self.below.forms if self.below else ()
         return (*above, self.form) if self.form else above
 
@@ -57,7 +57,7 @@ class Layer:
         return [origin for span in self._spans(begin, end) for origin in self.below.origins(*span)]
 
     def only_copied(self, begin: int, end: int) -> bool:
-        """Whether these very bytes stand below, in one piece: then they were found there."""
+        """Do these very bytes stand below, in one piece? Then they were found there."""
         if self.below is None:
             return False
         first, last = self._at(begin), self._at(end - 1)
@@ -95,12 +95,12 @@ class Maker:
             self._add(self._below.data[begin:end], begin, end, copied=True)
 
     def make(self, made: bytes, begin: int, end: int) -> None:
-        """What became of these bytes of the layer below."""
+        """Add bytes that were made from these of the layer below."""
         if made:
             self._add(made, begin, end, copied=False)
 
     def gap(self) -> None:
-        """What comes now does not follow what came before."""
+        """Separate the bytes that come now from those before."""
         self._add(GAP, 0, 0, copied=False)
 
     def _add(self, chunk: bytes, begin: int, end: int, *, copied: bool) -> None:
@@ -178,7 +178,7 @@ def unescaped(below: Layer, reach: int) -> Iterator[Layer]:
 
 
 def _between(maker: Maker, begin: int, end: int, reach: int) -> None:
-    """What stands between two escapes, or its ends when it is long."""
+    """Copy the text between two escapes, or its ends when it is long."""
     if end - begin <= 2 * reach:
         return maker.copy(begin, end)
     maker.copy(begin, begin + reach)

@@ -1,4 +1,4 @@
-"""What a packet's payload says, in a few words, as far as it can be read from outside."""
+"""A packet's payload in a few words, as far as it can be read from outside."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def first_frame(data: bytes, moment: float) -> int:
 
 
 def place(data: bytes, frame: int) -> int:
-    """Where a frame's record begins in the file; its end when there is no such frame."""
+    """The offset of a frame's record in the file; its end when there is no such frame."""
     begins = (begin for number, begin, _, _ in Pcap(data).records() if number == frame)
     return next(begins, len(data) + RECORD_HEADER) - RECORD_HEADER
 

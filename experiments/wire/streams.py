@@ -1,10 +1,10 @@
-"""What each side of a conversation said, as the other side's program read it: TCP segments put together.
+"""The data of each side of a conversation as the other side's program read it: TCP segments put together.
 
     packets -> runs -> one text, in which a place leads back to the frames that carried it
 
 A *run* is data that one side sent without a hole in between: in order, each byte once. A segment that was sent again
 adds nothing to a run but carries its bytes all the same; one that says something else the second time is a run of its
-own: whoever listens on the link has read both.
+own: an eavesdropper on the link has read both.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Text:
         self._starts = [run.start for run in self.runs]
 
     def run(self, begin: int, end: int) -> Run | None:
-        """The run that these bytes lie in; None when they lie in more than one: nobody said that."""
+        """The run that these bytes lie in; None when they lie in more than one: no side sent that."""
         found = self.runs[bisect_right(self._starts, begin) - 1]
         return found if end <= found.end else None
 
