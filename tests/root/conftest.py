@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beds import Commands, Machine, RunningTestbed
+from runningtestbed import Commands, Machine, RunningTestbed
 
 
 @pytest.fixture(scope="session")

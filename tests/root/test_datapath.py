@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from beds import RunningTestbed
+from runningtestbed import RunningTestbed
 
 from controllers.ovs.receivebuffers import RECEIVE_BYTES
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from beds import Commands, RunningTestbed
+from runningtestbed import Commands, RunningTestbed
 
 from topo.plan import plan
 from topo.profile import Profile

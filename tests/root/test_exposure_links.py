@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import PROJECT, Commands, Done, Machine
+from runningtestbed import PROJECT, Commands, Done, Machine
 
 from topo import wait
 

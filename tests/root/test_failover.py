@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from beds import Commands, RunningTestbed, one_line
+from runningtestbed import Commands, RunningTestbed, one_line
 
 from services.failover import manager
 from topo import wait
@@ -116,7 +116,7 @@ def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(managed: Runni
 
 def power_on(bed: RunningTestbed, host: str) -> None:
     code = f"from services.failover import powerswitch; powerswitch.cycle({host!r})"
-    from beds import PROJECT
+    from runningtestbed import PROJECT
 
     bed.run("mon", "env", f"PYTHONPATH={PROJECT}", *bed_python(), "-c", code)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from beds import RunningTestbed
+from runningtestbed import RunningTestbed
 
 from controllers.compile import OWN_COOKIES
 from topo import wait
@@ -40,7 +40,7 @@ except OSError as error: print(error, flush=True)
 
 def ask(bed: RunningTestbed, request: str, **arguments: str) -> subprocess.CompletedProcess[str]:
     """The controller, asked from the host that has its socket."""
-    from beds import PROJECT
+    from runningtestbed import PROJECT
 
     words = ["python3", "-c", ASK, request, json.dumps(arguments)]
     return bed.exec("mon", "env", f"PYTHONPATH={PROJECT}", *words)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beds import Commands, RunningTestbed
+from runningtestbed import Commands, RunningTestbed
 
 from controllers.compile import rule_number
 from controllers.policy import policy

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import Commands, Experiments, Machine
+from runningtestbed import Commands, Experiments, Machine
 
 from experiments.catalog import EXPERIMENTS
 from topo import wait

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, Commands, Machine, Processes, RunningTestbed, one_line
 from fakes import open_to_all
+from runningtestbed import PROJECT, Commands, Machine, Processes, RunningTestbed, one_line
 
 from topo import wait
 from topo.plan import SITE
@@ -58,8 +58,8 @@ def test_a_name_that_is_taken_is_refused(bed: RunningTestbed) -> None:
 
 
 def test_down_all_leaves_nothing(commands: Commands, machine: Machine) -> None:
-    beds = [commands.up(name) for name in ("x", "y")]
-    processes = [bed.processes() for bed in beds]
+    testbeds = [commands.up(name) for name in ("x", "y")]
+    processes = [bed.processes() for bed in testbeds]
     assert all(len(each.alive) > 40 and len(each.namespaces) > 40 for each in processes), "the inspection sees them"
     assert processes[0].leftovers() is not None
     done = commands("down", "--all")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, Commands, Done, Machine
+from runningtestbed import PROJECT, Commands, Done, Machine
 
 pytestmark = pytest.mark.root
 

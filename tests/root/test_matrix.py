@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import PROJECT, Commands, Experiments, RunningTestbed
+from runningtestbed import PROJECT, Commands, Experiments, RunningTestbed
 
 pytestmark = pytest.mark.root
 

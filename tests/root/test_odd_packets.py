@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import PROJECT, RULES, RunningTestbed
+from runningtestbed import PROJECT, RULES, RunningTestbed
 
 from controllers.policy import decide
 from experiments.firewall_matrix.malformed import doubts, findings

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import RULES, RunningTestbed, one_line
+from runningtestbed import RULES, RunningTestbed, one_line
 
 from controllers.policy import Rule
 from controllers.policyfile import render

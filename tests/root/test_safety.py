@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, RunningTestbed
+from runningtestbed import PROJECT, RunningTestbed
 
 pytestmark = pytest.mark.root
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import PROJECT, RULES, RunningTestbed
+from runningtestbed import PROJECT, RULES, RunningTestbed
 
 from controllers.compile import compile_flows
 from controllers.policy import Rule

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, RunningTestbed
+from runningtestbed import PROJECT, RunningTestbed
 
 from controllers.compile import OWN_COOKIES
 from services.site.sqlstore import NEWEST, SELECT_MESSAGES

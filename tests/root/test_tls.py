@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import Commands, Done, Experiments, Machine, RunningTestbed
+from runningtestbed import Commands, Done, Experiments, Machine, RunningTestbed
 
 from services import gunicorn, haproxy, nginx
 from services.mariadb import mariadb

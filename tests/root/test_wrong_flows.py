@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from beds import PROJECT, Commands
+from runningtestbed import PROJECT, Commands
 
 pytestmark = pytest.mark.root
 

@@ -1,6 +1,6 @@
 """Not a test: runs inside a box of its own, injects one fault of every kind and tells what it saw, as JSON.
 
-    python tests/root/breaking_all.py FILE
+    python tests/root/inject_every_fault.py FILE
 
 For each fault: whether the thing really failed while it was in force (``failed``: None when it did, else what was
 seen) and what differed between a full snapshot before and one after an exception had ended the block. The same for

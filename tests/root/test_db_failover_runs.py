@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import PROJECT, Commands
+from runningtestbed import PROJECT, Commands
 
 from testbed.faults.scenarios import DATABASE
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from beds import Commands, RunningTestbed
+from runningtestbed import Commands, RunningTestbed
 
 from controllers.compile import POLICY
 from services.controller import INSTALLED
@@ -162,7 +162,7 @@ def _flows(bed: RunningTestbed, switch: str) -> int:
 
 
 def _compiled(switch: str) -> int:
-    from beds import PROJECT
+    from runningtestbed import PROJECT
 
     return len((PROJECT / "tests" / "golden" / "flows" / f"{switch}.txt").read_text().splitlines())
 

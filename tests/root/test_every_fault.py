@@ -9,8 +9,8 @@ import sys
 from typing import Any
 
 import pytest
-from beds import PROJECT, Commands, Machine, RunningTestbed, one_line
-from breaking_all import CHECKS, PAIRS
+from inject_every_fault import CHECKS, PAIRS
+from runningtestbed import PROJECT, Commands, Machine, RunningTestbed, one_line
 
 from testbed.faults.registry import KINDS
 from topo import wait
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What breaking_all.py saw, in a testbed of its own."""
+    """What inject_every_fault.py saw, in a testbed of its own."""
     folder = tmp_path_factory.mktemp("faults")
     done = subprocess.run(
-        [sys.executable, str(PROJECT / "tests" / "root" / "breaking_all.py"), str(folder / "told.json")],
+        [sys.executable, str(PROJECT / "tests" / "root" / "inject_every_fault.py"), str(folder / "told.json")],
         cwd=PROJECT,
         env={**os.environ, "FOOBAR_STATE": str(folder)},
         stdin=subprocess.DEVNULL,
