@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from testbed import box, cli, commandline, control, detaching, launcher, preflight, state
+from testbed.commands import commandlist
 from testbed.state import Claim, Entry
 from topo.early import BOX_VARIABLE
 from topo.errors import (
@@ -30,7 +31,7 @@ from topo.errors import (
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENTRY = Entry("a", "up", 2**22 + 1, 4242, "2025-01-01T00:00:00+00:00", {}, {"client": 7, "srv1": 9})
-COMMANDS = "up, status, exec, logs, down, policy, verify, denied, flows, fault, heal, switchover, completion"
+COMMANDS = ", ".join(commandlist.available(at_prompt=False))
 Run = Callable[..., tuple[int, str, str]]
 
 
