@@ -20,7 +20,7 @@ from topo.wiring import End
 
 
 @dataclass(frozen=True)
-class Journey:
+class HostReach:
     """What became of everything that one host can send: host -> what arrives there."""
 
     arrived: Mapping[str, Node]
@@ -38,7 +38,7 @@ class Reachability:
         self._far = {own: far for node in plan.nodes for own, far in plan.links_of(node.name)}
         self._first = {host.name: plan.links_of(host.name)[0][1] for host in plan.hosts}
         self._hops: dict[Any, HopResult] = {}
-        self._journeys: dict[Any, Journey] = {}
+        self._journeys: dict[Any, HostReach] = {}
 
     def pipelines(self, flows: Iterable[Flow]) -> dict[str, Pipeline]:
         """Each switch's tables as diagrams."""
@@ -74,7 +74,7 @@ class Reachability:
             for kind in kinds.values()
         ) or ({},)
 
-    def journey(self, pipelines: Mapping[str, Pipeline], host: str, state: str, memory: Memory) -> Journey:
+    def journey(self, pipelines: Mapping[str, Pipeline], host: str, state: str, memory: Memory) -> HostReach:
         """Everything that ``host`` can put on its link, followed to where it arrives."""
         remembered = () if state in FORGETFUL else tuple(sorted(memory.items()))
         key = (host, state, tuple(pipelines.values()), remembered)
@@ -83,7 +83,7 @@ class Reachability:
             found = self._journeys[key] = self._travelled(pipelines, host, state, memory)
         return found
 
-    def _travelled(self, pipelines: Mapping[str, Pipeline], host: str, state: str, memory: Memory) -> Journey:
+    def _travelled(self, pipelines: Mapping[str, Pipeline], host: str, state: str, memory: Memory) -> HostReach:
         join = self.space.join
         arrived: dict[str, Node] = {}
         commits: list[tuple[int, Node]] = []
@@ -102,7 +102,7 @@ class Reachability:
                     ways.append((far, leaving))
                 else:
                     arrived[far.node] = join(arrived.get(far.node, self.space.nothing), leaving)
-        return Journey(arrived, tuple(commits), tuple(oddities))
+        return HostReach(arrived, tuple(commits), tuple(oddities))
 
     def _through(self, pipeline: Pipeline, port: int, packets: Node, state: str, memory: Memory) -> HopResult:
         known: tuple[Node | None, ...] = ()

@@ -46,7 +46,7 @@ class Ambiguous:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """A flow as a box: (level, ranges) of each field that it asks for, in the diagrams' order.
 
     ``last`` is the deepest level; below it the entry matches everything. Samples are left out: they let nothing arrive.
@@ -65,8 +65,8 @@ class Tables:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._numbers: dict[Entry, int] = {}
-        self._entries: list[Entry] = []
+        self._numbers: dict[TableEntry, int] = {}
+        self._entries: list[TableEntry] = []
         self._known: dict[tuple[object, object], int] = {}
         self._last: list[int] = []
         self._asked: list[dict[int, Ranges]] = []
@@ -89,7 +89,7 @@ class Tables:
     def _number(self, flow: Flow) -> int:
         known = self._known.get((flow.match, flow.actions))
         if known is None:
-            entry = Entry(constraints(flow), () if flow.drops else flow.actions)
+            entry = TableEntry(constraints(flow), () if flow.drops else flow.actions)
             known = self._numbers.setdefault(entry, len(self._entries))
             if known == len(self._entries):
                 self._entries.append(entry)

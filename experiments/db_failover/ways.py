@@ -43,7 +43,7 @@ class Way(Protocol):
         """Try once; the server that acknowledged it, if one can tell. Raises the two errors above."""
 
 
-class Endpoint:
+class EndpointWay:
     """`Way` to the endpoint and as the user that an application's settings file names; ``author`` is whose messages."""
 
     repeatable = False
@@ -89,7 +89,7 @@ class Endpoint:
         self._connection = None
 
 
-class Site:
+class SiteWay:
     """`Way` through the whole site, for somebody logged in. Each message has a key, so sending it again is harmless."""
 
     repeatable = True

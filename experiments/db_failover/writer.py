@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.db_failover.ways import Endpoint, FailedError, IndeterminateError, Site, Way
+from experiments.db_failover.ways import EndpointWay, FailedError, IndeterminateError, SiteWay, Way
 from experiments.instruments.pacing import not_missed, steady
 from experiments.instruments.worker import Say, serve
 
@@ -116,7 +116,7 @@ class Writer:
 
 def _way(order: Order) -> Callable[[], Way]:
     """How to make each worker's way."""
-    return lambda: (Endpoint if order.way == "endpoint" else Site)(**order.options)
+    return lambda: (EndpointWay if order.way == "endpoint" else SiteWay)(**order.options)
 
 
 def _job(raw: Mapping[str, Any], say: Say) -> Writer:

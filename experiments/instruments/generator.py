@@ -42,7 +42,7 @@ class Broken(Exception):
     """The connection ended, or said something that is not HTTP, before the answer was complete."""
 
 
-class Connection:
+class LoadConnection:
     """One HTTP/1.1 connection over verified TLS."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,7 +51,7 @@ class Connection:
         self._used = time.monotonic()
 
     @classmethod
-    async def open(cls, address: str, trust: ssl.SSLContext) -> Connection:
+    async def open(cls, address: str, trust: ssl.SSLContext) -> LoadConnection:
         return cls(*await asyncio.open_connection(address, PORT, ssl=trust, server_hostname=SITE))
 
     @property
@@ -99,7 +99,7 @@ class Client:
         self._say = say
         self._address = socket.gethostbyname(SITE)
         self._trust = ssl.create_default_context(cafile=TRUST)
-        self._idle: list[Connection] = []
+        self._idle: list[LoadConnection] = []
         self._epoch = time.time() - time.monotonic()
         self._going = asyncio.Event()
         self._going.set()
@@ -176,7 +176,7 @@ class Client:
         request, body = self._request(outcome)
         connection = None if is_fresh else self._kept()
         outcome.new_connection = connection is None
-        connection = connection or await Connection.open(self._address, self._trust)
+        connection = connection or await LoadConnection.open(self._address, self._trust)
         try:
             response, data = await connection.ask(request, body)
         except BaseException:
@@ -199,7 +199,7 @@ class Client:
         if not outcome.ok:
             outcome.error = f"status {response.status_code}"
 
-    def _kept(self) -> Connection | None:
+    def _kept(self) -> LoadConnection | None:
         """The connection used last that is still good; those that are not are given up."""
         while self._idle:
             connection = self._idle.pop()
