@@ -18,7 +18,7 @@ from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
 if TYPE_CHECKING:
-    from experiments.instruments.packetsockets import Wires
+    from experiments.instruments.packetsockets import PacketSockets
     from testbed.testbed import Testbed
 
 CONTROLLER, BY_HAND = "controller", "ovs-ofctl by hand"
@@ -65,14 +65,14 @@ class Installed(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        from experiments.instruments.packetsockets import Wires
+        from experiments.instruments.packetsockets import PacketSockets
 
         plan = testbed.plan
         guard = next(switch.name for switch in plan.switches if switch.guards == TARGET)
         ends = {name: (testbed.inside(name), plan.host(name).interface) for name in (SENDER, TARGET)}
         rows: dict[str, list[dict[str, float]]] = {"core": [], guard: []}
-        with Wires(ends) as wires:
-            knock = Knock(testbed, wires)
+        with PacketSockets(ends) as sockets:
+            knock = Knock(testbed, sockets)
             for pair in range(self.size.pairs):
                 say("progress", f"pair {pair + 1} of {self.size.pairs}")
                 for switch, taken in rows.items():
@@ -117,11 +117,11 @@ def _taken(testbed: Testbed, knock: Knock, switch: str, way: str) -> float:
 class Knock:
     """Knocks at an allowed port, each time as a new connection, for so many seconds; whether one got through."""
 
-    def __init__(self, testbed: Testbed, wires: Wires) -> None:
+    def __init__(self, testbed: Testbed, sockets: PacketSockets) -> None:
         src, dst = testbed.plan.host(SENDER), testbed.plan.host(TARGET)
         macs = b"".join(bytes.fromhex(each.mac.replace(":", "")) for each in (dst, src))
         addresses = IPv4Address(src.ip).packed, IPv4Address(dst.ip).packed
-        self._wires = wires
+        self._sockets = sockets
         self._frames = (syn(macs, *addresses, port, PORT) for port in itertools.cycle(PORTS))
 
     def __call__(self, seconds: float) -> bool:
@@ -130,8 +130,8 @@ class Knock:
         while time.monotonic() < until:
             frame = next(self._frames)
             knocks.add(frame)
-            self._wires.send(SENDER, frame)
-            arrived = list(self._wires.arrivals(EVERY_S))
+            self._sockets.send(SENDER, frame)
+            arrived = list(self._sockets.arrivals(EVERY_S))
             if any(host == TARGET and each in knocks for host, each in arrived):
                 return True
         return False

@@ -88,7 +88,7 @@ def _timed(scans: Mapping[str, Scan]) -> dict[str, float]:
 def _swept(testbed: Testbed) -> set[int]:
     """Everything included: crafting, the captures, sending, counting, and finding the probes again."""
     from experiments.engine.run import Run
-    from experiments.firewall_matrix.prober import Sweep, sweep
+    from experiments.firewall_matrix.sweep import Sweep, sweep
 
     ends = testbed.plan.host(SRC), testbed.plan.host(DST)
     with TemporaryDirectory() as folder:

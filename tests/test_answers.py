@@ -13,21 +13,11 @@ from test_proof import PLAN, SHARED_PROOF, some_rules
 from controllers.compile import compile_flows
 from controllers.policy import DENY_REST, Rule, policy
 from controllers.verify.proof import Proof
-from experiments.firewall_matrix import answers, counters
-from experiments.firewall_matrix.answers import (
-    BEGINS,
-    COUNTS,
-    EVERYTHING,
-    KINDS,
-    Intervals,
-    size,
-    stretches,
-    within,
-    without,
-)
-from experiments.firewall_matrix.policyoracle import decided, rulings, stops
-from experiments.firewall_matrix.prober import Swept
-from experiments.firewall_matrix.prooforacle import proved
+from experiments.firewall_matrix import answers
+from experiments.firewall_matrix.answers import BEGINS, COUNTS, EVERYTHING, KINDS, segments, size, within, without
+from experiments.firewall_matrix.evidence import Intervals
+from experiments.firewall_matrix.oracles import decided, proved, rulings, stops
+from experiments.firewall_matrix.sweep import Swept, counted, drops
 from topo.plan import Plan
 from topo.plan import plan as plan_of
 from topo.profile import HARDENED, Profile
@@ -52,8 +42,8 @@ def test_intervals_are_sets(one: Intervals, other: Intervals) -> None:
 
 
 @given(one=spans, other=spans)
-def test_no_set_tells_the_values_of_a_stretch_apart(one: Intervals, other: Intervals) -> None:
-    cut = stretches("tcp", one, other)
+def test_no_set_tells_the_values_of_a_segment_apart(one: Intervals, other: Intervals) -> None:
+    cut = segments("tcp", one, other)
     assert answers.union(cut) == EVERYTHING["tcp"]
     for told in (one, other):
         for span in cut:
@@ -128,7 +118,7 @@ def test_random_policies_and_packets_on_three_oracles(rules: Rules, data: st.Dat
     assert {
         kind: answers.union(s for each in told if each.kind == kind for s in each.values) for kind in KINDS
     } == dict(EVERYTHING)
-    edges = [edge for span in stretches("tcp", answer["tcp"]) for edge in span]
+    edges = [edge for span in segments("tcp", answer["tcp"]) for edge in span]
     for port in {*edges, data.draw(st.integers(0, 65535))} & numbers(BEGINS["tcp"]):
         sent = Packet(src.mac, dst.mac, 0x0800, 0, src.ip, dst.ip, 6, 20000, port, syn=True)
         assert (SimulatedNetwork(PLAN, flows).send(src.name, sent).arrived == dst.name) == answers.covered(
@@ -148,24 +138,24 @@ cookie=0x3ee, duration=9.1s, table=3, n_packets=80, n_bytes=9, priority=100,ip a
 
 
 def test_what_flows_drop_is_counted_by_name(rules: Rules) -> None:
-    found = counters.counted(DUMP, rules)
+    found = counted(DUMP, rules)
     assert found.dropped == {"invalid": 3, "deny-rest": 5, "unknown-0x0": 2}
     assert found.begun == {"tcp": 7}
-    assert counters.counted(DUMP.replace("+trk,tcp,tp_dst=80", "+trk,ip"), rules).begun == {"ip": 7}
-    later = counters.counted(DUMP.replace("n_packets=5", "n_packets=9"), rules).since(found)
-    assert counters.drops({"fw1": later, "core": found.since(found)}) == {"fw1": {"deny-rest": 4}}
+    assert counted(DUMP.replace("+trk,tcp,tp_dst=80", "+trk,ip"), rules).begun == {"ip": 7}
+    later = counted(DUMP.replace("n_packets=5", "n_packets=9"), rules).since(found)
+    assert drops({"fw1": later, "core": found.since(found)}) == {"fw1": {"deny-rest": 4}}
 
 
 def test_every_probe_is_accounted_for_or_the_sweep_is_not_exact() -> None:
-    def swept(probes: int, blind: tuple[str, ...] = ()) -> Swept:
+    def swept(probes: int, inconclusive: tuple[str, ...] = ()) -> Swept:
         stopped = {"fw1": {"deny-rest": 7}, "core": {"invalid": 1}}
-        return Swept("attacker", "srv1", {}, probes, {}, 2, {}, stopped, blind, 1, 0.1)
+        return Swept("attacker", "srv1", {}, probes, {}, 2, {}, stopped, inconclusive, 1, 0.1)
 
     assert swept(10).exact
     assert (swept(11).lost, swept(11).exact) == (1, False)
     assert (swept(9).lost, swept(9).exact) == (-1, False)
-    assert not swept(10, blind=("srv1",)).exact
+    assert not swept(10, inconclusive=("srv1",)).exact
 
 
-def test_the_last_rule_denies_what_nobody_speaks_of(plan: Plan) -> None:
+def test_the_last_rule_denies_what_no_rule_speaks_of(plan: Plan) -> None:
     assert decided((DENY_REST,), plan, plan.host("client"), plan.host("lb")) == answers.NOTHING

@@ -1,4 +1,4 @@
-"""The judge of ``firewall_matrix``: good, bad and blind evidence; what is asked for; what is shown."""
+"""The judge of ``firewall_matrix``: good, bad and inconclusive evidence; a run's pairs and ports; what is shown."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from controllers.compile import FORWARD, POLICY, compile_flows
 from controllers.flow import Flow, Goto
 from controllers.policy import Rule, policy
 from experiments.engine.base import judged
-from experiments.firewall_matrix import answers, asked, classes, pairrows
-from experiments.firewall_matrix.answers import EVERYTHING, KINDS, Answer, total, within, without
-from experiments.firewall_matrix.checks import findings
+from experiments.firewall_matrix import answers, measure, ofproto
+from experiments.firewall_matrix.answers import EVERYTHING, KINDS, total, within, without
+from experiments.firewall_matrix.checks import Findings
+from experiments.firewall_matrix.checks import findings as findings_of
+from experiments.firewall_matrix.evidence import Answer, MatrixEvidence
 from experiments.firewall_matrix.experiment import FirewallMatrix
-from experiments.firewall_matrix.oddity import MUST, NEVER
-from experiments.firewall_matrix.policyoracle import decided, stops
-from experiments.firewall_matrix.prober import Swept
+from experiments.firewall_matrix.malformed import MUST, NEVER
+from experiments.firewall_matrix.oracles import decided, stops
+from experiments.firewall_matrix.sweep import Swept
 from topo.errors import UsageError
 from topo.plan import Host, Plan
 from topo.plan import plan as plan_of
@@ -29,7 +31,7 @@ from topo.profile import Profile
 Rules = tuple[Rule, ...]
 Evidence = dict[str, Any]
 EXPERIMENT = FirewallMatrix()
-HOLE = Flow(
+LEAK = Flow(
     "fw1", POLICY, 35000, 0, (("eth_type", 0x0800), ("ip_proto", 6), ("ipv4_src", "10.0.1.66"), ("tcp_dst", 22)), ()
 )
 
@@ -53,32 +55,37 @@ def traced(row: dict[str, Any]) -> list[dict[str, Any]]:
             "arrives": answers.covered(row["proof"][kind], low),
             "flow": "core: x",
         }
-        for kind, low, high in classes.classes(row)
+        for kind, low, high in ofproto.classes(row)
     ]
 
 
-def odd(name: str, may: str, arrived: int) -> dict[str, Any]:
-    """An odd packet from the attacker to the balancer, and whether it was seen there."""
+def attempt(name: str, may: str, arrived: int) -> dict[str, Any]:
+    """A malformed packet from the attacker to the balancer, and whether it was seen there."""
     ends = {"src": "attacker", "dst": "lb", "port": 80}
-    seen = {"arrived": {"lb": 1} if arrived else {}, "blind": []}
-    return {"odd": name, **ends, "may": may, "allowed": True, "why": "so", "sent": 1, "refused": None, **seen}
+    seen = {"arrived": {"lb": 1} if arrived else {}, "inconclusive": []}
+    return {"packet": name, **ends, "may": may, "allowed": True, "why": "so", "sent": 1, "refused": None, **seen}
 
 
 def evidence(plan: Plan, rules: Rules, *, real: Rules | None = None, flows: tuple[Flow, ...] | None = None) -> Evidence:
     """The evidence of a run in which the switches have ``flows`` and packets do what ``real`` says."""
     pairs = [(src, dst) for src in plan.hosts for dst in plan.hosts if src != dst]
     held = flows or compile_flows(plan, real or rules)
-    told = pairrows.told(plan, rules, held, [swept(plan, real or rules, *pair) for pair in pairs], traced)
+    told = measure.rows(plan, rules, held, [swept(plan, real or rules, *pair) for pair in pairs], traced)
     made = {
+        "schema": 1,
         "hosts": {host.name: host.ip for host in plan.hosts},
         **told,
-        "odd": [odd("an honest packet", MUST, 1), odd("a tagged one", NEVER, 0)],
+        "malformed": [attempt("a well-formed packet", MUST, 1), attempt("a tagged one", NEVER, 0)],
         "controls": [],
         "changed": False,
         "seconds": {"sweep": 56.0},
         "controller": {"seconds": 56.0, "most": 6000.0, "cpu_s": 0.9, "packet_ins": {"core": 1500, "fw1": 900}},
     }
     return plain(made)
+
+
+def findings(found: Evidence) -> Findings:
+    return findings_of(MatrixEvidence.parse(found))
 
 
 def plain(made: Any) -> Evidence:
@@ -103,16 +110,16 @@ def test_all_oracles_agree(good: str) -> None:
     assert verdict.holds is True, verdict.because
     assert verdict.numbers["pairs"] == 56
     assert verdict.numbers["probes"] == 56 * 131_584
-    assert verdict.numbers["mismatches"] == verdict.numbers["holes"] == verdict.numbers["walls"] == 0
+    assert verdict.numbers["mismatches"] == verdict.numbers["leaks"] == verdict.numbers["over_blocks"] == 0
     assert verdict.numbers["probes_per_s"] == 131_584
 
 
-def test_without_firewalls_the_holes_are_named() -> None:
+def test_without_firewalls_the_leaks_are_named() -> None:
     off = Profile(firewall="off")
     plan = plan_of(off)
     verdict = judged(EXPERIMENT, evidence(plan, policy(plan_of(Profile())), real=policy(plan_of(off))))
     assert verdict.holds is False
-    assert verdict.numbers["holes"] == 56
+    assert verdict.numbers["leaks"] == 56
     found = findings(evidence(plan, policy(plan_of(Profile())), real=policy(plan_of(off))))
     line = next(each for each in found.wrong if each.startswith("attacker -> srv2 "))
     packets = "tcp/1-65535 udp/1-65535 icmp/8,13,15 ip/0,2-5,7-16,18-57,+1"
@@ -121,31 +128,31 @@ def test_without_firewalls_the_holes_are_named() -> None:
     assert len(found.wrong) < 120
 
 
-def test_a_hole_in_the_flows_that_no_packet_met_is_one(plan: Plan, rules: Rules) -> None:
-    flows = (*compile_flows(plan, rules), replace(HOLE, actions=(Goto(FORWARD),)))
+def test_a_leak_in_the_flows_that_no_packet_met_is_one(plan: Plan, rules: Rules) -> None:
+    flows = (*compile_flows(plan, rules), replace(LEAK, actions=(Goto(FORWARD),)))
     found = findings(evidence(plan, rules, flows=flows, real=rules))
     said = "proof: arrives, trace: arrives, wire: stopped, the policy denies it (deny-rest); by fw1 table 2"
     assert found.wrong[0].startswith(f"attacker -> srv1 tcp/22: {said}")
     assert found.numbers["mismatches"] == 1
 
 
-def test_a_wall_is_one(plan: Plan, rules: Rules) -> None:
+def test_an_over_block_is_one(plan: Plan, rules: Rules) -> None:
     fewer = tuple(rule for rule in rules if rule.name != "dns-tcp")
     found = findings(evidence(plan, rules, real=fewer))
     assert found.wrong[0].startswith("client -> dns tcp/53: does not arrive, the policy allows it (dns-tcp); by core")
-    assert (found.numbers["holes"], found.numbers["walls"]) == (0, 2)
+    assert (found.numbers["leaks"], found.numbers["over_blocks"]) == (0, 2)
 
 
 Change = Callable[[Evidence], None]
 
 
-def hole(found: Evidence) -> None:
+def leak(found: Evidence) -> None:
     wire = pair(found, "attacker", "srv1")["wire"]
     wire["arrived"]["tcp"], wire["arrivals"] = [[22, 22]], 1
     wire["stopped"]["fw1"]["deny-rest"] -= 1
 
 
-def wall(found: Evidence) -> None:
+def over_block(found: Evidence) -> None:
     wire = pair(found, "lb", "srv1")["wire"]
     wire["arrived"]["tcp"], wire["arrivals"] = [[3306, 3306]], 1
     wire["stopped"]["fw1"]["deny-rest"] += 1
@@ -160,8 +167,8 @@ def traced_otherwise(found: Evidence) -> None:
     row |= {"arrives": True, "flow": "core: hole: udp, priority 7"}
 
 
-def odd_arrived(found: Evidence) -> None:
-    found["odd"].append(odd("a forged one", NEVER, 1))
+def malformed_arrived(found: Evidence) -> None:
+    found["malformed"].append(attempt("a forged one", NEVER, 1))
 
 
 def proved_otherwise(found: Evidence) -> None:
@@ -176,24 +183,24 @@ def controller_died(found: Evidence) -> None:
     found["controller"] |= {"cpu_s": None, "packet_ins": None}
 
 
-def hole_although_lost(found: Evidence) -> None:
-    hole(found)
+def leak_although_lost(found: Evidence) -> None:
+    leak(found)
     pair(found, "attacker", "srv1")["wire"]["probes"] += 5
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (hole, "attacker -> srv1 tcp/22: proof: stopped, trace: stopped, wire: arrives, the policy denies it"),
-        (wall, "lb -> srv1 tcp/80: proof: arrives, trace: arrives, wire: stopped, the policy allows"),
+        (leak, "attacker -> srv1 tcp/22: proof: stopped, trace: stopped, wire: arrives, the policy denies it"),
+        (over_block, "lb -> srv1 tcp/80: proof: arrives, trace: arrives, wire: stopped, the policy allows"),
         (stray, "client -> lb: 2 packets arrive at attacker, for whom they are not"),
         (
             traced_otherwise,
             "client -> dns udp/54-65535: proof: stopped, trace: arrives, wire: stopped, the policy denies",
         ),
         (proved_otherwise, "attacker -> lb tcp/443 (as if from client): arrives"),
-        (odd_arrived, "attacker -> lb a forged one: it may never arrive: so"),
-        (hole_although_lost, "attacker -> srv1 tcp/22: "),
+        (malformed_arrived, "attacker -> lb a forged one: it may never arrive: so"),
+        (leak_although_lost, "attacker -> srv1 tcp/22: "),
         (unmetered, "the controller was sent 6901 packets in 56 s; meters let 6000 pass"),
     ],
 )
@@ -213,8 +220,8 @@ def foreign_packets(found: Evidence) -> None:
     pair(found, "attacker", "srv1")["wire"]["stopped"]["fw1"]["invalid"] += 2
 
 
-def blind_capture(found: Evidence) -> None:
-    pair(found, "client", "srv3")["wire"]["blind"] = ["srv3"]
+def lossy_capture(found: Evidence) -> None:
+    pair(found, "client", "srv3")["wire"]["inconclusive"] = ["srv3"]
 
 
 def lost_allowed(found: Evidence) -> None:
@@ -256,8 +263,8 @@ def untraced(found: Evidence) -> None:
     pair(found, "attacker", "srv1")["trace"] = []
 
 
-def odd_blind(found: Evidence) -> None:
-    found["odd"][0]["arrived"] = {}
+def well_formed_unseen(found: Evidence) -> None:
+    found["malformed"][0]["arrived"] = {}
 
 
 def nothing_at_all(found: Evidence) -> None:
@@ -269,7 +276,7 @@ def nothing_at_all(found: Evidence) -> None:
     [
         (lost_probes, "attacker -> srv1: 3 probes were lost of 131584"),
         (foreign_packets, "attacker -> srv1: 2 packets more than were sent were counted"),
-        (blind_capture, "client -> srv3: the captures of srv3 lost packets"),
+        (lossy_capture, "client -> srv3: the captures of srv3 lost packets"),
         (lost_allowed, "lb -> srv1: 2 probes were lost"),
         (stopped_by_another, "but what was counted is 131584 by spoofed on core"),
         (stopped_elsewhere, "by deny-rest on fw1"),
@@ -279,7 +286,7 @@ def nothing_at_all(found: Evidence) -> None:
         (changed_flows, "the flows changed"),
         (untraced, "attacker -> srv1: Open vSwitch was not asked"),
         (controller_died, "the controller did not tell how many packets it was sent"),
-        (odd_blind, "odd packets: attacker -> lb: an honest packet did not arrive"),
+        (well_formed_unseen, "malformed packets: attacker -> lb: a well-formed packet did not arrive"),
         (nothing_at_all, "no pair was looked at"),
     ],
 )
@@ -294,10 +301,10 @@ def test_what_was_not_seen_is_unknown(good: str, change: Change, said: str) -> N
 def test_a_control_of_its_own_stands_for_a_source(good: str, plan: Plan, rules: Rules) -> None:
     found = json.loads(good)
     no_control(found)
-    (only,) = pairrows.controls(plan, rules, [(plan.host("attacker"), plan.host("srv1"))], EVERYTHING)
+    (only,) = measure.controls(plan, rules, [(plan.host("attacker"), plan.host("srv1"))], EVERYTHING)
     assert (only.src.name, only.dst.name, answers.shown(only.values)) == ("attacker", "dns", "tcp/53")
     reached = swept(plan, rules, only.src, only.dst, only.values)
-    found["controls"] = [plain(pairrows.control(plan, rules, reached))]
+    found["controls"] = [plain(measure.control(plan, rules, reached))]
     assert not any("attacker reached" in each for each in findings(found).doubts)
     found["controls"][0]["wire"]["arrived"]["tcp"] = []
     assert any("attacker reached" in each for each in findings(found).doubts)
@@ -305,45 +312,45 @@ def test_a_control_of_its_own_stands_for_a_source(good: str, plan: Plan, rules: 
 
 def test_no_control_is_needed_where_allowed_packets_are_sent_anyway(plan: Plan, rules: Rules) -> None:
     pairs = [(plan.host("attacker"), plan.host("lb")), (plan.host("attacker"), plan.host("srv1"))]
-    assert pairrows.controls(plan, rules, pairs, EVERYTHING) == []
-    assert len(pairrows.controls(plan, rules, pairs, {"tcp": ((22, 22),)})) == 1
+    assert measure.controls(plan, rules, pairs, EVERYTHING) == []
+    assert len(measure.controls(plan, rules, pairs, {"tcp": ((22, 22),)})) == 1
 
 
 def test_what_may_be_asked(plan: Plan) -> None:
-    assert len(asked.pairs("all", plan)) == 56
-    assert [f"{a.name}:{b.name}" for a, b in asked.pairs("internet:primary,mon:dns,client:srv1", plan)] == [
+    assert len(measure.pairs_named("all", plan)) == 56
+    assert [f"{a.name}:{b.name}" for a, b in measure.pairs_named("internet:primary,mon:dns,client:srv1", plan)] == [
         "client:srv1",
         "attacker:srv1",
         "dns:srv1",
         "mon:dns",
     ]
-    assert asked.values("all") == EVERYTHING
-    assert asked.values("22,80,79,3000-3100")["udp"] == ((22, 22), (79, 80), (3000, 3100))
+    assert measure.values_named("all") == EVERYTHING
+    assert measure.values_named("22,80,79,3000-3100")["udp"] == ((22, 22), (79, 80), (3000, 3100))
     for wrong in ("attacker", "attacker:srv9", "lb:lb", "a:b:c"):
         with pytest.raises(UsageError, match="--pairs"):
-            asked.pairs(wrong, plan)
+            measure.pairs_named(wrong, plan)
     for wrong in ("x", "80-22", "65536", "", "1-2-3"):
         with pytest.raises(UsageError, match="--ports"):
-            asked.values(wrong)
+            measure.values_named(wrong)
 
 
 def test_the_matrix_shows_what_is_open_and_what_is_wrong(good: str) -> None:
     found = json.loads(good)
-    hole(found)
+    leak(found)
     console = Console(width=140, record=True)
     with console.capture() as captured:
-        console.print(EXPERIMENT.show(found, judged(EXPERIMENT, found)))
+        console.print(EXPERIMENT.show(MatrixEvidence.parse(found), judged(EXPERIMENT, found)))
     text = captured.get()
     assert "tcp 80,443" in text
     assert "attacker -> srv1 tcp/22: proof: stopped, trace: stopped, wire: arrives" in text
-    html = EXPERIMENT.page(found)
+    html = EXPERIMENT.page(MatrixEvidence.parse(found))
     assert '<td class="bad">tcp 22</td>' in html
     assert "tcp 80,443<br>icmp 8" in html
-    (plot,) = EXPERIMENT.plots(found)
+    (plot,) = EXPERIMENT.plots(MatrixEvidence.parse(found))
     assert {each.label for each in plot.series} == {"deny-rest", "invalid"}
 
 
-def test_the_values_that_nobody_sent_are_nobodys_mismatch(good: str) -> None:
+def test_values_that_were_not_sent_are_no_mismatch(good: str) -> None:
     found = json.loads(good)
     wire = pair(found, "lb", "srv1")["wire"]
     wire["values"] = {kind: [list(span) for span in without(EVERYTHING[kind], ((80, 80),))] for kind in KINDS}

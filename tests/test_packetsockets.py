@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from experiments.firewall_matrix import talk
-from experiments.instruments.packetsockets import Wires
+from experiments.firewall_matrix import tries
+from experiments.instruments.packetsockets import PacketSockets
 from topo.errors import RefusedError
 from topo.plan import Plan
 
@@ -32,6 +32,8 @@ class EndlessSocket:
 
     def bind(self, address: Any) -> None: ...
 
+    def setsockopt(self, *_: Any) -> None: ...
+
     def settimeout(self, seconds: float) -> None: ...
 
     def __enter__(self) -> EndlessSocket:
@@ -41,21 +43,21 @@ class EndlessSocket:
 
 
 def test_one_look_reads_every_host_and_ends() -> None:
-    wires = Wires({})
-    wires._sockets = {name: EndlessSocket(bytes(60)) for name in ("lb", "srv1")}  # type: ignore[misc]
-    ready = [(SimpleNamespace(data=name), selectors.EVENT_READ) for name in wires._sockets]
-    wires._selector = SimpleNamespace(select=lambda seconds: ready)  # type: ignore[assignment]
-    assert {host for host, _ in wires.arrivals(0.1)} == {"lb", "srv1"}
+    sockets = PacketSockets({})
+    sockets._sockets = {name: EndlessSocket(bytes(60)) for name in ("lb", "srv1")}  # type: ignore[misc]
+    ready = [(SimpleNamespace(data=name), selectors.EVENT_READ) for name in sockets._sockets]
+    sockets._selector = SimpleNamespace(select=lambda seconds: ready)  # type: ignore[assignment]
+    assert {host for host, _ in sockets.arrivals(0.1)} == {"lb", "srv1"}
 
 
 def test_an_answer_that_is_never_seen_is_refused(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """The SYN+ACK was lost for the capture, and the health checks of others keep its link busy."""
-    monkeypatch.setattr(talk, "SECONDS", 0.05)
+    monkeypatch.setattr(tries, "SYN_ACK_SECONDS", 0.05)
     client, server = plan.host("lb"), plan.host("srv1")
     link = EndlessSocket(bytes(60))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         inside: Any = SimpleNamespace(
             open_socket=lambda *_: link, connect=lambda *_: socket.create_connection(listener.getsockname())
         )
-        with pytest.raises(RefusedError, match="cannot talk"), talk.conversing(inside, client, server, 80):
+        with pytest.raises(RefusedError, match="cannot talk"), tries.conversing(inside, client, server, 80):
             pass

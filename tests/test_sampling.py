@@ -14,7 +14,8 @@ from controllers.policy import DENY_REST, Rule
 from controllers.verify.packetset import Space
 from controllers.verify.proof import Proof
 from controllers.verify.tables import Tables
-from experiments.firewall_matrix import samples
+from experiments.firewall_matrix.checks import samples_doubts, samples_numbers, samples_wrong
+from experiments.firewall_matrix.measure import between
 from topo.plan import Plan, plan
 from topo.profile import Profile
 
@@ -108,20 +109,20 @@ GOOD = {"seconds": 10.0, "most": 600.0, "cpu_s": 0.12, "packet_ins": {"core": 10
 
 
 def test_as_many_samples_as_meters_let_pass_are_right() -> None:
-    assert (samples.wrong(GOOD), samples.doubts(GOOD)) == ([], [])
-    assert samples.numbers(GOOD) == {"packet_ins": 220, "packet_ins_most": 600.0, "controller_cpu": 0.012}
+    assert (samples_wrong(GOOD), samples_doubts(GOOD)) == ([], [])
+    assert samples_numbers(GOOD) == {"packet_ins": 220, "packet_ins_most": 600.0, "controller_cpu": 0.012}
 
 
 def test_one_more_is_wrong() -> None:
     bad = {**GOOD, "packet_ins": {"core": 601}}
-    assert samples.wrong(bad) == ["the controller was sent 601 packets in 10 s; meters let 600 pass"]
+    assert samples_wrong(bad) == ["the controller was sent 601 packets in 10 s; meters let 600 pass"]
 
 
 def test_a_controller_that_was_replaced_is_unknown() -> None:
     before = {"pid": 7, "cpu_s": 1.0, "packet_ins": {"core": 5}}
     after = {"pid": 7, "cpu_s": 1.5, "packet_ins": {"core": 9, "fw1": 1}}
-    assert samples.between(before, after) == {"cpu_s": 0.5, "packet_ins": {"core": 4, "fw1": 1}}
+    assert between(before, after) == {"cpu_s": 0.5, "packet_ins": {"core": 4, "fw1": 1}}
     for pair in ((before, {**after, "pid": 8}), (None, after), (before, None)):
-        blind = {**GOOD, **samples.between(*pair)}
-        assert (samples.wrong(blind), len(samples.doubts(blind))) == ([], 1)
-        assert samples.numbers(blind)["packet_ins"] is None
+        unknown = {**GOOD, **between(*pair)}
+        assert (samples_wrong(unknown), len(samples_doubts(unknown))) == ([], 1)
+        assert samples_numbers(unknown)["packet_ins"] is None

@@ -9,7 +9,7 @@ import pytest
 
 from controllers.ovs import vswitchd
 from controllers.policy import Rule
-from experiments.firewall_matrix import classes, ofproto
+from experiments.firewall_matrix import ofproto
 from experiments.firewall_matrix.answers import COUNTS, KINDS
 from experiments.firewall_matrix.ofproto import Question, Trace, Traced
 from topo.errors import RefusedError
@@ -140,7 +140,7 @@ def test_one_packet_of_each_class_is_asked_about(
         "policy": [{"kind": "tcp", "values": [[80, 80]]}, {"kind": "tcp", "values": [[1, 79], [81, 65535]]}],
         "proof": {"tcp": [[80, 90]]},
     }
-    spans = list(classes.classes(pair))
+    spans = list(ofproto.classes(pair))
     assert [span[1:] for span in spans if span[0] == "tcp"] == [(0, 0), (1, 79), (80, 80), (81, 90), (91, 65535)]
     assert {kind: sum(high - low + 1 for each, low, high in spans if each == kind) for kind in KINDS} == COUNTS
     asked: list[Question] = []
@@ -149,8 +149,8 @@ def test_one_packet_of_each_class_is_asked_about(
         asked.extend(questions)
         return [Traced(each, each.value == 80, "a flow") for each in questions]
 
-    monkeypatch.setattr(classes, "traced", answered)
-    rows = classes.asked(plan, rules, random.Random(1), pair)
+    monkeypatch.setattr(ofproto, "traced", answered)
+    rows = ofproto.asked(plan, rules, random.Random(1), pair)
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     assert [row["arrives"] for row in rows if row["kind"] == "tcp"] == [False, False, True, False, False]
     assert {each.value for each in asked if each.kind == "icmp" and each.tracker == "new"} == {8, 13, 15}

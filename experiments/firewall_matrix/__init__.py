@@ -1,1 +1,1 @@
-"""``firewall_matrix``: who reaches whom, by four oracles."""
+"""``firewall_matrix``: which host reaches which, by four oracles."""

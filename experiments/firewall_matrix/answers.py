@@ -1,26 +1,22 @@
-"""What an oracle says gets through between two hosts, in one shape for all of them, so that they can be compared.
+"""Answers of oracles as sets, in one shape for all of them, so that they can be compared.
 
-An answer holds, for each kind of packet, the closed intervals of values that arrive: TCP and UDP ports, ICMP types,
-and IP protocols. Intervals ascend and do not touch, so equal sets are equal tuples.
+Intervals ascend and do not touch, so equal sets are equal tuples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import TypeAlias
 
 from controllers.policy import shown_range
 from controllers.verify.packetset import united
-
-Intervals: TypeAlias = tuple[tuple[int, int], ...]
-Answer: TypeAlias = Mapping[str, Intervals]
+from experiments.firewall_matrix.evidence import Answer, Intervals
 
 COUNTS = {"tcp": 65536, "udp": 65536, "icmp": 256, "ip": 256}
 KINDS = tuple(COUNTS)
 EVERYTHING: Answer = {kind: ((0, count - 1),) for kind, count in COUNTS.items()}
 NOTHING: Answer = dict.fromkeys(KINDS, ())
-# What can begin a conversation, for Open vSwitch's connection tracker: no port 0, three requests of ICMP, and of the IP
+# The values that can begin a conversation, for Open vSwitch's tracker: no port 0, three requests of ICMP, and of the IP
 # protocols those that have no kind of their own (theirs make no sense with nothing inside) and are not ICMPv6. It calls
 # the rest invalid.
 BEGINS: Answer = {
@@ -37,7 +33,7 @@ def union(intervals: Iterable[tuple[int, int]]) -> Intervals:
 
 
 def within(one: Intervals, other: Intervals) -> Intervals:
-    """What both have."""
+    """The values that both have."""
     both, i, j = [], 0, 0
     while i < len(one) and j < len(other):
         low, high = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
@@ -51,7 +47,7 @@ def within(one: Intervals, other: Intervals) -> Intervals:
 
 
 def without(one: Intervals, other: Intervals) -> Intervals:
-    """What the first has and the second has not."""
+    """The values that the first has and the second has not."""
     ends = (-1, *(end for span in other for end in span), 1 << 32)
     gaps = zip(ends[::2], ends[1::2], strict=True)
     return within(one, tuple((low + 1, high - 1) for low, high in gaps if low + 1 < high))
@@ -67,9 +63,9 @@ def total(answer: Answer) -> int:
     return sum(map(size, answer.values()))
 
 
-def stretches(kind: str, *told: Intervals) -> Intervals:
-    """All values of a kind, cut wherever one of these sets begins or ends: what none of them tells apart."""
-    edges = {0, COUNTS[kind]} | {edge for each in told for low, high in each for edge in (low, high + 1)}
+def segments(kind: str, *sets: Intervals) -> Intervals:
+    """All values of a kind, cut where one of these sets begins or ends: none of them tells a segment's values apart."""
+    edges = {0, COUNTS[kind]} | {edge for intervals in sets for low, high in intervals for edge in (low, high + 1)}
     return tuple((low, following - 1) for low, following in pairwise(sorted(edges)))
 
 
@@ -87,14 +83,4 @@ def shown(answer: Answer, most: int = 4) -> str:
 def ranges(intervals: Intervals, most: int = 4) -> str:
     """``22,80-81``, and how many more intervals there are."""
     more = f",+{len(intervals) - most}" if len(intervals) > most else ""
-    return ",".join(shown_range(*each) for each in intervals[:most]) + more
-
-
-def read(plain: Mapping[str, Iterable[Iterable[int]]]) -> Answer:
-    """An answer that was evidence: JSON has lists for tuples."""
-    return {kind: spans(plain.get(kind, ())) for kind in KINDS}
-
-
-def spans(plain: Iterable[Iterable[int]]) -> Intervals:
-    """Intervals that were evidence."""
-    return union((low, high) for low, high in plain)
+    return ",".join(shown_range(*span) for span in intervals[:most]) + more

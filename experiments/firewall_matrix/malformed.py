@@ -1,211 +1,244 @@
-"""Odd packets, sent for real: those that no honest host sends, to find what the firewalls let through all the same.
+"""Malformed packets as values: how one is crafted, where it may arrive and why; its targets; and the rows of tries.
 
-One capture at every host, for all of them; each is known again by random bytes of its own. Honest packets of the same
-pairs come last: where they are not seen, it says nothing that the odd ones are not seen either.
+Well-formed packets of the same pairs are their control: where those are not seen, it proves nothing that malformed ones
+are not seen either.
 """
 
 from __future__ import annotations
 
-import socket
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import Any, TypeAlias
 
-from controllers.policy import Rule
-from experiments.firewall_matrix.oddity import MUST, NEVER, Aim, Oddity, Piece
-from experiments.firewall_matrix.sightings import Sightings
-from experiments.firewall_matrix.talk import conversing
-from experiments.firewall_matrix.targets import Range, sampled, talks
-from experiments.instruments.capture import Capture, capturing
-from topo import wait
-from topo.errors import DeadlineError
+from controllers.policy import Rule, decide, pairs
+from experiments.firewall_matrix.evidence import TryRow
+from topo.plan import APP, ATTACKER, DATABASE, WEB, Host, Plan
 
-if TYPE_CHECKING:
-    from experiments.engine.run import Run
-    from testbed.namespaces import Inside
-    from testbed.testbed import Testbed
+# where it may arrive: nowhere; at its destination where the policy allows that conversation to begin; and a well-formed
+# packet must arrive there
+NEVER, AS_POLICY, MUST = "never", "as policy", "must"
 
-Row = Mapping[str, Any]
-SECONDS = 5.0
+# the targets it is tried on
+PAIRS, ANY_PORT, PRETENDING = "pairs", "any port", "pretending"
+STRANGER_TO_SERVER, STRANGER_TO_CLIENT, CLIENT, SERVER = "stranger to server", "stranger to client", "client", "server"
 
-
-@dataclass
-class Try:
-    """An oddity on its way to one aim. ``refused``: what the sender's own interface said to it."""
-
-    oddity: Oddity
-    aim: Aim
-    pieces: Sequence[Piece]
-    refused: str | None = None
-    sent: list[Piece] = field(default_factory=list)
+Pair: TypeAlias = tuple[Host, Host]
+TOKEN_BYTES = 8
+SOURCE_PORTS = (10_000, 20_000)  # below those that Linux gives to connections, and those of a sweep's probes
+TELNET = 23
 
 
-def send(testbed: Testbed, run: Run, rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
-    """All odd packets, then the honest ones. ``rules``: the policy that decides what may arrive.
+@dataclass(frozen=True)
+class TcpConversation:
+    """An established TCP connection: ``seq`` and ``ack`` are the next numbers of the client and of the server."""
 
-    A row for each try: {"odd", "src", "dst", "port", "may", "allowed", "why", "sent" (frames), "refused" (by the
-    sender's interface, or None), "arrived": {host: frames}, "blind": [hosts whose capture is]}.
+    client: Host
+    server: Host
+    sport: int
+    port: int
+    seq: int
+    ack: int
+
+
+@dataclass(frozen=True)
+class ProbeTarget:
+    """One try: the real sender, the destination, its TCP or UDP port, and whether the policy allows that.
+
+    ``other``: the host that it may pretend to be. ``token``: 8 random bytes of this try alone. ``known``: a
+    conversation that both or one of them has.
     """
-    from experiments.firewall_matrix.malformedkinds import ODDITIES
-    from experiments.firewall_matrix.malformedkinds.wellformed import HONEST
 
-    hosts = [(testbed.inside(host.name), host.interface) for host in testbed.plan.hosts]
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(dir=run.folder)))
-        known = [
-            stack.enter_context(conversing(testbed.inside(client.name), client, server, port))
-            for client, server, port in talks(testbed.plan, rules, run.random)
-        ]
-        ends = [pair for talk in known for pair in ((talk.client, talk.server), (talk.server, talk.client))]
-        pairs = dict.fromkeys([*sampled(testbed.plan, rules, run.random), *ends])
-        where = Range(testbed.plan, rules, run.random, tuple(pairs), known)
-        tries = [Try(each, aim, each.craft(aim)) for each in (*ODDITIES, *HONEST) for aim in where.aims(each)]
-        with run.phase(f"{len(tries)} odd packets", total=len(tries)) as progress, capturing(hosts, folder) as captures:
-            links = {inside.name: stack.enter_context(_link(inside, interface)) for inside, interface in hosts}
-            for each in tries:
-                _put_out(links[each.aim.src.name], each)
-                progress.advance(1)
-            _wait_for_honest(tries, captures)
-        seen = {each.inside.name: _sightings(testbed, each) for each in captures}
-    blind = [each.inside.name for each in captures if each.dropped != 0]
-    return [_row(each, seen, blind) for each in tries]
+    src: Host
+    dst: Host
+    other: Host
+    port: int
+    allowed: bool
+    sport: int
+    token: bytes
+    known: TcpConversation | None = None
 
 
-def _link(inside: Inside, interface: str) -> socket.socket:
-    """A host's link, to send on. One for all packets: it takes the kernel 10 ms to close such a socket."""
-    link = inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET)
-    link.bind((interface, 0))
-    return link
+@dataclass(frozen=True)
+class CraftedFrame:
+    """One frame, and bytes in it that nothing else has, unless it quotes the frame; None: it is not looked for."""
+
+    frame: bytes
+    sign: bytes | None
+
+    def __post_init__(self) -> None:
+        if self.sign is not None and (len(self.sign) < 8 or self.sign not in self.frame):
+            raise ValueError("a frame that could not be recognised")
 
 
-def _put_out(link: socket.socket, attempt: Try) -> None:
-    """Its frames on the sender's link, as they are: the kernel adds nothing."""
-    for piece in attempt.pieces:
-        try:
-            link.send(piece.frame)
-            attempt.sent.append(piece)
-        except OSError as error:
-            attempt.refused = error.strerror
+Craft: TypeAlias = Callable[[ProbeTarget], tuple[CraftedFrame, ...]]
 
 
-def _wait_for_honest(tries: Iterable[Try], captures: Sequence[Capture]) -> None:
-    """Until the last ones are there, and so whatever came before them; or until it is clear that some never come."""
-    files = {each.inside.name: each.file for each in captures}
-    honest = [each for each in tries if each.oddity.may == MUST and each.aim.allowed]
-    due = [(files[each.aim.dst.name], piece.sign) for each in honest for piece in each.sent]
+@dataclass(frozen=True)
+class CraftedPacket:
+    """A kind of packet. ``scope``: the targets that it is tried on; ``proto``: their ports are TCP's or UDP's."""
 
-    def look() -> str | None:
-        there = {file: file.read_bytes() for file in files.values()}
-        absent = [sign for file, sign in due if sign and sign not in there[file]]
-        return f"{len(absent)} honest packets are missing" if absent else None
-
-    try:
-        wait.until(look, what="odd packets", seconds=SECONDS)
-    except DeadlineError:
-        return  # the rows say so
+    name: str
+    may: str
+    why: str
+    craft: Craft
+    scope: str = PAIRS
+    proto: str = "tcp"
 
 
-def _sightings(testbed: Testbed, capture: Capture) -> Sightings:
-    return Sightings(capture.file.read_bytes(), testbed.plan.host(capture.inside.name).mac)
+# --- targets -------------------------------------------------------------------------------------------------------
 
 
-def _row(attempt: Try, seen: Mapping[str, Sightings], blind: Sequence[str]) -> dict[str, Any]:
-    oddity, aim = attempt.oddity, attempt.aim
-    return {
-        "odd": oddity.name,
-        "src": aim.src.name,
-        "dst": aim.dst.name,
-        "port": aim.port,
-        "may": oddity.may,
-        "allowed": aim.allowed,
-        "why": oddity.why,
-        "sent": len(attempt.sent),
-        "refused": attempt.refused,
-        "arrived": _arrived(attempt, seen),
-        "blind": list(blind),
-    }
+def sampled(plan: Plan, rules: tuple[Rule, ...], random: Random, more: int = 4) -> list[Pair]:
+    """The attacker to all, every server to the attacker, one pair for each way that the policy opens, and some more."""
+    attacker = plan.host_of(ATTACKER)
+    servers = dict.fromkeys(host for role in (WEB, APP, DATABASE) for host in plan.hosts_of(role))
+    others = [host for host in plan.hosts if host != attacker]
+    chosen = [(attacker, host) for host in others] + [(server, attacker) for server in servers]
+    for rule in rules:
+        open_pairs = list(pairs(rule, plan))
+        if open_pairs and rule.action == "allow" and rule.proto in ("tcp", "udp"):
+            chosen.append(random.choice(open_pairs))
+    every = [(src, dst) for src in plan.hosts for dst in plan.hosts if src != dst]
+    return list(dict.fromkeys([*chosen, *random.sample(every, min(more, len(every)))]))
 
 
-def _arrived(attempt: Try, seen: Mapping[str, Sightings]) -> dict[str, int]:
-    """Host -> frames that were seen there."""
-    found: Counter[str] = Counter()
-    for frame, sign in {(piece.frame, piece.sign) for piece in attempt.sent if piece.sign}:
-        copies = sum(piece.frame == frame for piece in attempt.sent)
-        for name, sightings in seen.items():
-            own = name == attempt.aim.src.name
-            found[name] += sightings.came_back(frame, sign, copies) if own else sightings.arrived(frame, sign)
-    return {name: number for name, number in sorted(found.items()) if number}
+def ports(plan: Plan, rules: tuple[Rule, ...], src: Host, dst: Host, proto: str) -> tuple[list[int], list[int]]:
+    """Ports that the policy opens between two hosts, and ports that it does not: those in rules, and the next ones."""
+    named = {port for rule in rules if rule.proto == proto for span in rule.ports or () for port in span}
+    near = {port + step for port in named for step in (-1, 1)}
+    tried = sorted(port for port in {*named, *near, TELNET} if 0 < port < 65536)
+    opened = [port for port in tried if decide(rules, plan, src.name, dst.name, proto, port).action == "allow"]
+    return opened, [port for port in tried if port not in opened]
 
 
-# --- judged, from the rows alone ----------------------------------------------------------------------------------
+def talks(plan: Plan, rules: tuple[Rule, ...], random: Random) -> list[tuple[Host, Host, int]]:
+    """Conversations to have: one that no server's firewall sees, and one that one does. Client, server, TCP port.
+
+    None with a database: it counts clients that hang up on it, and shuts them out.
+    """
+    ways = [
+        (src, dst, rule.ports[0][0])
+        for rule in rules
+        if rule.action == "allow" and rule.proto == "tcp" and rule.ports and rule.ports[0][0] != plan.port(DATABASE)
+        for src, dst in pairs(rule, plan)
+    ]
+    guarded = [way for way in ways if any(plan.switch(name).guards for name in plan.policed_by(*_names(way)))]
+    free = [way for way in ways if way not in guarded and plan.host_of(ATTACKER) not in way[:2]]
+    return [random.choice(group) for group in (free, guarded) if group]
 
 
-def findings(odd: Sequence[Row]) -> list[dict[str, Any]]:
-    """What contradicts the policy: {"odd", "src", "dst", "port", "arrived", "says"}."""
-    return [_finding(row, says) for row in odd if (says := _contradiction(row)) is not None]
+def _names(way: tuple[Host, Host, int]) -> tuple[str, str]:
+    return way[0].name, way[1].name
 
 
-def doubts(odd: Sequence[Row]) -> list[str]:
-    """Why it proves nothing that something was not seen, in words; none when all honest packets were."""
-    if not odd:
-        return ["no odd packet was sent"]
-    missing = [f"{row['src']} -> {row['dst']}: {row['odd']} did not arrive" for row in odd if _missing(row)]
-    blind = sorted({host for row in odd for host in row["blind"]})
-    unheard = sorted(f"{src} -> {dst}: nothing honest was sent" for src, dst in _pairs(odd) - _pairs(_honest(odd)))
-    return [*(f"the capture at {host} lost packets" for host in blind), *missing, *unheard]
+@dataclass(frozen=True)
+class Targets:
+    """The pairs and the conversations of one run, under one policy."""
+
+    plan: Plan
+    rules: tuple[Rule, ...]
+    random: Random
+    pairs: Sequence[Pair]
+    known: Sequence[TcpConversation]
+    _ports: dict[tuple[Host, Host, str], tuple[list[int], list[int]]] = field(default_factory=dict)
+
+    def of(self, packet: CraftedPacket) -> Iterator[ProbeTarget]:
+        """All targets that a packet is tried on."""
+        if packet.scope == PAIRS:
+            for src, dst in self.pairs:
+                yield from self._at(src, dst, packet)
+        elif packet.scope == ANY_PORT:
+            for src, dst in self.pairs:
+                yield self._target(src, dst, self._third(src, dst), 0, allowed=True)
+        elif packet.scope == PRETENDING:
+            for src, dst in self.pairs:
+                yield self._as_friend(src, dst, packet.proto)
+        else:
+            for talk in self.known:
+                yield self._about(talk, packet.scope, packet.may)
+
+    def _at(self, src: Host, dst: Host, packet: CraftedPacket) -> Iterator[ProbeTarget]:
+        """An open and a closed port; for what must never arrive, an open one if there is one."""
+        opened, closed = self._between(src, dst, packet.proto)
+        if opened:
+            yield self._target(src, dst, self._third(src, dst), self.random.choice(opened), allowed=True)
+        if closed and (packet.may == AS_POLICY or not opened):
+            yield self._target(src, dst, self._third(src, dst), self.random.choice(closed), allowed=False)
+
+    def _as_friend(self, src: Host, dst: Host, proto: str) -> ProbeTarget:
+        """Pretending to be a host that may, if there is any."""
+        others = [host for host in self.plan.hosts if host not in (src, dst)]
+        self.random.shuffle(others)
+        for other in others:
+            opened, _ = self._between(other, dst, proto)
+            if opened:
+                return self._target(src, dst, other, self.random.choice(opened), allowed=False)
+        return self._target(src, dst, others[0], TELNET, allowed=False)
+
+    def _about(self, talk: TcpConversation, scope: str, may: str) -> ProbeTarget:
+        ends = (talk.client, talk.server)
+        sender, dst = ends if scope in (CLIENT, STRANGER_TO_SERVER) else ends[::-1]
+        src = sender if scope in (CLIENT, SERVER) else self.plan.host_of(ATTACKER)
+        return self._target(src, dst, sender, talk.port, allowed=may == AS_POLICY, known=talk)
+
+    def _between(self, src: Host, dst: Host, proto: str) -> tuple[list[int], list[int]]:
+        if (src, dst, proto) not in self._ports:
+            self._ports[src, dst, proto] = ports(self.plan, self.rules, src, dst, proto)
+        return self._ports[src, dst, proto]
+
+    def _third(self, src: Host, dst: Host) -> Host:
+        return self.random.choice([host for host in self.plan.hosts if host not in (src, dst)])
+
+    def _target(
+        self, src: Host, dst: Host, other: Host, port: int, *, allowed: bool, known: TcpConversation | None = None
+    ) -> ProbeTarget:
+        token, sport = self.random.randbytes(TOKEN_BYTES), self.random.randrange(*SOURCE_PORTS)
+        return ProbeTarget(src, dst, other, port, allowed, sport, token, known)
 
 
-def summary(odd: Sequence[Row]) -> list[dict[str, Any]]:
-    """A row for each kind: {"odd", "may", "why", "tried", "refused", "open", "open_arrived", "closed", ...}."""
-    kinds: dict[str, list[Row]] = {}
-    for row in odd:
-        kinds.setdefault(row["odd"], []).append(row)
-    return [_summed(name, rows) for name, rows in kinds.items()]
+# --- tries, judged from their rows alone ----------------------------------------------------------------------------
 
 
-def _summed(name: str, rows: Sequence[Row]) -> dict[str, Any]:
-    may = {True: [row for row in rows if _may(row)], False: [row for row in rows if not _may(row)]}
-    return {
-        "odd": name,
-        "may": rows[0]["may"],
-        "why": rows[0]["why"],
-        "tried": len(rows),
-        "refused": sorted({row["refused"] for row in rows if row["refused"]}),
-        "open": len(may[True]),
-        "open_arrived": sum(bool(row["arrived"]) for row in may[True]),
-        "closed": len(may[False]),
-        "closed_arrived": sum(bool(row["arrived"]) for row in may[False]),
-    }
+def contradictions(tries: Sequence[TryRow]) -> list[dict[str, Any]]:
+    """The tries that contradict the policy: {"packet", "src", "dst", "port", "arrived", "says"}."""
+    shown = ("packet", "src", "dst", "port", "arrived")
+    return [
+        {**{key: row[key] for key in shown}, "says": f"{says}: {row['why']}"}  # type: ignore[literal-required]
+        for row in tries
+        if (says := _contradiction(row)) is not None
+    ]
 
 
-def _may(row: Row) -> bool:
-    return bool(row["may"] != NEVER and row["allowed"])
-
-
-def _contradiction(row: Row) -> str | None:
-    strangers = [host for host in row["arrived"] if host != row["dst"]]
-    if strangers:
+def _contradiction(row: TryRow) -> str | None:
+    if strangers := [host for host in row["arrived"] if host != row["dst"]]:
         return f"it was seen at {', '.join(strangers)}, whom it was not for"
-    if not row["arrived"] or _may(row):
+    if not row["arrived"] or may_arrive(row):
         return None
     return "it may never arrive" if row["may"] == NEVER else "the policy does not allow that conversation"
 
 
-def _finding(row: Row, says: str) -> dict[str, Any]:
-    return {**{key: row[key] for key in ("odd", "src", "dst", "port", "arrived")}, "says": f"{says}: {row['why']}"}
+def inconclusive(tries: Sequence[TryRow]) -> list[str]:
+    """Why it proves nothing that a packet was not seen, in words; empty when all well-formed packets were seen."""
+    if not tries:
+        return ["no malformed packet was sent"]
+    missing = [f"{row['src']} -> {row['dst']}: {row['packet']} did not arrive" for row in tries if _missing(row)]
+    lossy = sorted({host for row in tries for host in row["inconclusive"]})
+    well_formed = [row for row in tries if row["may"] == MUST]
+    uncontrolled = sorted(
+        f"{src} -> {dst}: nothing well-formed was sent" for src, dst in _pairs(tries) - _pairs(well_formed)
+    )
+    return [*(f"the capture at {host} lost packets" for host in lossy), *missing, *uncontrolled]
 
 
-def _honest(odd: Iterable[Row]) -> list[Row]:
-    return [row for row in odd if row["may"] == MUST]
+def may_arrive(row: TryRow) -> bool:
+    """Whether the packet may reach its destination."""
+    return row["may"] != NEVER and row["allowed"]
 
 
-def _missing(row: Row) -> bool:
-    return bool(row["may"] == MUST and row["allowed"] and not row["arrived"].get(row["dst"]))
+def _missing(row: TryRow) -> bool:
+    return row["may"] == MUST and row["allowed"] and not row["arrived"].get(row["dst"])
 
 
-def _pairs(odd: Iterable[Row]) -> set[tuple[str, str]]:
-    return {(row["src"], row["dst"]) for row in odd}
+def _pairs(tries: Iterable[TryRow]) -> set[tuple[str, str]]:
+    return {(row["src"], row["dst"]) for row in tries}

@@ -1,8 +1,9 @@
-"""Oracle 3: what Open vSwitch itself says about a packet, by ``ofproto/trace``: no packet is sent.
+"""Oracle 3: Open vSwitch's own word about a packet, by ``ofproto/trace``: no packet is sent.
 
-Its text is read strictly: what is not understood raises RefusedError. Whether a packet arrives is judged by the ports
-of the datapath that it is put out of. The flows are told too, for a person. The bridge that Open vSwitch names after
-the connection tracker is the one by which the packet came into the datapath, so the zone says which one it is.
+Packets that policy and proof treat alike are a class, and it is asked about one of each. Its text is read strictly:
+anything that is not understood raises RefusedError. Whether a packet arrives is judged by the ports of the datapath
+that it is put out of; the flows are shown to people only. The bridge that Open vSwitch names after the connection
+tracker is the one by which the packet came into the datapath, so the zone says which one it is.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from controllers.compile import cookie_name
 from controllers.ovs import vswitchd
 from controllers.policy import Rule
+from experiments.firewall_matrix.answers import BEGINS, KINDS, covered, segments
+from experiments.firewall_matrix.evidence import PairRow, TraceRow
 from topo.errors import RefusedError
 from topo.plan import Plan
 
@@ -29,7 +33,7 @@ ZONE = re.compile(r"\bct_zone=(\d+)")
 ACTIONS = re.compile(r"^Datapath actions: (.+)$", re.MULTILINE)
 WORD = re.compile(r"([a-z0-9_]+)(\(|,|$)")
 PORT = re.compile(r"^\s*port (\d+): (\S+)", re.MULTILINE)
-# what the datapath may do with a packet beside putting it out; in the brackets of some are actions too
+# the datapath's actions beside putting a packet out; in the brackets of some are actions too
 OTHERS = {"drop", "ct", "recirc", "meter", "userspace", "set", "push_vlan", "pop_vlan", "ct_clear", "clone", "sample"}
 WITHIN = re.compile(r"clone\((.*)\)|sample\(sample=[\d.]+%,actions\((.*)\)\)")
 
@@ -38,7 +42,7 @@ WITHIN = re.compile(r"clone\((.*)\)|sample\(sample=[\d.]+%,actions\((.*)\)\)")
 class Question:
     """May such a packet pass? ``value``: TCP or UDP port, ICMP type, or protocol number for ``ip``.
 
-    ``tracker``: what each connection tracker says of it, ``new`` or ``inv``; Open vSwitch does not ask a real one.
+    ``tracker``: each connection tracker's word, ``new`` or ``inv``; Open vSwitch does not ask a real one.
     """
 
     src: str
@@ -84,15 +88,46 @@ class Trace:
 
     def deciding(self, arrives: bool) -> Met:
         """The last flow asked after the tracker, if it arrives: that was a rule's; else the one where it ended."""
-        tracked = [each for each in self.met if each.tracked]
+        tracked = [met for met in self.met if met.tracked]
         return tracked[-1] if arrives and tracked else self.met[-1]
 
 
+def classes(pair: PairRow) -> Iterator[tuple[str, int, int]]:
+    """(kind, lowest value, highest value) between a pair of hosts; together all values."""
+    for kind in KINDS:
+        ruled = [row["values"] for row in pair["policy"] if row["kind"] == kind]
+        for low, high in segments(kind, *ruled, pair["proof"].get(kind, ()), BEGINS[kind]):
+            yield kind, low, high
+
+
+def asked(plan: Plan, rules: tuple[Rule, ...], random: Random, pair: PairRow) -> list[TraceRow]:
+    """Open vSwitch's word about each class of packets between a pair of hosts."""
+    spans = list(classes(pair))
+    questions = [_question(pair, kind, random.randint(low, high)) for kind, low, high in spans]
+    return [
+        {
+            "kind": kind,
+            "low": low,
+            "high": high,
+            "value": answer.question.value,
+            "arrives": answer.arrives,
+            "flow": answer.flow,
+        }
+        for (kind, low, high), answer in zip(spans, traced(plan, rules, questions), strict=True)
+    ]
+
+
+def _question(pair: PairRow, kind: str, value: int) -> Question:
+    """A packet as the sweep sends it: the tracker is supposed to say of it what it says of that one."""
+    tracker = "new" if covered(BEGINS[kind], value) else "inv"
+    return Question(pair["src"], pair["dst"], kind, value, tracker)
+
+
 def traced(plan: Plan, rules: tuple[Rule, ...], questions: Sequence[Question]) -> list[Traced]:
-    """What Open vSwitch says of each. Takes about 1 ms for each. Raises RefusedError when it is not understood."""
+    """Open vSwitch's word about each. Takes about 1 ms for each. Raises RefusedError when it is not understood."""
     ports = datapath_ports(vswitchd.tell("dpctl/show"))
     zones = {switch.number: switch.name for switch in plan.switches}
-    return [_traced(plan, rules, ports, zones, each) for each in questions]
+    return [_traced(plan, rules, ports, zones, question) for question in questions]
 
 
 def _traced(
@@ -101,13 +136,13 @@ def _traced(
     port = plan.links_of(question.dst)[0][1].interface
     if port not in ports:
         raise RefusedError(f"the datapath has no port {port}: nothing could be seen to arrive at {question.dst}")
-    found = parse(vswitchd.tell("ofproto/trace", *request(plan, question)), zones)
-    arrives = ports[port] in found.outputs
-    return Traced(question, arrives, found.deciding(arrives).text(rules))
+    trace = parse(vswitchd.tell("ofproto/trace", *request(plan, question)), zones)
+    arrives = ports[port] in trace.outputs
+    return Traced(question, arrives, trace.deciding(arrives).text(rules))
 
 
 def request(plan: Plan, question: Question) -> tuple[str, ...]:
-    """The words of ``ofproto/trace``: where the packet comes in, the packet, what each tracker says."""
+    """The words of ``ofproto/trace``: where the packet comes in, the packet, each tracker's word."""
     first = plan.path(question.src, question.dst)[0]
     src, dst = plan.host(question.src), plan.host(question.dst)
     fields = (
@@ -120,7 +155,7 @@ def request(plan: Plan, question: Question) -> tuple[str, ...]:
 
 
 def datapath_ports(text: str) -> dict[str, int]:
-    """What ``dpctl/show`` prints, as interface -> number in the datapath."""
+    """The text of ``dpctl/show`` as interface -> number in the datapath."""
     ports = {name: int(number) for number, name in PORT.findall(text)}
     if not ports:
         raise RefusedError("no port of the datapath is known", detail=text)
@@ -130,7 +165,7 @@ def datapath_ports(text: str) -> dict[str, int]:
 def parse(text: str, zones: Mapping[int, str]) -> Trace:
     """An answer of ``ofproto/trace``. ``zones``: the switch of each conntrack zone.
 
-    Raises RefusedError for what is not understood, and when it does not say what becomes of the packet.
+    Raises RefusedError for text that is not understood, and when the packet's fate is not in it.
     """
     try:
         return _parse(text, zones)
@@ -146,18 +181,18 @@ def _parse(text: str, zones: Mapping[int, str]) -> Trace:
     actions = [word for section in sections for word in _actions(section)]
     promised = [word[7:-1] for word in actions if word.startswith("recirc(")]
     if sorted(promised) != sorted(resumed):
-        raise ValueError(f"it goes on at {promised}, and is told of {resumed}")
-    met = tuple(each for section in sections for each in _met(section, zones))
+        raise ValueError(f"it goes on at {promised}, and shows {resumed}")
+    met = tuple(flow for section in sections for flow in _met(section, zones))
     return Trace(frozenset(int(word) for word in actions if word.isdigit()), met)
 
 
 def _actions(section: str) -> list[str]:
     if not section.lstrip().startswith("Flow: "):
         raise ValueError("a part without a packet")
-    found = ACTIONS.findall(section)
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} lines of datapath actions in one part")
-    return list(_words(found[0]))
+    lines = ACTIONS.findall(section)
+    if len(lines) != 1:
+        raise ValueError(f"{len(lines)} lines of datapath actions in one part")
+    return list(_words(lines[0]))
 
 
 def _words(text: str) -> Iterator[str]:
@@ -198,9 +233,9 @@ def _met(section: str, zones: Mapping[int, str]) -> Iterator[Met]:
             switch = named[1]
         elif line.strip() == "thaw":
             switch, tracked = _switch(section, zones), True
-        elif found := LOOKUP.match(line):
-            cookie = int(found[4], 16) if found[4] else None
-            yield Met(switch, int(found[1]), found[2] or "", int(found[3]), cookie, tracked)
+        elif lookup := LOOKUP.match(line):
+            cookie = int(lookup[4], 16) if lookup[4] else None
+            yield Met(switch, int(lookup[1]), lookup[2] or "", int(lookup[3]), cookie, tracked)
             tracked, met = False, met + 1
         elif missed := MISS.match(line):
             yield Met(switch, int(missed[1]), None, 0, None, tracked)
@@ -208,11 +243,11 @@ def _met(section: str, zones: Mapping[int, str]) -> Iterator[Met]:
         elif NUMBERED.match(line):
             raise ValueError(line)
     if not met:
-        raise ValueError("no flow is told")
+        raise ValueError("no flow is shown")
 
 
 def _switch(section: str, zones: Mapping[int, str]) -> str:
-    """Where a pass goes on that comes from a connection tracker."""
+    """The switch where a pass goes on that comes from a connection tracker."""
     zone = ZONE.search(section)
     if zone is None or int(zone[1]) not in zones:
         raise ValueError(f"it goes on in zone {zone[1] if zone else 'unknown'}")

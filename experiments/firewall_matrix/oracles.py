@@ -1,131 +1,144 @@
-"""What the oracles say about one pair of hosts, and where they do not agree. Pure."""
+"""Oracles 1 and 2: the packets that the policy lets through, and those that are proved to get through the switches.
+
+The policy is asked by ``decide`` for every value of every kind; the proof is over the flows dumped from the switches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import ipaddress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from experiments.firewall_matrix import answers, counters
-from experiments.firewall_matrix.answers import EVERYTHING, KINDS, Answer, Intervals, size, spans, within, without
+from controllers.flow import Flow
+from controllers.ovs.dump import mac_number
+from controllers.policy import Rule, decide
+from controllers.verify import explain
+from controllers.verify.packetset import Box, Node, Ranges
+from controllers.verify.proof import Proof, Reach
+from experiments.firewall_matrix.answers import (
+    BEGINS,
+    COUNTS,
+    EVERYTHING,
+    KINDS,
+    covered,
+    segments,
+    size,
+    union,
+    within,
+    without,
+)
+from experiments.firewall_matrix.evidence import Answer, Intervals
+from experiments.firewall_matrix.sweepframes import SOURCE_PORT
+from topo.plan import Host, Plan
 
-Row = Mapping[str, Any]
-Opinion = bool | None
-ORACLES = ("proof", "trace", "wire")
+INVALID = "invalid"
+FIELDS = {"tcp": "tp_dst", "udp": "tp_dst", "icmp": "tp_src", "ip": "nw_proto"}
+NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1}
 
 
 @dataclass(frozen=True)
-class Mismatch:
-    """Packets of one kind about which the oracles differ. ``allowed``: what ``rule`` of the policy says.
+class Ruling:
+    """Values of one kind that one rule decides about; ``INVALID`` stands for what begins no conversation."""
 
-    ``proof``, ``trace``, ``wire``: whether they arrive; None where nobody asked, or a lost probe leaves it open.
-    """
-
-    src: str
-    dst: str
     kind: str
     values: Intervals
     rule: str
     allowed: bool
-    proof: Opinion
-    trace: Opinion
-    wire: Opinion
-
-    @property
-    def opinions(self) -> tuple[str, str, str, bool, Opinion, Opinion, Opinion]:
-        """All but the packets."""
-        return (self.src, self.dst, self.rule, self.allowed, self.proof, self.trace, self.wire)
 
 
-def exact(swept: Row) -> bool:
-    """Whether every probe of a sweep is accounted for, by captures that lost nothing."""
-    return lost(swept) == 0 and not swept["blind"]
+def decided(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host) -> Answer:
+    """The packets that the policy lets through from one host to another."""
+    allowed = [ruling for ruling in rulings(rules, plan, src, dst) if ruling.allowed]
+    return {kind: union(span for ruling in allowed if ruling.kind == kind for span in ruling.values) for kind in KINDS}
 
 
-def lost(swept: Row) -> int:
-    """Probes that neither arrived nor were counted as dropped; below 0 when somebody else's packets were counted."""
-    return int(swept["probes"]) - int(swept["arrivals"]) - counters.packets(swept["stopped"].values())
+def rulings(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host) -> tuple[Ruling, ...]:
+    """The rule that decides about each value, each value once."""
+    return tuple(ruling for kind in KINDS for ruling in _rulings(tuple(rules), plan, src, dst, kind))
 
 
-def arrived(swept: Row) -> Answer:
-    """What was seen at the destination."""
-    return answers.read(swept["arrived"])
+def _rulings(rules: tuple[Rule, ...], plan: Plan, src: Host, dst: Host, kind: str) -> Iterator[Ruling]:
+    """``decide`` is asked once for each segment of values that no rule tells apart."""
+    named = [rule.ports or () for rule in rules if rule.proto == kind]
+    by: dict[Rule, list[tuple[int, int]]] = {}
+    for span in segments(kind, *named):
+        by.setdefault(decide(rules, plan, src.name, dst.name, kind, span[0]), []).append(span)
+    for rule, spans in by.items():
+        if values := within(union(spans), BEGINS[kind]):
+            yield Ruling(kind, values, rule.name, rule.action == "allow")
+    yield Ruling(kind, without(EVERYTHING[kind], BEGINS[kind]), INVALID, allowed=False)
 
 
-def allowed(pair: Row) -> Answer:
-    """What the policy lets through."""
-    told = pair["policy"]
+def one_allowed(rules: Sequence[Rule], plan: Plan, src: Host) -> tuple[Host, Answer] | None:
+    """A destination that a host may reach, and a value with which; None if it may reach none."""
+    for dst in plan.hosts:
+        for ruling in rulings(rules, plan, src, dst) if dst != src else ():
+            if ruling.allowed:
+                value = ruling.values[0][0]
+                return dst, {ruling.kind: ((value, value),)}
+    return None
+
+
+def stops(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host, sent: Answer) -> dict[str, dict[str, int]]:
+    """How many of these packets each flow is to count as dropped: switch -> name -> packets.
+
+    Every switch that decides has the same rules, so the first one on the way stops all that is to be stopped.
+    """
+    counts: dict[str, int] = {}
+    for ruling in rulings(rules, plan, src, dst):
+        here = within(ruling.values, sent.get(ruling.kind, ()))
+        if here and not ruling.allowed:
+            counts[ruling.rule] = counts.get(ruling.rule, 0) + size(here)
+    return {plan.policed_by(src.name, dst.name)[0]: counts} if counts else {}
+
+
+# --- the proof -----------------------------------------------------------------------------------------------------
+
+
+def proved(proof: Proof, reach: Reach, src: Host, dst: Host) -> Answer:
+    """The well-formed packets that get through: first ones, and those that no tracker makes sense of."""
     return {
-        kind: spans(span for each in told if each["allowed"] and each["kind"] == kind for span in each["values"])
+        kind: union(
+            (
+                *within(_values(proof, reach, "first", src, dst, kind), BEGINS[kind]),
+                *without(_values(proof, reach, "invalid", src, dst, kind), BEGINS[kind]),
+            )
+        )
         for kind in KINDS
     }
 
 
-def mismatches(pair: Row) -> list[Mismatch]:
-    """All packets of a pair about which not all oracles agree."""
-    return [each for kind in KINDS for each in _mismatches(pair, kind)]
+def _values(proof: Proof, reach: Reach, state: str, src: Host, dst: Host, kind: str) -> Intervals:
+    space = proof.space
+    arrived: Node = reach.arrived[state].get((src.name, dst.name), space.nothing)
+    sent = space.within(space.box(_sent(src, dst, kind)), arrived)
+    return union(span for box, _ in space.boxes(sent) for span in box.get(FIELDS[kind], ((0, COUNTS[kind] - 1),)))
 
 
-def _mismatches(pair: Row, kind: str) -> Iterator[Mismatch]:
-    proof = spans(pair["proof"].get(kind, ()))
-    ways = list(_ways(_wire(pair["wire"], kind), _trace(pair["trace"], kind)))
-    for each in pair["policy"]:
-        if each["kind"] != kind:
-            continue
-        for yes, proved in ((True, proof), (False, without(EVERYTHING[kind], proof))):
-            for values, wire, trace in ways:
-                if not {each["allowed"], yes, wire, trace} >= {True, False}:
-                    continue
-                if differ := within(within(spans(each["values"]), proved), values):
-                    yield Mismatch(
-                        pair["src"], pair["dst"], kind, differ, each["rule"], each["allowed"], yes, trace, wire
-                    )
+def _sent(src: Host, dst: Host, kind: str) -> Box:
+    """The packets of a sweep, as a set."""
+    fields = {
+        "eth_type": 0x0800,
+        "vlan_tci": 0,
+        "eth_src": mac_number(src.mac),
+        "eth_dst": mac_number(dst.mac),
+        "nw_src": int(ipaddress.ip_address(src.ip)),
+        "nw_dst": int(ipaddress.ip_address(dst.ip)),
+        "nw_frag": 0,
+    }
+    if kind in NUMBERS:
+        fields["nw_proto"] = NUMBERS[kind]
+    if kind == "icmp":
+        fields["tp_dst"] = 0  # its code
+    elif kind in NUMBERS:
+        fields["tp_src"] = SOURCE_PORT
+    ranges: dict[str, Ranges] = {name: ((value, value),) for name, value in fields.items()}
+    return ranges
 
 
-def _ways(
-    wire: Mapping[Opinion, Intervals], trace: Mapping[Opinion, Intervals]
-) -> Iterator[tuple[Intervals, Opinion, Opinion]]:
-    """All values, by what the packets and the trace say of them."""
-    for seen, values in wire.items():
-        for told, others in trace.items():
-            if both := within(values, others):
-                yield both, seen, told
-
-
-def _wire(swept: Row, kind: str) -> dict[Opinion, Intervals]:
-    """That a probe arrived is certain; that it did not, only when none was lost."""
-    came = spans(swept["arrived"].get(kind, ()))
-    stayed = without(spans(swept["values"].get(kind, ())), came) if exact(swept) else ()
-    return {True: came, False: stayed, None: without(without(EVERYTHING[kind], came), stayed)}
-
-
-def _trace(traced: Iterable[Row], kind: str) -> dict[Opinion, Intervals]:
-    own = [each for each in traced if each["kind"] == kind]
-    passed, stopped = (
-        spans((each["low"], each["high"]) for each in own if each["arrives"] == arrives) for arrives in (True, False)
-    )
-    return {True: passed, False: stopped, None: without(without(EVERYTHING[kind], passed), stopped)}
-
-
-def together(found: Iterable[Mismatch]) -> list[tuple[Mismatch, Answer]]:
-    """Mismatches that differ in the packets alone, as one each: the first of them, and all their packets."""
-    groups: dict[Any, list[Mismatch]] = {}
-    for each in found:
-        groups.setdefault(each.opinions, []).append(each)
-    return [(group[0], {each.kind: each.values for each in group}) for group in groups.values()]
-
-
-def words(mismatch: Mismatch, packets: Answer) -> str:
-    """One line: the packets, what each oracle says of them, and the rule."""
-    said = {name: getattr(mismatch, name) for name in ORACLES if getattr(mismatch, name) is not None}
-    if mismatch.wire is not None and len(set(said.values())) == 1:
-        what = "arrives" if next(iter(said.values())) else "does not arrive"
-    else:
-        what = ", ".join(f"{name}: {'arrives' if yes else 'stopped'}" for name, yes in said.items())
-    verb = "allows" if mismatch.allowed else "denies"
-    return f"{mismatch.src} -> {mismatch.dst} {answers.shown(packets)}: {what}, the policy {verb} it ({mismatch.rule})"
-
-
-def count(found: Iterable[Mismatch]) -> int:
-    """How many packets."""
-    return sum(size(each.values) for each in found)
+def deciding_flow(plan: Plan, flows: Sequence[Flow], reach: Reach, src: Host, dst: Host, kind: str, value: int) -> str:
+    """The flow that decides about one probe, in words: of those dumped from the switches."""
+    point = explain.witness({**_sent(src, dst, kind), FIELDS[kind]: ((value, value),)})
+    state = "first" if covered(BEGINS[kind], value) else "invalid"
+    steps = explain.deciding(explain.trace(plan, flows, src.name, point, state, reach.memory))
+    return "; ".join(step.text() for step in steps)

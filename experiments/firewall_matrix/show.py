@@ -1,8 +1,8 @@
-"""How ``firewall_matrix`` is shown: sources by destinations, what is open between them, and what is wrong with it."""
+"""``firewall_matrix`` on the terminal and in report.html: sources by destinations, and what is wrong between them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,84 +11,83 @@ from rich.text import Text
 
 from experiments.engine.plots import Plot, Series
 from experiments.engine.report import TEMPLATES
-from experiments.firewall_matrix import answers, malformed, oracles
+from experiments.firewall_matrix import answers, oracle_comparison
 from experiments.firewall_matrix.answers import KINDS
 from experiments.firewall_matrix.checks import Findings, findings
+from experiments.firewall_matrix.evidence import MatrixEvidence, PairRow, TryRow
+from experiments.firewall_matrix.malformed import may_arrive
 
-Row = Mapping[str, Any]
-HOLE, WALL, UNSURE, OPEN, SHUT = "hole", "wall", "unsure", "open", "shut"
-STYLES = {HOLE: "bold red", WALL: "bold magenta", UNSURE: "yellow", OPEN: "green", SHUT: "dim"}
-CLASSES = {HOLE: "bad", WALL: "bad", UNSURE: "open", OPEN: "good", SHUT: "faint"}
+LEAK, OVER_BLOCK, INCONCLUSIVE, OPEN, SHUT = "leak", "over-block", "inconclusive", "open", "shut"
+STYLES = {LEAK: "bold red", OVER_BLOCK: "bold magenta", INCONCLUSIVE: "yellow", OPEN: "green", SHUT: "dim"}
+CLASSES = {LEAK: "bad", OVER_BLOCK: "bad", INCONCLUSIVE: "open", OPEN: "good", SHUT: "faint"}
+LEGEND = (
+    ("as the policy says", OPEN),
+    ("· nothing arrives", SHUT),
+    ("a leak", LEAK),
+    ("an over-block", OVER_BLOCK),
+    ("probes were lost", INCONCLUSIVE),
+)
 MOST_LINES, MOST_INTERVALS = 12, 2
 
 
-def state(pair: Row) -> str:
+def state(pair: PairRow) -> str:
     """The worst that is to be said of a pair."""
-    found = oracles.mismatches(pair)
-    if any(not each.allowed for each in found) or pair["wire"]["strays"]:
-        return HOLE
-    if found:
-        return WALL
-    if not oracles.exact(pair["wire"]):
-        return UNSURE
+    mismatches = oracle_comparison.mismatches(pair)
+    if any(not mismatch.allowed for mismatch in mismatches) or pair["wire"]["strays"]:
+        return LEAK
+    if mismatches:
+        return OVER_BLOCK
+    if not oracle_comparison.exact(pair["wire"]):
+        return INCONCLUSIVE
     return OPEN if pair["wire"]["arrivals"] else SHUT
 
 
-def lines(pair: Row) -> list[str]:
-    """What arrived, a line for each kind: ``tcp 80,443``."""
-    came = oracles.arrived(pair["wire"])
-    return [f"{kind} {answers.ranges(came[kind], MOST_INTERVALS)}" for kind in KINDS if came[kind]] or ["·"]
+def lines(pair: PairRow) -> list[str]:
+    """The values that arrived, a line for each kind: ``tcp 80,443``."""
+    came = pair["wire"]["arrived"]
+    return [f"{kind} {answers.ranges(came[kind], MOST_INTERVALS)}" for kind in KINDS if came.get(kind)] or ["·"]
 
 
-def by_ends(evidence: Row) -> dict[tuple[str, str], Row]:
+def by_ends(evidence: MatrixEvidence) -> dict[tuple[str, str], PairRow]:
     """The pairs that were looked at, by source and destination."""
-    return {(pair["src"], pair["dst"]): pair for pair in evidence["pairs"]}
+    return {(pair["src"], pair["dst"]): pair for pair in evidence.pairs}
 
 
-def shown(evidence: Row) -> RenderableType:
-    """The matrix, then what is wrong and what is doubtful."""
+def shown(evidence: MatrixEvidence) -> RenderableType:
+    """The matrix, then all that is wrong or doubtful."""
     table = Table(padding=0, header_style="bold", show_lines=True)
     table.add_column("from", no_wrap=True, style="bold")
-    for host in evidence["hosts"]:
+    for host in evidence.hosts:
         table.add_column(host, overflow="fold")
     pairs = by_ends(evidence)
-    for src in evidence["hosts"]:
-        table.add_row(src, *(_cell(pairs.get((src, dst))) for dst in evidence["hosts"]))
+    for src in evidence.hosts:
+        table.add_row(src, *(_cell(pairs.get((src, dst))) for dst in evidence.hosts))
     found = findings(evidence)
-    return Group(table, Text.assemble(*_legend()), _numbers(found.numbers), *_told(found))
+    legend = [part for words, what in LEGEND for part in ((words, STYLES[what]), "   ")]
+    return Group(table, Text.assemble(*legend), _numbers(found), *_lines(found))
 
 
-def _cell(pair: Row | None) -> Text:
+def _cell(pair: PairRow | None) -> Text:
     return Text("\n".join(lines(pair)), STYLES[state(pair)]) if pair else Text("")
 
 
-def _legend() -> list[tuple[str, str] | str]:
-    meanings = (
-        ("as the policy says", OPEN),
-        ("· nothing arrives", SHUT),
-        ("a hole", HOLE),
-        ("something is missing", WALL),
-        ("probes were lost", UNSURE),
-    )
-    return [part for words, what in meanings for part in ((words, STYLES[what]), "   ")]
-
-
-def _numbers(numbers: Row) -> str:
+def _numbers(found: Findings) -> str:
     said = "{probes:,} probes, {probes_per_s:,} a second; {flows} flows proved in {proof_ms:.0f} ms; "
-    return (said + "{traces} classes traced; {odd} odd packets, {odd_wrong} wrong").format(**numbers)
+    return (said + "{traces} classes traced; {malformed} malformed packets, {malformed_wrong} wrong").format(
+        **found.numbers
+    )
 
 
-def _told(found: Findings) -> list[str]:
-    doubts = [f"doubt: {each}" for each in found.doubts]
-    return [*_first(found.wrong), *_first(doubts)]
+def _lines(found: Findings) -> list[str]:
+    return [*_first(found.wrong), *_first([f"doubt: {doubt}" for doubt in found.doubts])]
 
 
-def _first(told: list[str] | tuple[str, ...]) -> list[str]:
-    more = [f"and {len(told) - MOST_LINES} more, in report.html"] if len(told) > MOST_LINES else []
-    return [*told[:MOST_LINES], *more]
+def _first(lines: Sequence[str]) -> list[str]:
+    more = [f"and {len(lines) - MOST_LINES} more, in report.html"] if len(lines) > MOST_LINES else []
+    return [*lines[:MOST_LINES], *more]
 
 
-def page(evidence: Row) -> str:
+def page(evidence: MatrixEvidence) -> str:
     """The same as HTML, with where the probes of each pair ended."""
     return TEMPLATES.get_template("firewall_matrix.html.j2").render(
         evidence=evidence,
@@ -97,19 +96,45 @@ def page(evidence: Row) -> str:
         state=state,
         lines=lines,
         classes=CLASSES,
-        lost=oracles.lost,
-        odd=malformed.summary(evidence["odd"]),
+        lost=oracle_comparison.lost,
+        malformed=malformed_kinds(evidence.malformed),
     )
 
 
-def plots(evidence: Row) -> list[Plot]:
-    """Who stopped how much."""
+def malformed_kinds(tries: Sequence[TryRow]) -> list[dict[str, Any]]:
+    """A row for each kind of packet: {"packet", "may", "why", "tried", "refused", "open", "open_arrived", ...}."""
+    kinds: dict[str, list[TryRow]] = {}
+    for row in tries:
+        kinds.setdefault(row["packet"], []).append(row)
+    return [_kind(name, rows) for name, rows in kinds.items()]
+
+
+def _kind(name: str, rows: Sequence[TryRow]) -> dict[str, Any]:
+    may = {allowed: [row for row in rows if may_arrive(row) == allowed] for allowed in (True, False)}
+    return {
+        "packet": name,
+        "may": rows[0]["may"],
+        "why": rows[0]["why"],
+        "tried": len(rows),
+        "refused": sorted({row["refused"] for row in rows if row["refused"]}),
+        "open": len(may[True]),
+        "open_arrived": sum(bool(row["arrived"]) for row in may[True]),
+        "closed": len(may[False]),
+        "closed_arrived": sum(bool(row["arrived"]) for row in may[False]),
+    }
+
+
+def plots(evidence: MatrixEvidence) -> list[Plot]:
+    """The packets that each rule stopped, by switch."""
     counts: dict[str, dict[str, int]] = {}
-    for pair in evidence["pairs"]:
+    for pair in evidence.pairs:
         for switch, names in pair["wire"]["stopped"].items():
             for name, number in names.items():
                 counts.setdefault(name, {}).setdefault(switch, 0)
                 counts[name][switch] += number
-    switches = sorted({switch for told in counts.values() for switch in told})
-    series = [Series(name, switches, [told.get(each, 0) for each in switches]) for name, told in sorted(counts.items())]
+    switches = sorted({switch for by_switch in counts.values() for switch in by_switch})
+    series = [
+        Series(name, switches, [by_switch.get(switch, 0) for switch in switches])
+        for name, by_switch in sorted(counts.items())
+    ]
     return [Plot("Where packets were stopped", "switch", "packets", series, kind="bars", log="y")]

@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.firewall_matrix.answers import EVERYTHING, Intervals
+from experiments.firewall_matrix.answers import EVERYTHING
+from experiments.firewall_matrix.evidence import Intervals
 from topo.plan import Host
 
 if TYPE_CHECKING:
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
 LENGTH = 60
 RECORD = 16 + LENGTH  # a pcap record: its header, then the frame
 PCAP_HEADER = 24
+SOURCE_PORT = 20000  # below those that Linux gives to connections: a probe is never part of a host's own connection
+
 # An SCTP association's first chunk is in the probes of every IP protocol: Open vSwitch 3.5's tracker finds a packet of
 # SCTP invalid that does not begin one, 3.1's does not look inside.
 SCTP_INIT = b"\x01\0\0\x08" + bytes(4)
-SOURCE_PORT = 20000  # below those that Linux gives to connections: a probe is never part of somebody's
 
 
 @dataclass(frozen=True)
-class Form:
+class ProbeForm:
     """Frames of one kind: the field at byte ``at`` goes through its values; the checksum over it is at ``checksum``.
 
     ``ttl`` tells the kinds apart where they arrive: a sweep through the IP protocols has TCP's and UDP's among them.
@@ -49,11 +51,11 @@ class Form:
     shift: int = 0  # the field's place within its 16-bit word
 
 
-FORMS: Mapping[str, Form] = {
-    "tcp": Form("tcp", at=36, width=2, checksum=50, ttl=60),
-    "udp": Form("udp", at=36, width=2, checksum=40, ttl=61),
-    "icmp": Form("icmp", at=34, width=1, checksum=36, ttl=62, shift=8),
-    "ip": Form("ip", at=23, width=1, checksum=24, ttl=63),
+FORMS: Mapping[str, ProbeForm] = {
+    "tcp": ProbeForm("tcp", at=36, width=2, checksum=50, ttl=60),
+    "udp": ProbeForm("udp", at=36, width=2, checksum=40, ttl=61),
+    "icmp": ProbeForm("icmp", at=34, width=1, checksum=36, ttl=62, shift=8),
+    "ip": ProbeForm("ip", at=23, width=1, checksum=24, ttl=63),
 }
 KINDS_BY_TTL = {form.ttl: kind for kind, form in FORMS.items()}
 TYPE_AT, ID_AT, TTL_AT, SOURCE_AT, DESTINATION_AT = 12, 18, 22, 26, 30
@@ -68,16 +70,16 @@ def frames(src: Host, dst: Host, kind: str, marker: int, values: Intervals | Non
     return multiplied(_template(src, dst, kind, marker), FORMS[kind], EVERYTHING[kind] if values is None else values)
 
 
-def multiplied(template: bytes, form: Form, values: Intervals) -> Frames:
+def multiplied(template: bytes, form: ProbeForm, values: Intervals) -> Frames:
     """The template with each value of its field, checksums right. The template's own value must be 0."""
     import numpy
 
-    each = numpy.concatenate([numpy.zeros(0), *(numpy.arange(low, high + 1) for low, high in values)])
-    each = each.astype(numpy.uint32)
-    made = numpy.tile(numpy.frombuffer(template.ljust(LENGTH, b"\0"), numpy.uint8), (len(each), 1))
-    _put(made, form.at, form.width, each)
+    ranges = [numpy.arange(low, high + 1) for low, high in values]
+    numbers = numpy.concatenate([numpy.zeros(0), *ranges]).astype(numpy.uint32)
+    made = numpy.tile(numpy.frombuffer(template.ljust(LENGTH, b"\0"), numpy.uint8), (len(numbers), 1))
+    _put(made, form.at, form.width, numbers)
     zero = int.from_bytes(template[form.checksum : form.checksum + 2], "big")
-    total = (~zero & 0xFFFF) + (each << form.shift)
+    total = (~zero & 0xFFFF) + (numbers << form.shift)
     total = (total & 0xFFFF) + (total >> 16)
     _put(made, form.checksum, 2, ~total & 0xFFFF)
     return made
@@ -142,14 +144,14 @@ def _groups(frames: Frames) -> Iterator[tuple[tuple[str, str, int, str], tuple[i
     ends = numpy.ascontiguousarray(frames[:, SOURCE_AT : DESTINATION_AT + 4]).view(">u8").ravel()
     for pair in numpy.unique(ends):
         between = frames[ends == pair]
-        told = _word(between, ID_AT) << 8 | between[:, TTL_AT]
-        for each in numpy.unique(told):
-            own, kind = between[told == each], KINDS_BY_TTL[int(each) & 0xFF]
+        labels = _word(between, ID_AT) << 8 | between[:, TTL_AT]
+        for label in numpy.unique(labels):
+            own, kind = between[labels == label], KINDS_BY_TTL[int(label) & 0xFF]
             src, dst = (str(ipaddress.ip_address(int(pair) >> shift & 0xFFFFFFFF)) for shift in (32, 0))
-            yield (src, dst, int(each) >> 8, kind), (len(own), intervals(numpy.unique(_values(own, FORMS[kind]))))
+            yield (src, dst, int(label) >> 8, kind), (len(own), intervals(numpy.unique(_values(own, FORMS[kind]))))
 
 
-def _values(frames: Frames, form: Form) -> NDArray[Any]:
+def _values(frames: Frames, form: ProbeForm) -> NDArray[Any]:
     return _word(frames, form.at) if form.width == 2 else frames[:, form.at]
 
 

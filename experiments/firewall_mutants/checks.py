@@ -1,41 +1,36 @@
-"""What a run with mutants shows: who survived whom, and the verdict. Pure."""
+"""The judgement of ``firewall_mutants``: the fate of each mutant, and the verdict. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.engine.base import Evidence
-from experiments.engine.verdict import Verdict
-from experiments.firewall_mutants.examination import CAUGHT, EQUIVALENT
-
-Row = Mapping[str, Any]
+from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
+from experiments.firewall_mutants.evidence import CAUGHT, EQUIVALENT, MutantRow, MutantsEvidence
 
 
-def by_packets(row: Row) -> bool:
+def by_packets(row: MutantRow) -> bool:
     """Whether oracle 4 caught it."""
     return bool(row["quick"] or row["witness"])
 
 
-def is_doubtful(row: Row) -> bool:
+def is_inconclusive(row: MutantRow) -> bool:
     """Whether nothing can be said: it was not on the switches, an oracle gave no answer, or frames were lost."""
     return not row["installed"] or not row["restored"] or bool(row["refused"] or row["lost"])
 
 
-def survives(row: Row) -> bool:
-    """Whether an oracle missed a slip that makes a difference."""
-    return not is_doubtful(row) and row["proof"] != EQUIVALENT and not (row["proof"] == CAUGHT and by_packets(row))
+def survives(row: MutantRow) -> bool:
+    """Whether an oracle missed a mutation that makes a difference."""
+    return not is_inconclusive(row) and row["proof"] != EQUIVALENT and not (row["proof"] == CAUGHT and by_packets(row))
 
 
-def contradicts(row: Row) -> bool:
+def contradicts(row: MutantRow) -> bool:
     """Whether packets went astray under flows that are proved to let exactly the same packets through."""
-    return not is_doubtful(row) and row["proof"] == EQUIVALENT and by_packets(row)
+    return not is_inconclusive(row) and row["proof"] == EQUIVALENT and by_packets(row)
 
 
-def fate(row: Row) -> str:
-    """What became of a mutant, in a few words."""
-    if is_doubtful(row):
+def fate(row: MutantRow) -> str:
+    """The fate of a mutant, in a few words."""
+    if is_inconclusive(row):
         return "not known"
     if contradicts(row):
         return "equivalent, and yet packets go astray"
@@ -49,54 +44,79 @@ def fate(row: Row) -> str:
     return "caught by both" + ("" if row["quick"] else ", by a witness")
 
 
-def verdict(evidence: Evidence) -> Verdict:
+def judge(evidence: MutantsEvidence) -> Verdict:
     """Holds when each mutant was caught by both oracles, or makes no difference at all."""
-    rows, numbers = evidence["mutants"], told(evidence)
-    wrong = [row for row in rows if survives(row) or contradicts(row)]
-    if reason := _blind(evidence):
-        return Verdict(None, reason, numbers)
+    numbers = numbers_of(evidence)
+    for check in CONTROLS:
+        # when it does not go right without a mutant, all that was seen of mutants is inconclusive, surviving ones too
+        if (result := check.on(evidence)).holds is None:
+            return Verdict(None, result.because, numbers)
+    return composed(CHECKS, evidence, numbers)
+
+
+# --- controls ------------------------------------------------------------------------------------------------------
+
+
+def _right_before(evidence: MutantsEvidence) -> CheckResult:
+    if evidence.wrong_before:
+        return CheckResult(None, f"the flows were wrong before anything was changed: {evidence.wrong_before[0]}")
+    return CheckResult(True, "the flows were right before anything was changed")
+
+
+def _calm(evidence: MutantsEvidence) -> CheckResult:
+    if len(evidence.calm) < 2:
+        return CheckResult(None, "it was not looked whether probes go right when no flow is wrong")
+    for row in evidence.calm:
+        if row["seen"] or row["lost"]:
+            seen = [*row["seen"], str(row["lost"])]
+            return CheckResult(None, f"probes go astray though no flow is wrong: {seen[0]}")
+    return CheckResult(True, "probes go right when no flow is wrong")
+
+
+# --- mutants -------------------------------------------------------------------------------------------------------
+
+
+def _all_caught(evidence: MutantsEvidence) -> CheckResult:
+    wrong = [row for row in evidence.mutants if survives(row) or contradicts(row)]
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        return Verdict(False, f"{fate(wrong[0])}: {wrong[0]['what']}{more}", numbers)
-    if doubtful := [row for row in rows if is_doubtful(row)]:
-        return Verdict(
-            None, f"{len(doubtful)} of {len(rows)} mutants could not be examined: {_why(doubtful[0])}", numbers
+        return CheckResult(False, f"{fate(wrong[0])}: {wrong[0]['what']}{more}")
+    numbers = numbers_of(evidence)
+    caught = f"{numbers['caught']} of {numbers['mutants']} wrong rules and flows are caught by the proof and by packets"
+    return CheckResult(True, f"{caught}, {numbers['equivalent']} are proved to make no difference")
+
+
+def _all_made(evidence: MutantsEvidence) -> CheckResult:
+    if not evidence.mutants:
+        return CheckResult(None, "there was nothing wrong to be caught")
+    if len(evidence.mutants) < evidence.wanted:
+        return CheckResult(
+            None, f"only {len(evidence.mutants)} of {evidence.wanted} wrong rules and flows were examined"
         )
-    said = f"{numbers['caught']} of {len(rows)} wrong rules and flows are caught by the proof and by packets"
-    return Verdict(True, f"{said}, {numbers['equivalent']} are proved to make no difference", numbers)
+    return CheckResult(True, f"{len(evidence.mutants)} wrong rules and flows were examined")
 
 
-def _blind(evidence: Evidence) -> str | None:
-    """Why nothing can be said at all, if so."""
-    if not evidence["mutants"]:
-        return "there was nothing wrong to be caught"
-    if len(evidence["mutants"]) < evidence["wanted"]:
-        return f"only {len(evidence['mutants'])} of {evidence['wanted']} wrong rules and flows were examined"
-    if evidence["wrong_before"]:
-        return f"the flows were wrong before anything was changed: {evidence['wrong_before'][0]}"
-    calm = evidence["calm"]
-    if len(calm) < 2:
-        return "it was not looked whether probes go right when no flow is wrong"
-    for each in calm:
-        if each["seen"] or each["lost"]:
-            return f"probes go astray though no flow is wrong: {(each['seen'] or [str(each['lost'])])[0]}"
-    return None
+def _all_examined(evidence: MutantsEvidence) -> CheckResult:
+    rows = [row for row in evidence.mutants if is_inconclusive(row)]
+    if not rows:
+        return CheckResult(True, "every mutant was examined")
+    count = f"{len(rows)} of {len(evidence.mutants)} mutants could not be examined"
+    return CheckResult(None, f"{count}: {_why(rows[0])}")
 
 
-def _why(row: Row) -> str:
+def _why(row: MutantRow) -> str:
     if row["refused"]:
         return f"{row['what']}: {row['refused']}"
     if row["lost"]:
         return f"frames were lost at {', '.join(row['lost'])}"
-    return (
-        f"{row['what']}: the switches did not hold {'these flows' if not row['installed'] else 'the right ones after'}"
-    )
+    held = "the right ones after" if row["installed"] else "these flows"
+    return f"{row['what']}: the switches did not hold {held}"
 
 
-def told(evidence: Evidence) -> dict[str, Any]:
+def numbers_of(evidence: MutantsEvidence) -> dict[str, Any]:
     """The verdict's numbers."""
-    rows = evidence["mutants"]
-    known = [row for row in rows if not is_doubtful(row)]
+    rows = evidence.mutants
+    known = [row for row in rows if not is_inconclusive(row)]
     return {
         "mutants": len(rows),
         "caught": sum(row["proof"] == CAUGHT and by_packets(row) for row in known),
@@ -105,29 +125,21 @@ def told(evidence: Evidence) -> dict[str, Any]:
         "by_quick_set": sum(bool(row["quick"]) for row in known),
         "by_witness_only": sum(bool(row["witness"] and not row["quick"]) for row in known),
         "equivalent": sum(row["proof"] == EQUIVALENT for row in known),
-        "survivors": sum(survives(row) for row in known),
+        "surviving": sum(survives(row) for row in known),
         "contradictions": sum(contradicts(row) for row in known),
         "not_known": len(rows) - len(known),
-        "probes_per_mutant": evidence["probes"],
-        "frames_sent": evidence.get("sent"),
+        "probes_per_mutant": evidence.probes,
+        "frames_sent": evidence.sent,
         "ms_per_mutant": round(sum(row["ms"] for row in rows) / len(rows), 1) if rows else None,
     }
 
 
-def kinds(rows: Sequence[Row]) -> list[tuple[str, str, Counter[str]]]:
-    """(kind, subject, how many met which fate), in the order of their first appearance."""
-    table: dict[tuple[str, str], Counter[str]] = {}
-    for row in rows:
-        table.setdefault((row["kind"], row["subject"]), Counter())[fate(row)] += 1
-    return [(kind, subject, fates) for (kind, subject), fates in table.items()]
-
-
-def worst_first(rows: Sequence[Row]) -> list[Row]:
-    """All mutants: survivors before those of which nothing is known, then the caught and the equivalent ones."""
-
-    def rank(row: Row) -> int:
-        if survives(row) or contradicts(row):
-            return 0
-        return 1 if is_doubtful(row) else 3 if row["proof"] == EQUIVALENT else 2
-
-    return sorted(rows, key=rank)
+CONTROLS = (
+    ClaimCheck("the flows were right before", _right_before),
+    ClaimCheck("probes go right without a mutant", _calm),
+)
+CHECKS = (
+    ClaimCheck("every wrong rule or flow is caught", _all_caught),
+    ClaimCheck("all mutants were made", _all_made),
+    ClaimCheck("every mutant was examined", _all_examined),
+)

@@ -1,4 +1,4 @@
-"""The switches of a testbed as a bench for wrong flows: put on, read back, and undone, whatever happens.
+"""The switches of a testbed as a fixture for wrong flows: put on, read back, and undone, whatever happens.
 
 The controller takes no part: it installs when a switch connects and when it is asked, and looks at nothing in between.
 """
@@ -19,10 +19,10 @@ from topo.errors import FoobarError
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
-Change: TypeAlias = tuple[list[Flow], list[Flow]]  # what is taken off, what is put on
+Change: TypeAlias = tuple[list[Flow], list[Flow]]  # flows to be taken off, flows to be put on
 
 
-class Bench:
+class SwitchFixture:
     """``right``: the flows as compiled."""
 
     def __init__(self, testbed: Testbed) -> None:
@@ -43,7 +43,7 @@ class Bench:
                 self._exchange(wrong, self.right)
 
     def dumped(self) -> tuple[Flow, ...]:
-        """What the switches hold."""
+        """The flows that the switches hold."""
         texts = _side_by_side(ofctl.dump_flows, self._names)
         return tuple(flow for name, text in zip(self._names, texts, strict=True) for flow in dump.parse(name, text))
 
@@ -52,12 +52,12 @@ class Bench:
         return alike(self.dumped()) == alike(self.right)
 
     def forget_strange_connections(self) -> None:
-        """What was begun while flows were wrong, and the policy would not have let begin so, is judged anew."""
+        """Connections begun while flows were wrong, which the policy would not have let begin so, are judged anew."""
         known = conntrack.parse(vswitchd.tell("dpctl/dump-conntrack"))
         judged = conntrack.judged(known, self.testbed.rules, self.testbed.plan)
-        for each in (*judged.cut, *judged.anew):
+        for connection in (*judged.cut, *judged.anew):
             with suppress(FoobarError):  # it has ended by itself meanwhile
-                vswitchd.tell("dpctl/flush-conntrack", *each.words())
+                vswitchd.tell("dpctl/flush-conntrack", *connection.words())
 
     def _have_meters(self, flows: Iterable[Flow]) -> None:
         """Flows that name a meter are refused where it is not; a rule that denies something more has one more."""
@@ -96,6 +96,6 @@ def alike(flows: Iterable[Flow]) -> frozenset[Any]:
 
 def _side_by_side(do: Callable[[str], Any], switches: list[str]) -> list[Any]:
     if len(switches) < 2:
-        return [do(each) for each in switches]
+        return [do(switch) for switch in switches]
     with ThreadPoolExecutor(len(switches)) as pool:
         return list(pool.map(do, switches))

@@ -1,7 +1,7 @@
-"""Wrong policies and wrong flows, made on purpose: what a proof and a prober must notice, or they prove nothing.
+"""Mutants: wrong policies and wrong flows, which a proof and a prober must notice, or they prove nothing.
 
-A mutant is one slip: something deleted, swapped, widened, narrowed, re-ordered or mistyped, in one rule or one flow.
-The same seed makes the same mutants. All are flows that a switch accepts.
+A mutant is one mutation: something deleted, swapped, widened, narrowed, re-ordered or mistyped, in one rule or one
+flow. The same seed makes the same mutants. All are flows that a switch accepts.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from controllers.compile import compile_flows
 from controllers.flow import Flow
 from controllers.policy import Rule
 from controllers.verify.proof import Checked
-from experiments.firewall_mutants.flow_operators import Flows, flow_slip
-from experiments.firewall_mutants.rule_operators import rule_slip
+from experiments.firewall_mutants.operators import Flows, flow_mutation, rule_mutation
 from topo.plan import Plan
 
 KINDS = ("delete", "swap", "widen", "narrow", "reorder", "mistype")
@@ -25,7 +24,7 @@ TRIES = 30
 
 @dataclass(frozen=True)
 class Mutant:
-    """``kind`` of slip, in a ``rule`` or a ``flow``; ``what`` it was in words; ``flows``: all of them then."""
+    """``kind`` of mutation, of a ``rule`` or a ``flow``; ``what`` it is in words; ``flows``: all of them then."""
 
     kind: str
     subject: str
@@ -34,21 +33,21 @@ class Mutant:
 
 
 @dataclass(frozen=True)
-class Fate:
-    """``caught``: policy and flows differ. ``equivalent``: exactly the same packets arrive as without the slip."""
+class ProofFate:
+    """``caught``: policy and flows differ. ``equivalent``: exactly the same packets arrive as without the mutation."""
 
     caught: bool
     equivalent: bool
 
 
-def judged(checked: Checked, right: Checked) -> Fate:
-    """What oracle 2 says of a mutant; ``right`` is what it said of the flows without the slip.
+def fate_by_proof(checked: Checked, right: Checked) -> ProofFate:
+    """Oracle 2's word about a mutant; ``right``: about the flows without the mutation.
 
     Which rule a packet counts for is not asked: a proof does not look at cookies. That the switches hold the compiled
     flows, cookies included, is compared flow by flow whenever they are installed.
     """
     same = checked.reach.arrived == right.reach.arrived and not checked.reach.oddities
-    return Fate(caught=not checked.holds, equivalent=same)
+    return ProofFate(caught=not checked.holds, equivalent=same)
 
 
 def mutants(plan: Plan, rules: tuple[Rule, ...], count: int, random: Random) -> list[Mutant]:
@@ -59,8 +58,12 @@ def mutants(plan: Plan, rules: tuple[Rule, ...], count: int, random: Random) -> 
         if len(made) == count:
             break
         for _ in range(TRIES):
-            slip = flow_slip(plan, right, kind, random) if subject == "flow" else rule_slip(plan, rules, kind, random)
-            if slip and frozenset(slip[1]) not in made and frozenset(slip[1]) != frozenset(right):
-                made[frozenset(slip[1])] = Mutant(kind, subject, *slip)
+            mutation = (
+                flow_mutation(plan, right, kind, random)
+                if subject == "flow"
+                else rule_mutation(plan, rules, kind, random)
+            )
+            if mutation and frozenset(mutation[1]) not in made and frozenset(mutation[1]) != frozenset(right):
+                made[frozenset(mutation[1])] = Mutant(kind, subject, *mutation)
                 break
     return list(made.values())

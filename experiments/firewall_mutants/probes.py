@@ -1,4 +1,4 @@
-"""Oracle 4's questions: a frame, and the host where the policy wants it to arrive; and asking them on real switches.
+"""Oracle 4's probes: a frame, and the host where the policy wants it to arrive; and asking them on real switches.
 
 Probes are sent in turns, those that only make sense in a conversation after those that begin it. A turn has ended when
 a canary from every sender has arrived behind its probes: switches keep the order of what one port brings.
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from experiments.firewall_matrix import crafted
-from experiments.firewall_matrix.crafted import CANARY, FIRST_NUMBER, Frame
-from experiments.instruments.packetsockets import Wires
+from experiments.firewall_mutants import crafted
+from experiments.firewall_mutants.crafted import CANARY, FIRST_NUMBER, NumberedFrame
+from experiments.instruments.packetsockets import PacketSockets
 from topo.errors import DeadlineError
 from topo.plan import Plan
 
@@ -27,7 +27,7 @@ ENDS, IPV4, TCP = slice(26, 38), b"\x08\x00", 6  # where a frame has addresses a
 class Probe:
     """``what``: in words, unlike any other's. ``wanted``: the one host where it is to arrive; None for nowhere.
 
-    ``sender`` None: nobody is made to send it, the receiver's own system answers. ``after``: what must have been sent
+    ``sender`` None: no host is made to send it, the receiver's own system answers. ``after``: what must have been sent
     before, in an earlier turn. ``by``: how it is known where it arrives, ``frame``: every byte of it; ``flow`` or
     ``answer``: any TCP packet but the frame itself with its addresses and ports, this way or back. ``judged``: if not,
     it is sent for the sake of others only.
@@ -35,7 +35,7 @@ class Probe:
 
     what: str
     sender: str | None
-    frame: Frame
+    frame: NumberedFrame
     wanted: str | None
     turn: int = 0
     after: str = ""
@@ -43,7 +43,7 @@ class Probe:
     judged: bool = True
 
     def sign(self, number: int) -> bytes:
-        """What tells it apart where it arrives."""
+        """The bytes that tell it apart where it arrives."""
         data = self.frame.numbered(number)
         if self.by == "frame":
             return data
@@ -52,7 +52,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Mismatch:
+class ProbeMismatch:
     """``seen``: the hosts where a probe arrived."""
 
     what: str
@@ -67,8 +67,8 @@ class Mismatch:
 class Prober:
     """Asks probes of the real network. ``quiet``: for how long no probe may come behind the canaries, in seconds."""
 
-    def __init__(self, plan: Plan, wires: Wires, quiet: float = QUIET_SECONDS) -> None:
-        self.wires = wires
+    def __init__(self, plan: Plan, sockets: PacketSockets, quiet: float = QUIET_SECONDS) -> None:
+        self.sockets = sockets
         self.quiet = quiet
         self._canaries = [
             (src.name, crafted.arp(src, dst, operation=CANARY)) for src, dst in permutations(plan.hosts, 2)
@@ -76,7 +76,7 @@ class Prober:
         self._number = 0
         self.sent = 0
 
-    def mismatches(self, probes: Sequence[Probe]) -> list[Mismatch]:
+    def mismatches(self, probes: Sequence[Probe]) -> list[ProbeMismatch]:
         """The probes that twice did not end where the policy wants them: once, one may just have been lost."""
         wrong = self._wrong(probes)
         if not wrong:
@@ -84,10 +84,10 @@ class Prober:
         again = self._wrong(_with_what_they_need(probes, wrong))
         return [again[what] for what in wrong if what in again]
 
-    def _wrong(self, probes: Sequence[Probe]) -> dict[str, Mismatch]:
+    def _wrong(self, probes: Sequence[Probe]) -> dict[str, ProbeMismatch]:
         seen = self._ask(probes)
         return {
-            probe.what: Mismatch(probe.what, probe.wanted, tuple(sorted(where)))
+            probe.what: ProbeMismatch(probe.what, probe.wanted, tuple(sorted(where)))
             for probe, where in zip(probes, seen, strict=True)
             if probe.judged and where != ({probe.wanted} if probe.wanted else set())
         }
@@ -101,7 +101,7 @@ class Prober:
         for turn in sorted({probe.turn for probe in probes}):
             for probe in probes:
                 if probe.turn == turn and probe.sender:
-                    self.wires.send(probe.sender, probe.frame.numbered(number))
+                    self.sockets.send(probe.sender, probe.frame.numbered(number))
                     self.sent += 1
             self._drain(signs, number + turn)
         return seen
@@ -116,7 +116,7 @@ class Prober:
         awaited = set(canaries.values())
         last = began = time.monotonic()
         while time.monotonic() < began + MOST_SECONDS:
-            for host, data in self.wires.arrivals(self.quiet):
+            for host, data in self.sockets.arrivals(self.quiet):
                 if data in canaries:
                     awaited.discard(canaries[data])
                 elif (where := _sign_of(signs, data)) is not None:
@@ -133,7 +133,7 @@ class Prober:
         """A canary from every host to every other, on its way: frame -> sender."""
         canaries = {frame.numbered(number): src for src, frame in self._canaries}
         for data, src in canaries.items():
-            self.wires.send(src, data)
+            self.sockets.send(src, data)
         return canaries
 
 

@@ -1,8 +1,8 @@
 """The quick set: a few thousand probes that a policy and a plan suggest, asked of whatever flows there are.
 
 It knows nothing of flows, mutants or proofs. All pairs of hosts, the ports that rules name and their neighbours; real
-conversations with their answers and the errors about them; and what nobody may send: under a false name or address,
-tagged, to the wrong neighbour, of another kind than IPv4 and ARP.
+conversations with their answers and the errors about them; and frames that no host may send: under a false name or
+address, tagged, to the wrong neighbour, of another kind than IPv4 and ARP.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from itertools import count, permutations
 from random import Random
 
 from controllers.policy import ECHO_REQUEST, Rule, decide
-from experiments.firewall_matrix import crafted
-from experiments.firewall_matrix.crafted import BROADCAST, Forged, Talk
+from experiments.firewall_mutants import crafted
+from experiments.firewall_mutants.crafted import BROADCAST, Forged, Talk
 from experiments.firewall_mutants.probes import Probe
 from topo.plan import Host, Plan
 
@@ -24,7 +24,7 @@ UNASSIGNED = "10.0.99.99"
 
 
 def quick_set(plan: Plan, rules: Sequence[Rule], random: Random) -> tuple[Probe, ...]:
-    """The probes; ``random`` draws ports that no rule names, and who forges what."""
+    """The probes; ``random`` draws ports that no rule names, and the forging hosts."""
     return tuple(Quick(plan, tuple(rules), random).probes())
 
 
@@ -87,7 +87,7 @@ class Quick:
 
     def _error(self, src: Host, dst: Host) -> Iterator[Probe]:
         """ICMP errors for a host: about a conversation that every switch on the way knows, and about none."""
-        told = f"{src.name} -> {dst.name}, an ICMP error"
+        name = f"{src.name} -> {dst.name}, an ICMP error"
         deciders = set(self.plan.policed_by(src.name, dst.name))
         known = [
             talk
@@ -98,12 +98,12 @@ class Quick:
         if known:
             talk = min(known, key=lambda talk: talk.proto == "icmp")
             frame = crafted.error_about(talk, src, dst, next(self.identity))
-            yield Probe(f"{told} about {talk}", src.name, frame, dst.name, turn=2, after=str(talk))
+            yield Probe(f"{name} about {talk}", src.name, frame, dst.name, turn=2, after=str(talk))
         if own:
             frame = crafted.error_about(own[0], src, dst, next(self.identity), plus=3)
-            yield Probe(f"{told} about no conversation", src.name, frame, None)
+            yield Probe(f"{name} about no conversation", src.name, frame, None)
 
-    # --- what nobody may send ----------------------------------------------------------------------------------
+    # --- frames that no host may send ----------------------------------------------------------------------------
 
     def _forged(self, talk: Talk) -> Iterator[Probe]:
         """A conversation that is allowed, under false names: by those nearest to its destination, if there are any."""
@@ -120,7 +120,7 @@ class Quick:
                 frame = crafted.spoken(talk, next(self.identity), plus=3, forged=forged)
                 whose = f"{other.name} as {src.name}" if sender == other else f"{src.name} as {other.name}"
                 yield Probe(f"{name}, sent by {whose} ({what})", sender.name, frame, None)
-        wrong = self.random.choice([each for each in self.plan.hosts if each not in (src, dst)])
+        wrong = self.random.choice([host for host in self.plan.hosts if host not in (src, dst)])
         others: dict[str, Forged] = {
             "tagged": {"vlan": 5},
             "to all": {"eth_dst": BROADCAST},
@@ -131,10 +131,10 @@ class Quick:
             yield Probe(f"{name}, {what}", src.name, frame, None)
 
     def _arp(self, src: Host, dst: Host) -> Iterator[Probe]:
-        told = f"{src.name} -> {dst.name}, ARP"
-        yield Probe(f"{told} to all", src.name, crafted.arp(src, dst, operation=1), dst.name)
-        yield Probe(told, src.name, crafted.arp(src, dst, forged={"eth_dst": dst.mac}), dst.name)
-        yield Probe(f"{told}, tagged", src.name, crafted.arp(src, dst, forged={"vlan": 5}), None)
+        name = f"{src.name} -> {dst.name}, ARP"
+        yield Probe(f"{name} to all", src.name, crafted.arp(src, dst, operation=1), dst.name)
+        yield Probe(name, src.name, crafted.arp(src, dst, forged={"eth_dst": dst.mac}), dst.name)
+        yield Probe(f"{name}, tagged", src.name, crafted.arp(src, dst, forged={"vlan": 5}), None)
         for other in self.plan.hosts:
             if other in (src, dst):
                 continue
@@ -143,21 +143,21 @@ class Quick:
                 ("MAC", {"sha": other.mac}),
                 ("sender", {"eth_src": other.mac}),
             ):
-                yield Probe(f"{told} under {other.name}'s {what}", src.name, crafted.arp(src, dst, forged=forged), None)
+                yield Probe(f"{name} under {other.name}'s {what}", src.name, crafted.arp(src, dst, forged=forged), None)
 
     def _others(self, host: Host) -> Iterator[Probe]:
-        (near, *_) = [each for each in self.plan.hosts if each != host]
+        (near, *_) = [other for other in self.plan.hosts if other != host]
         for what, kind in ETHERTYPES.items():
             yield Probe(f"{host.name}: {what}", host.name, crafted.other(host, near.mac, kind), None)
             yield Probe(f"{host.name}: {what}, to all", host.name, crafted.other(host, BROADCAST, kind), None)
         asked = crafted.arp(host, near, forged={"tpa": UNASSIGNED})
-        yield Probe(f"{host.name}: ARP for nobody's address", host.name, asked, None)
+        yield Probe(f"{host.name}: ARP for an address that no host has", host.name, asked, None)
         claimed = crafted.arp(host, near, forged={"spa": _neighbour(host.ip)})
-        yield Probe(f"{host.name}: ARP under nobody's address", host.name, claimed, None)
+        yield Probe(f"{host.name}: ARP under an address that no host has", host.name, claimed, None)
 
 
 def _ports(rules: Sequence[Rule], random: Random) -> Iterator[tuple[str, list[int]]]:
-    """What is asked of each protocol: what rules name, their neighbours, and some that nobody names."""
+    """The ports that are tried of each protocol: those in rules, their neighbours, and some that no rule names."""
     named = {proto: _edges(rules, proto) for proto in ("tcp", "udp")}
     every = named["tcp"] | named["udp"]
     for proto in ("tcp", "udp"):

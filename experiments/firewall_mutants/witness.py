@@ -1,7 +1,7 @@
 """Witnesses: packets out of the sets in which oracle 2 says that policy and flows differ.
 
 Each set of packets that should and does not arrive, or does and should not, gives boxes; of each box one packet is sent
-for real. Where a connection tracker must know the conversation it is begun first. What is wanted of a witness is the
+for real. Where a connection tracker must know the conversation it is begun first. Where a witness is wanted is the
 policy's word (``decide``), not the proof's.
 """
 
@@ -17,8 +17,8 @@ from controllers.verify.explain import boxes_of, packet, turned
 from controllers.verify.intent import address
 from controllers.verify.packetset import FIELDS, Box
 from controllers.verify.proof import Difference
-from experiments.firewall_matrix import crafted
-from experiments.firewall_matrix.crafted import FIRST_NUMBER, VLAN_PRESENT, Point, Talk
+from experiments.firewall_mutants import crafted
+from experiments.firewall_mutants.crafted import FIRST_NUMBER, VLAN_PRESENT, Point, Talk
 from experiments.firewall_mutants.probes import Probe
 from topo.plan import Host, Plan
 
@@ -49,17 +49,18 @@ class Witnesses:
         self.identity = count(1)
 
     def probes(self, differences: Sequence[Difference]) -> Iterator[Probe]:
-        boxes = [(found, box) for found in differences for box in islice(boxes_of(found.packets), MOST_BOXES)]
-        for number, (found, box) in enumerate(boxes[:MOST]):
-            name = f"witness {number}, {found.state}: {found.src} -> {found.dst} {packet(self.plan, box, found)}"
-            yield from self._of(found, box, name)
+        boxes = [(one, box) for one in differences for box in islice(boxes_of(one.packets), MOST_BOXES)]
+        for number, (difference, box) in enumerate(boxes[:MOST]):
+            ends = f"{difference.src} -> {difference.dst}"
+            name = f"witness {number}, {difference.state}: {ends} {packet(self.plan, box, difference)}"
+            yield from self._of(difference, box, name)
 
-    def _of(self, found: Difference, box: Box, name: str) -> Iterator[Probe]:
-        src, dst = self.plan.host(found.src), self.plan.host(found.dst)
-        if found.state == "related":
+    def _of(self, difference: Difference, box: Box, name: str) -> Iterator[Probe]:
+        src, dst = self.plan.host(difference.src), self.plan.host(difference.dst)
+        if difference.state == "related":
             yield from self._error(src, dst, box, name)
             return
-        states = ("first", "onward", "answer") if found.state == "any" else (found.state,)
+        states = ("first", "onward", "answer") if difference.state == "any" else (difference.state,)
         for state in states:
             point = chosen(box, src, dst, state)
             yield from self._sent(src, dst, point, state, f"{name} ({state})")
@@ -73,9 +74,9 @@ class Witnesses:
             yield Probe(opener, talk.src.name, frame, None, judged=False)
         flags = {"first": "S", "invalid": "SA"}.get(state, "A")
         frame = crafted.of_point(point, next(self.identity), flags=flags, back=state == "answer")
-        honest = is_honest(src, dst, point)
-        wanted = honest and state != "invalid" and (talk is None or self._allowed(talk))
-        by = "flow" if honest and talk is not None and talk.proto == "tcp" and opener else "frame"
+        well_formed = is_well_formed(src, dst, point)
+        wanted = well_formed and state != "invalid" and (talk is None or self._allowed(talk))
+        by = "flow" if well_formed and talk is not None and talk.proto == "tcp" and opener else "frame"
         yield Probe(name, src.name, frame, dst.name if wanted else None, turn=int(bool(opener)), after=opener, by=by)
 
     def _error(self, src: Host, dst: Host, box: Box, name: str) -> Iterator[Probe]:
@@ -88,7 +89,7 @@ class Witnesses:
             opener = f"{name}: {talk} begun"
             yield Probe(opener, talk.src.name, crafted.spoken(talk, next(self.identity)), None, judged=False)
             frame = crafted.error_about(talk, src, dst, next(self.identity), point=point)
-            wanted = dst.name if known and is_honest(src, dst, point) else None
+            wanted = dst.name if known and is_well_formed(src, dst, point) else None
             yield Probe(f"{name}, about {talk}", src.name, frame, wanted, turn=2, after=opener)
 
     def _talks_of(self, host: Host) -> Iterator[Talk]:
@@ -111,7 +112,7 @@ class Witnesses:
 
 
 def chosen(box: Box, src: Host, dst: Host, state: str) -> Point:
-    """One packet of a box: honest and usual as far as the box allows it."""
+    """One packet of a box: well-formed and usual as far as the box allows it."""
     number = "tp_dst" if state == "answer" else "tp_src"
     preferred: dict[str, tuple[int, ...]] = PREFERRED | {
         "eth_src": (mac_number(src.mac),),
@@ -149,7 +150,7 @@ def conversation(src: Host, dst: Host, point: Point, state: str) -> Talk | None:
     return Talk(src, dst, proto, point["tp_src" if proto == "icmp" else "tp_dst"])
 
 
-def is_honest(src: Host, dst: Host, point: Point) -> bool:
+def is_well_formed(src: Host, dst: Host, point: Point) -> bool:
     """Whether a host sends under its own name, untagged, to the right neighbour: IPv4 or ARP."""
     if point["vlan_tci"] & 0x1FFF or point["eth_src"] != mac_number(src.mac) or point["nw_src"] != address(src):
         return False

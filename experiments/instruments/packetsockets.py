@@ -1,7 +1,7 @@
-"""The hosts' links, as this process uses them: frames are put on a link as if the host sent them, and read from it.
+"""Packet sockets on the hosts' links: frames are put on a link as if the host sent them, and read from it.
 
-A packet socket in each host, opened and read from here: no program runs on the hosts, and what has arrived is known at
-once, which a capture that is read when it has ended cannot tell.
+They are opened and read from here: no program runs on the hosts, and a frame that has arrived is known at once, which a
+capture that is read when it has ended cannot tell.
 """
 
 from __future__ import annotations
@@ -18,12 +18,25 @@ from testbed.namespaces import Inside
 ETH_P_ALL = 3
 SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, SO_RCVBUFFORCE = 263, 6, 8, 23, 33
 AUXDATA, VLAN_VALID = struct.Struct("=IIIHHHH"), 0x10
+SEND_TIMEOUT = struct.pack("@ll", 5, 0)  # seconds and microseconds
 BUFFER, LONGEST = 16 << 20, 65536
 MOST_FRAMES = 4096  # that one look reads of a host
 
 
-class Wires:
-    """``with Wires({host: (inside, interface)}) as wires``: everything that arrives at these hosts from now on."""
+def packet_socket(inside: Inside, interface: str, protocol: int = 0) -> socket.socket:
+    """A packet socket on a host's link; without a protocol it receives nothing. A full link fails a send in time."""
+    link = inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET)
+    try:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_TIMEOUT)
+        link.bind((interface, protocol))
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+class PacketSockets:
+    """``with PacketSockets({host: (inside, interface)}) as sockets``: all that arrives at these hosts from now on."""
 
     def __init__(self, places: Mapping[str, tuple[Inside, str]]) -> None:
         self._places = places
@@ -31,11 +44,11 @@ class Wires:
         self._selector = selectors.DefaultSelector()
         self._undo = ExitStack()
 
-    def __enter__(self) -> Wires:
+    def __enter__(self) -> PacketSockets:
         with ExitStack() as undo:
             undo.callback(self._selector.close)
             for host, (inside, interface) in self._places.items():
-                link = undo.enter_context(inside.open_socket(socket.SOCK_RAW, socket.AF_PACKET))
+                link = undo.enter_context(packet_socket(inside, interface))
                 link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
                 link.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
                 link.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)

@@ -18,10 +18,10 @@ from controllers.policyfile import render
 from controllers.verify.proof import Proof
 from experiments.engine.run import Run
 from experiments.firewall_matrix import answers
-from experiments.firewall_matrix.answers import EVERYTHING, KINDS, Answer, Intervals, within
-from experiments.firewall_matrix.policyoracle import decided
-from experiments.firewall_matrix.prober import Sweep, sweep
-from experiments.firewall_matrix.prooforacle import proved
+from experiments.firewall_matrix.answers import EVERYTHING, KINDS, within
+from experiments.firewall_matrix.evidence import Answer, Intervals
+from experiments.firewall_matrix.oracles import decided, proved
+from experiments.firewall_matrix.sweep import Sweep, sweep
 from testbed import session
 from testbed.body import Body
 from testbed.testbed import Testbed

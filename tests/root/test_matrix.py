@@ -1,4 +1,4 @@
-"""``firewall_matrix`` on real testbeds: as designed, without firewalls, with a hole, without a controller."""
+"""``firewall_matrix`` on real testbeds: as designed, without firewalls, with a leak, without a controller."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.root
 
 SECONDS = 400
 FEW = ("--ports", "1-1024,3306,8404")
-HOLE = "table=2,priority=35000,cookie=0x77,tcp,nw_src=10.0.1.66,nw_dst=10.0.3.11,tp_dst=22 actions=goto_table:3"
+LEAK = "table=2,priority=35000,cookie=0x77,tcp,nw_src=10.0.1.66,nw_dst=10.0.3.11,tp_dst=22 actions=goto_table:3"
 
 
 class Ran:
@@ -79,17 +79,17 @@ def test_some_pairs_are_as_the_policy_says(tmp_path: Path) -> None:
     assert [each["src"] for each in done.evidence["controls"]] == ["attacker"]
 
 
-def test_without_firewalls_the_holes_are_named(tmp_path: Path) -> None:
+def test_without_firewalls_the_leaks_are_named(tmp_path: Path) -> None:
     done = ran(tmp_path, "--pairs", "attacker:srv2,srv1:attacker", *FEW, "--firewall", "off")
     assert done.code == 1, done.said
     assert "attacker -> srv2 tcp/" in done.verdict["because"]
     assert "arrives, the policy denies it (deny-rest); by fw2 table 2" in " ".join(done.said.split())
-    assert done.verdict["numbers"]["holes"] == 2
+    assert done.verdict["numbers"]["leaks"] == 2
 
 
-def test_a_hole_made_by_hand_is_seen_by_proof_and_packets(tmp_path: Path) -> None:
+def test_a_leak_made_by_hand_is_seen_by_proof_and_packets(tmp_path: Path) -> None:
     with running(tmp_path, "--pairs", "any:srv2,attacker:srv1") as (bed, process, said):
-        bed.run("box", "ovs-ofctl", "-O", "OpenFlow13", "add-flow", "fw1", HOLE)
+        bed.run("box", "ovs-ofctl", "-O", "OpenFlow13", "add-flow", "fw1", LEAK)
         done = ended(process, tmp_path, said)
     assert done.code == 1, done.said
     assert done.open("attacker", "srv1") == {"tcp": [[22, 22]]}

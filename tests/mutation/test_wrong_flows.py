@@ -27,7 +27,7 @@ def test_every_wrong_flow_is_noticed(runs: Path, flags: tuple[str, ...]) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (runs / "firewall_mutants").iterdir()
     numbers = json.loads((folder / "result.json").read_text())["verdict"]["numbers"]
-    assert (numbers["mutants"], numbers["survivors"], numbers["not_known"]) == (12, 0, 0)
+    assert (numbers["mutants"], numbers["surviving"], numbers["not_known"]) == (12, 0, 0)
     assert numbers["caught"] >= 6
     assert numbers["frames_sent"] > 12 * numbers["probes_per_mutant"]
     rows = json.loads((folder / "mutants.json").read_text())

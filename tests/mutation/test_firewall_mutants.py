@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from pywires import PyWires
+from pysockets import PyPacketSockets
 from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.l2 import Ether
 
@@ -18,13 +18,15 @@ from controllers.flow import Flow
 from controllers.policy import policy
 from experiments.engine.base import judged
 from experiments.firewall_mutants import probes as probing
-from experiments.firewall_mutants.checks import fate, worst_first
-from experiments.firewall_mutants.examination import Examination
+from experiments.firewall_mutants.checks import fate
+from experiments.firewall_mutants.evidence import MutantsEvidence
 from experiments.firewall_mutants.experiment import FirewallMutants
 from experiments.firewall_mutants.fixture import difference
+from experiments.firewall_mutants.measure import Examination
 from experiments.firewall_mutants.mutants import Mutant, mutants
-from experiments.firewall_mutants.probes import Mismatch, Probe, Prober
+from experiments.firewall_mutants.probes import Probe, ProbeMismatch, Prober
 from experiments.firewall_mutants.quick import quick_set
+from experiments.firewall_mutants.show import worst_first
 from topo.errors import DeadlineError
 from topo.plan import plan as plan_of
 from topo.profile import Profile
@@ -48,18 +50,18 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prober(flows: Sequence[Flow], *deaf: str) -> Prober:
-    return Prober(PLAN, PyWires(PLAN, flows, deaf=deaf), quiet=0)  # type: ignore[arg-type]
+    return Prober(PLAN, PyPacketSockets(PLAN, flows, deaf=deaf), quiet=0)  # type: ignore[arg-type]
 
 
-class Blind:
+class UnseeingOracle:
     """An oracle 4 that never sees anything wrong."""
 
-    def mismatches(self, probes: Sequence[Probe]) -> list[Mismatch]:
+    def mismatches(self, probes: Sequence[Probe]) -> list[ProbeMismatch]:
         return []
 
 
 def row(mutant: Mutant, found: dict[str, Any]) -> dict[str, Any]:
-    said = {"kind": mutant.kind, "subject": mutant.subject, "what": mutant.what, "ms": 400.0}
+    said = {"number": 1, "kind": mutant.kind, "subject": mutant.subject, "what": mutant.what, "ms": 400.0}
     return {**said, "installed": True, "restored": True, "refused": "", "lost": {}, **found}
 
 
@@ -91,13 +93,13 @@ def test_witnesses_catch_what_the_quick_set_is_not_asked(
     assert set(fates.values()) == {"caught by both, by a witness", "equivalent"}, fates
 
 
-def test_a_blind_oracle_lets_mutants_survive(examination: Examination) -> None:
+def test_mutants_survive_an_oracle_that_sees_nothing(examination: Examination) -> None:
     """The negative control of the whole experiment."""
-    rows = [row(each, examination.of(each.flows, Blind()).as_dict()) for each in MUTANTS]
+    rows = [row(each, examination.of(each.flows, UnseeingOracle()).as_dict()) for each in MUTANTS]
     found = judged(FirewallMutants(), evidence(rows))
     assert found.holds is False
     assert found.because.startswith("survives the probes: ")
-    assert found.numbers["survivors"] > 5
+    assert found.numbers["surviving"] > 5
 
 
 def test_a_deaf_host_is_seen_when_all_is_calm() -> None:
@@ -106,10 +108,10 @@ def test_a_deaf_host_is_seen_when_all_is_calm() -> None:
 
 def test_a_probe_that_is_lost_once_is_no_mismatch() -> None:
     """Asked again, with what must be sent before it, it arrives."""
-    wires = PyWires(PLAN, FLOWS, deaf=("lb",))
-    asked = Prober(PLAN, wires, quiet=0)  # type: ignore[arg-type]
+    sockets = PyPacketSockets(PLAN, FLOWS, deaf=("lb",))
+    asked = Prober(PLAN, sockets, quiet=0)  # type: ignore[arg-type]
     first = asked._wrong(QUICK)
-    wires.deaf.clear()
+    sockets.deaf.clear()
     again = probing._with_what_they_need(QUICK, first)
     assert first
     assert asked._wrong(again) == {}
@@ -119,7 +121,7 @@ def test_a_probe_that_is_lost_once_is_no_mismatch() -> None:
 # --- links that are never silent -----------------------------------------------------------------------------------
 
 
-class NoisyWires(PyWires):
+class NoisySockets(PyPacketSockets):
     """Links with traffic of others at every look: health checks every 40 ms on eight hosts leave no quiet moment."""
 
     MOST = 2000
@@ -141,15 +143,15 @@ def test_probing_ends_though_the_links_are_never_silent(monkeypatch: pytest.Monk
     monkeypatch.setattr(probing, "LATE_SECONDS", 0.005)
     mute = tuple(flow for flow in FLOWS if ("arp_spa", "10.0.1.66") not in flow.match)
     assert len(mute) < len(FLOWS)
-    asked = Prober(PLAN, NoisyWires(PLAN, mute), quiet=0.001)  # type: ignore[arg-type]
+    asked = Prober(PLAN, NoisySockets(PLAN, mute), quiet=0.001)  # type: ignore[arg-type]
     assert asked.mismatches(QUICK)
 
 
 def test_probes_that_keep_arriving_end_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    wires = NoisyWires(PLAN, FLOWS)
-    asked = Prober(PLAN, wires, quiet=0.001)  # type: ignore[arg-type]
+    sockets = NoisySockets(PLAN, FLOWS)
+    asked = Prober(PLAN, sockets, quiet=0.001)  # type: ignore[arg-type]
     frame = QUICK[0].frame.numbered(probing.FIRST_NUMBER + probing.STEP)
-    monkeypatch.setattr(NoisyWires, "arrivals", lambda self, seconds: iter([("lb", frame)]))
+    monkeypatch.setattr(NoisySockets, "arrivals", lambda self, seconds: iter([("lb", frame)]))
     monkeypatch.setattr(probing, "MOST_SECONDS", 0.05)
     monkeypatch.setattr(probing, "LATE_SECONDS", 1)
     with pytest.raises(DeadlineError, match="still arrive"):
@@ -184,6 +186,7 @@ SAME = {"proof": "equivalent", "quick": 0, "witness": 0, "witnesses": 0, "seen":
 
 def evidence(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
+        "schema": 1,
         "wanted": len(rows),
         "mutants": list(rows),
         "calm": [CALM, CALM],
@@ -204,7 +207,7 @@ def test_it_holds_when_all_are_caught_or_equivalent(good: dict[str, Any]) -> Non
     assert found.holds is True
     numbers = found.numbers
     assert (numbers["caught"], numbers["by_quick_set"], numbers["by_witness_only"]) == (2, 1, 1)
-    assert (numbers["equivalent"], numbers["survivors"]) == (1, 0)
+    assert (numbers["equivalent"], numbers["surviving"]) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +242,7 @@ def test_it_fails_when_one_survives(good: dict[str, Any], at: int, change: dict[
         (("mutants", 1, "lost"), {"lb": 3}, "1 of 3 mutants could not be examined: frames were lost at lb"),
     ],
 )
-def test_it_is_unknown_when_an_oracle_was_blind(
+def test_it_is_unknown_when_an_oracle_was_inconclusive(
     good: dict[str, Any], path: tuple[Any, ...], value: Any, because: str
 ) -> None:
     *way, last = path
@@ -252,8 +255,18 @@ def test_it_is_unknown_when_an_oracle_was_blind(
     assert found.because.startswith(because)
 
 
+def test_a_surviving_mutant_fails_the_claim_though_others_are_not_known(good: dict[str, Any]) -> None:
+    good["mutants"][0]["quick"] = 0
+    good["mutants"][1]["lost"] = {"lb": 3}
+    good["wanted"] = 4
+    verdict = judged(FirewallMutants(), good)
+    assert verdict.holds is False
+    assert verdict.because.startswith("survives the probes")
+
+
 def test_what_is_shown(good: dict[str, Any]) -> None:
     experiment = FirewallMutants()
-    assert "caught by both" in str(experiment.show(good, judged(experiment, good)))
-    assert MUTANTS[0].what.split(" ")[0] in experiment.page(good)
-    assert experiment.page({}).startswith("<h2>")
+    measured = MutantsEvidence.parse(good)
+    assert "caught by both" in str(experiment.show(measured, judged(experiment, good)))
+    assert MUTANTS[0].what.split(" ")[0] in experiment.page(measured)
+    assert experiment.page(MutantsEvidence()).startswith("<h2>")

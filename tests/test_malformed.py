@@ -1,4 +1,4 @@
-"""Odd packets: crafted as they say, recognised in captures, and judged from rows alone."""
+"""Malformed packets: crafted as they say, recognised in captures, and judged from rows alone."""
 
 from __future__ import annotations
 
@@ -10,29 +10,40 @@ import pytest
 from pcaps import ACK, CLIENT, SERVER, ethernet, pcap, tcp
 
 from controllers.policy import Rule, decide
-from experiments.firewall_matrix.malformed import doubts, findings, summary
-from experiments.firewall_matrix.malformedkinds import ODDITIES
-from experiments.firewall_matrix.malformedkinds.wellformed import HONEST
-from experiments.firewall_matrix.oddity import AS_POLICY, MUST, NEVER, PAIRS, PRETENDING, Conversation, Oddity, Piece
-from experiments.firewall_matrix.sightings import Sightings
-from experiments.firewall_matrix.talk import numbers
-from experiments.firewall_matrix.targets import Range, ports, sampled, talks
+from experiments.firewall_matrix.malformed import (
+    AS_POLICY,
+    MUST,
+    NEVER,
+    PAIRS,
+    PRETENDING,
+    CraftedFrame,
+    CraftedPacket,
+    Targets,
+    TcpConversation,
+    contradictions,
+    inconclusive,
+    ports,
+    sampled,
+    talks,
+)
+from experiments.firewall_matrix.show import malformed_kinds
+from experiments.firewall_matrix.tries import MALFORMED, WELL_FORMED, Sightings, tcp_numbers
 from topo.plan import Plan
 
-ALL = (*ODDITIES, *HONEST)
+ALL = (*MALFORMED, *WELL_FORMED)
 
 
 @pytest.fixture(scope="module")
-def where(plan: Plan, rules: tuple[Rule, ...]) -> Range:
+def where(plan: Plan, rules: tuple[Rule, ...]) -> Targets:
     chance = random.Random(7)
     known = [
-        Conversation(client, server, 40000, port, 1 << 31, 77) for client, server, port in talks(plan, rules, chance)
+        TcpConversation(client, server, 40000, port, 1 << 31, 77) for client, server, port in talks(plan, rules, chance)
     ]
     names = (("attacker", "dns"), ("attacker", "srv1"), ("lb", "srv1"), ("srv1", "attacker"))
-    return Range(plan, rules, chance, [(plan.host(src), plan.host(dst)) for src, dst in names], known)
+    return Targets(plan, rules, chance, [(plan.host(src), plan.host(dst)) for src, dst in names], known)
 
 
-# --- aims ----------------------------------------------------------------------------------------------------------
+# --- targets ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_attacker_tries_everybody_and_every_server_tries_him(plan: Plan, rules: tuple[Rule, ...]) -> None:
@@ -58,15 +69,15 @@ def test_one_conversation_passes_a_firewall_and_one_does_not(plan: Plan, rules: 
         assert 3306 not in (one[2], other[2])
 
 
-def test_every_oddity_is_tried_on_somebody(where: Range) -> None:
-    for oddity in ALL:
-        aims = list(where.aims(oddity))
-        assert aims, oddity.name
-        assert all(aim.src != aim.dst for aim in aims)
-        if oddity.scope == PAIRS and oddity.may == AS_POLICY:
-            assert {aim.allowed for aim in aims} == {True, False}, oddity.name
-        if oddity.scope == PRETENDING:
-            assert all(aim.other not in (aim.src, aim.dst) for aim in aims)
+def test_every_packet_is_tried_on_some_target(where: Targets) -> None:
+    for packet in ALL:
+        targets = list(where.of(packet))
+        assert targets, packet.name
+        assert all(target.src != target.dst for target in targets)
+        if packet.scope == PAIRS and packet.may == AS_POLICY:
+            assert {target.allowed for target in targets} == {True, False}, packet.name
+        if packet.scope == PRETENDING:
+            assert all(target.other not in (target.src, target.dst) for target in targets)
 
 
 # --- crafting ------------------------------------------------------------------------------------------------------
@@ -77,47 +88,47 @@ def test_names_are_told_apart_and_each_has_a_reason() -> None:
     assert all(each.why and each.may in (NEVER, AS_POLICY, MUST) for each in ALL)
 
 
-@pytest.mark.parametrize("oddity", ALL, ids=lambda each: each.name)
-def test_every_frame_can_be_told_from_all_others(oddity: Oddity, where: Range) -> None:
+@pytest.mark.parametrize("packet", ALL, ids=lambda each: each.name)
+def test_every_frame_can_be_told_from_all_others(packet: CraftedPacket, where: Targets) -> None:
     signs = []
-    for aim in where.aims(oddity):
-        pieces = oddity.craft(aim)
+    for target in where.of(packet):
+        pieces = packet.craft(target)
         assert all(len(piece.frame) >= 42 for piece in pieces)
         signs.append({piece.sign for piece in pieces} - {None})
-        assert signs[-1], oddity.name
+        assert signs[-1], packet.name
     assert sum(map(len, signs)) == len(set().union(*signs))
 
 
-def crafted(name: str, where: Range, *, allowed: bool | None = None) -> tuple[Any, Sequence[bytes]]:
-    oddity = next(each for each in ALL if each.name == name)
-    aim = next(aim for aim in where.aims(oddity) if allowed in (None, aim.allowed))
-    return aim, [piece.frame for piece in oddity.craft(aim)]
+def crafted(name: str, where: Targets, *, allowed: bool | None = None) -> tuple[Any, Sequence[bytes]]:
+    packet = next(each for each in ALL if each.name == name)
+    target = next(target for target in where.of(packet) if allowed in (None, target.allowed))
+    return target, [piece.frame for piece in packet.craft(target)]
 
 
 @pytest.mark.parametrize(
     ("name", "flags"),
     [("ACK without a connection", 0x10), ("NULL: no flags", 0), ("XMAS: FIN+PSH+URG", 0x29), ("SYN+FIN", 3)],
 )
-def test_flags(name: str, flags: int, where: Range) -> None:
+def test_flags(name: str, flags: int, where: Targets) -> None:
     assert crafted(name, where)[1][0][47] == flags
 
 
-def test_a_tiny_first_fragment_ends_within_the_header_of_tcp(where: Range) -> None:
-    aim, (first, second, last) = crafted("a tiny first fragment, that splits the TCP header", where)
+def test_a_tiny_first_fragment_ends_within_the_header_of_tcp(where: Targets) -> None:
+    target, (first, second, last) = crafted("a tiny first fragment, that splits the TCP header", where)
     assert (len(first), first[20:22]) == (14 + 20 + 8, b"\x20\x00")
-    assert int.from_bytes(first[36:38], "big") == aim.port
+    assert int.from_bytes(first[36:38], "big") == target.port
     assert (second[20:22], last[20:22]) == (b"\x20\x01", b"\x00\xb9")
 
 
-def test_a_rewriting_fragment_has_another_port_at_the_same_place(where: Range) -> None:
-    aim, (first, second, last) = crafted("a first fragment that rewrites the port of the one before", where)
+def test_a_rewriting_fragment_has_another_port_at_the_same_place(where: Targets) -> None:
+    target, (first, second, last) = crafted("a first fragment that rewrites the port of the one before", where)
     assert first[20:22] == second[20:22] == b"\x20\x00"
-    assert [int.from_bytes(each[36:38], "big") for each in (first, second)] == [aim.port, aim.port % 65535 + 1]
+    assert [int.from_bytes(each[36:38], "big") for each in (first, second)] == [target.port, target.port % 65535 + 1]
     assert first[18:20] == second[18:20] == last[18:20]
 
 
 @pytest.mark.parametrize(("name", "place"), [("wrong checksum of TCP", 34), ("wrong checksum of UDP", 34)])
-def test_wrong_sums_are_wrong_by_a_bit(name: str, place: int, where: Range) -> None:
+def test_wrong_sums_are_wrong_by_a_bit(name: str, place: int, where: Targets) -> None:
     (frame,) = crafted(name, where)[1]
     pseudo = frame[26:34] + b"\0" + frame[23:24] + (len(frame) - place).to_bytes(2, "big")
     assert folded(pseudo + frame[place:]) != 0xFFFF
@@ -132,21 +143,21 @@ def folded(data: bytes) -> int:
     return total
 
 
-def test_a_stranger_takes_a_name_and_an_end_of_the_connection_does_not(where: Range) -> None:
-    aim, (frame,) = crafted("data injected, to the client", where)
-    known = aim.known
-    assert (aim.src.name, aim.dst) == ("attacker", known.client)
+def test_a_stranger_takes_a_name_and_an_end_of_the_connection_does_not(where: Targets) -> None:
+    target, (frame,) = crafted("data injected, to the client", where)
+    known = target.known
+    assert (target.src.name, target.dst) == ("attacker", known.client)
     assert frame[6:12].hex(":") == known.server.mac
     assert int.from_bytes(frame[34:36], "big") == known.port
     assert int.from_bytes(frame[38:42], "big") == known.ack
-    aim, (frame,) = crafted("wrong numbers from the client itself", where)
-    assert frame[6:12].hex(":") == aim.src.mac == known.client.mac
+    target, (frame,) = crafted("wrong numbers from the client itself", where)
+    assert frame[6:12].hex(":") == target.src.mac == known.client.mac
     assert int.from_bytes(frame[38:42], "big") == (known.seq + (1 << 31)) % (1 << 32)
 
 
-def test_an_error_quotes_what_its_receiver_sent(where: Range) -> None:
-    aim, (frame,) = crafted("ICMP error about their connection, from the server", where)
-    known = aim.known
+def test_an_error_quotes_what_its_receiver_sent(where: Targets) -> None:
+    target, (frame,) = crafted("ICMP error about their connection, from the server", where)
+    known = target.known
     quoted = frame[42:]
     assert quoted[12:16] == bytes(map(int, known.client.ip.split(".")))
     assert int.from_bytes(quoted[20:22], "big") == known.sport
@@ -157,9 +168,9 @@ def test_an_error_quotes_what_its_receiver_sent(where: Range) -> None:
 
 def test_a_frame_that_could_not_be_recognised_is_refused() -> None:
     with pytest.raises(ValueError, match="recognised"):
-        Piece(b"x" * 60, b"12345678")
+        CraftedFrame(b"x" * 60, b"12345678")
     with pytest.raises(ValueError, match="recognised"):
-        Piece(b"x" * 60, b"x")
+        CraftedFrame(b"x" * 60, b"x")
 
 
 # --- a connection's numbers ----------------------------------------------------------------------------------------
@@ -167,10 +178,10 @@ def test_a_frame_that_could_not_be_recognised_is_refused() -> None:
 
 def test_the_numbers_are_those_of_the_answer() -> None:
     asked = tcp(SERVER, CLIENT, 0xFFFFFFFF, flags=0x12)
-    assert numbers(asked, SERVER[1], CLIENT[1]) == (0, 0)
-    assert numbers(asked, 81, CLIENT[1]) is None
-    assert numbers(tcp(SERVER, CLIENT, 5, flags=ACK), SERVER[1], CLIENT[1]) is None
-    assert numbers(ethernet(b"x" * 50, kind=0x0806), SERVER[1], CLIENT[1]) is None
+    assert tcp_numbers(asked, SERVER[1], CLIENT[1]) == (0, 0)
+    assert tcp_numbers(asked, 81, CLIENT[1]) is None
+    assert tcp_numbers(tcp(SERVER, CLIENT, 5, flags=ACK), SERVER[1], CLIENT[1]) is None
+    assert tcp_numbers(ethernet(b"x" * 50, kind=0x0806), SERVER[1], CLIENT[1]) is None
 
 
 # --- sightings -----------------------------------------------------------------------------------------------------
@@ -217,21 +228,21 @@ def test_a_capture_that_is_still_written_ends_with_its_last_whole_frame() -> Non
 
 
 def row(**changed: Any) -> dict[str, Any]:
-    plain = {"odd": "NULL", "src": "attacker", "dst": "srv1", "port": 80, "may": NEVER, "allowed": False}
-    return {**plain, "why": "because", "sent": 1, "refused": None, "arrived": {}, "blind": [], **changed}
+    plain = {"packet": "NULL", "src": "attacker", "dst": "srv1", "port": 80, "may": NEVER, "allowed": False}
+    return {**plain, "why": "because", "sent": 1, "refused": None, "arrived": {}, "inconclusive": [], **changed}
 
 
-HONESTLY = {"odd": "honest ARP request", "may": MUST, "allowed": True}
+WELL = {"packet": "well-formed ARP request", "may": MUST, "allowed": True}
 GOOD = [
     row(),
-    row(odd="ACK", may=AS_POLICY, allowed=True, arrived={"srv1": 1}),
-    row(odd="ACK", may=AS_POLICY),
-    row(**HONESTLY, arrived={"srv1": 1}),
+    row(packet="ACK", may=AS_POLICY, allowed=True, arrived={"srv1": 1}),
+    row(packet="ACK", may=AS_POLICY),
+    row(**WELL, arrived={"srv1": 1}),
 ]
 
 
 def test_what_arrives_where_it_may_is_no_finding() -> None:
-    assert (findings(GOOD), doubts(GOOD)) == ([], [])
+    assert (contradictions(GOOD), inconclusive(GOOD)) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -248,26 +259,26 @@ def test_what_arrives_where_it_may_is_no_finding() -> None:
     ],
 )
 def test_what_arrives_where_it_may_not_is_one(changed: dict[str, Any], says: str) -> None:
-    (found,) = findings([*GOOD, row(**changed)])
-    assert (found["odd"], found["src"], found["says"]) == ("NULL", "attacker", says)
+    (found,) = contradictions([*GOOD, row(**changed)])
+    assert (found["packet"], found["src"], found["says"]) == ("NULL", "attacker", says)
 
 
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([], "no odd packet was sent"),
-        (GOOD[:3], "attacker -> srv1: nothing honest was sent"),
-        ([*GOOD[:3], row(**HONESTLY)], "attacker -> srv1: honest ARP request did not arrive"),
-        ([*GOOD[:3], row(**HONESTLY, arrived={"lb": 1})], "attacker -> srv1: honest ARP request did not arrive"),
-        ([*GOOD, row(blind=["srv1"])], "the capture at srv1 lost packets"),
+        ([], "no malformed packet was sent"),
+        (GOOD[:3], "attacker -> srv1: nothing well-formed was sent"),
+        ([*GOOD[:3], row(**WELL)], "attacker -> srv1: well-formed ARP request did not arrive"),
+        ([*GOOD[:3], row(**WELL, arrived={"lb": 1})], "attacker -> srv1: well-formed ARP request did not arrive"),
+        ([*GOOD, row(inconclusive=["srv1"])], "the capture at srv1 lost packets"),
     ],
 )
-def test_without_honest_packets_nothing_is_known(rows: list[dict[str, Any]], says: str) -> None:
-    assert doubts(rows) == [says]
+def test_without_well_formed_packets_nothing_is_known(rows: list[dict[str, Any]], says: str) -> None:
+    assert inconclusive(rows) == [says]
 
 
 def test_the_summary_counts_where_it_may_and_where_it_may_not() -> None:
-    null, ack, honest = summary([*GOOD, row(refused="Message too long", sent=0)])
+    null, ack, well_formed = malformed_kinds([*GOOD, row(refused="Message too long", sent=0)])
     assert (null["tried"], null["closed"], null["closed_arrived"], null["refused"]) == (2, 2, 0, ["Message too long"])
     assert (ack["open"], ack["open_arrived"], ack["closed"], ack["closed_arrived"]) == (1, 1, 1, 0)
-    assert honest["open_arrived"] == 1
+    assert well_formed["open_arrived"] == 1

@@ -1,27 +1,81 @@
-"""Slips in one flow, or between two of one table: what a wrong flow may look like."""
+"""Mutation operators: each changes one rule of the policy, as an editor may, or one flow, or two."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from random import Random
 from typing import TypeAlias
 
-from controllers.compile import ARP, ARP_TYPE, FORWARD, IPV4, POLICY
+from controllers.compile import ARP, ARP_TYPE, FORWARD, IPV4, POLICY, compile_flows
 from controllers.flow import CT_EST, CT_INV, CT_NEW, Action, Conntrack, Flow, Goto, MatchValue, Output, Sample, SetField
+from controllers.policy import DENY_REST, Rule
 from controllers.verify.packetset import Ranges
 from controllers.verify.tables import constraints
-from topo.plan import Plan
+from topo.errors import PolicyError
+from topo.plan import ANY, Plan
 
 Flows: TypeAlias = tuple[Flow, ...]
-Slip: TypeAlias = tuple[str, Flows]  # what it was in words, and what the switches hold then
+Mutation: TypeAlias = tuple[str, Flows]  # in words, and the flows that the switches hold then
 
 ADDRESSES = ("ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa")
 MACS = ("eth_src", "eth_dst", "arp_sha")
 PORTS = ("tcp_dst", "udp_dst", "icmpv4_type")
 
 
-def flow_slip(plan: Plan, flows: Flows, kind: str, random: Random) -> Slip | None:
+# --- rules -----------------------------------------------------------------------------------------------------------
+
+
+def rule_mutation(plan: Plan, rules: tuple[Rule, ...], kind: str, random: Random) -> Mutation | None:
+    """One of that kind, drawn, and the flows that its policy becomes; None when the policy is refused."""
+    at = random.randrange(len(rules) - 1)
+    rule = rules[at]
+    if kind == "delete":
+        what, new = f"rule {rule.name} is gone", (*rules[:at], *rules[at + 1 :])
+    elif kind == "reorder":
+        rest = [other for other in rules[:-1] if other != rule]
+        rest.insert(random.randrange(len(rules) - 1), rule)
+        what, new = f"rule {rule.name} stands elsewhere", (*rest, DENY_REST)
+    else:
+        made = random.choice(list(_mistaken(plan, rule, kind, random)))
+        what, new = f"rule {_in_words(rule)} became {_in_words(made)}", (*rules[:at], made, *rules[at + 1 :])
+    try:
+        return what, compile_flows(plan, new)
+    except PolicyError:
+        return None
+
+
+def _mistaken(plan: Plan, rule: Rule, kind: str, random: Random) -> Iterator[Rule]:
+    """The mistakes that may be made in one rule; every kind has at least one."""
+    names = sorted(plan.names)
+    if kind == "swap":
+        yield replace(rule, src=rule.dst, dst=rule.src)
+    elif kind == "widen":
+        yield replace(rule, src=ANY)
+        yield replace(rule, dst=ANY)
+        yield replace(rule, port=None)
+        if isinstance(rule.port, int) and rule.proto != "icmp":  # its neighbours' types begin nothing
+            yield replace(rule, port=((max(0, rule.port - 1), rule.port + 1),))
+    elif kind == "narrow":
+        yield replace(rule, src=random.choice(plan.names[rule.src.split(",")[0]] or plan.hosts).name)
+        yield replace(rule, dst=random.choice(plan.names[rule.dst.split(",")[0]] or plan.hosts).name)
+    else:
+        yield replace(rule, src=random.choice(names))
+        yield replace(rule, dst=random.choice(names))
+        yield replace(rule, proto=random.choice([proto for proto in ("tcp", "udp", "icmp") if proto != rule.proto]))
+        yield replace(rule, action="deny" if rule.action == "allow" else "allow")
+        if isinstance(rule.port, int):
+            yield replace(rule, port=rule.port ^ (1 << random.randrange(6)))
+
+
+def _in_words(rule: Rule) -> str:
+    return f"{rule.name} ({rule.action} {rule.src} -> {rule.dst} {rule.what})"
+
+
+# --- flows -----------------------------------------------------------------------------------------------------------
+
+
+def flow_mutation(plan: Plan, flows: Flows, kind: str, random: Random) -> Mutation | None:
     """One of that kind, drawn; None when the drawn flow has none that a switch takes and OpenFlow gives one meaning."""
     at = random.randrange(len(flows))
     flow = flows[at]
@@ -30,20 +84,20 @@ def flow_slip(plan: Plan, flows: Flows, kind: str, random: Random) -> Slip | Non
     if kind == "delete":
         return f"{flow.switch}: {flow.text()} is gone", (*flows[:at], *flows[at + 1 :])
     if kind in EXCHANGES:
-        slip = EXCHANGES[kind](flows, flow, random)
+        mutation = EXCHANGES[kind](flows, flow, random)
     else:
-        slip = _changed(flows, at, CHANGES[kind](plan, flow, random))
-    return slip if slip and _has_one_meaning(flows, slip[1]) else None
+        mutation = _changed(flows, at, CHANGES[kind](plan, flow, random))
+    return mutation if mutation and _has_one_meaning(flows, mutation[1]) else None
 
 
-def _changed(flows: Flows, at: int, made: Flow | None) -> Slip | None:
+def _changed(flows: Flows, at: int, made: Flow | None) -> Mutation | None:
     flow = flows[at]
     if made is None or made == flow:
         return None
     return f"{flow.switch}: {flow.text()} became {made.text()}", _settled((*flows[:at], made, *flows[at + 1 :]))
 
 
-def _exchanged(flows: Flows, one: Flow, random: Random) -> Slip | None:
+def _exchanged(flows: Flows, one: Flow, random: Random) -> Mutation | None:
     """Two flows of one table exchange what they do."""
     others = [other for other in _beside(flows, one) if other.actions != one.actions]
     if not others:
@@ -51,10 +105,10 @@ def _exchanged(flows: Flows, one: Flow, random: Random) -> Slip | None:
     other = random.choice(others)
     new = {one: replace(one, actions=other.actions), other: replace(other, actions=one.actions)}
     what = f"{one.switch}: {one.text()} and {other.text()} have exchanged their actions"
-    return what, _settled(tuple(new.get(each, each) for each in flows))
+    return what, _settled(tuple(new.get(flow, flow) for flow in flows))
 
 
-def _reordered(flows: Flows, one: Flow, random: Random) -> Slip | None:
+def _reordered(flows: Flows, one: Flow, random: Random) -> Mutation | None:
     """A flow stands just above one that it should stand below, and that matches some of the same packets."""
     asked = dict(constraints(one))
     others = [
@@ -67,19 +121,19 @@ def _reordered(flows: Flows, one: Flow, random: Random) -> Slip | None:
     other = random.choice(others)
     made = replace(one, priority=other.priority + 1)
     what = f"{one.switch}: {one.text()} stands above {other.text()}"
-    return what, _settled(tuple(made if each == one else each for each in flows))
+    return what, _settled(tuple(made if flow == one else flow for flow in flows))
 
 
 def _beside(flows: Flows, one: Flow) -> list[Flow]:
     return [
-        each
-        for each in flows
-        if (each.switch, each.table) == (one.switch, one.table) and each != one and not _is_of_pieces(each)
+        flow
+        for flow in flows
+        if (flow.switch, flow.table) == (one.switch, one.table) and flow != one and not _is_of_pieces(flow)
     ]
 
 
 def _is_of_pieces(flow: Flow) -> bool:
-    """Whether it drops first or later fragments: a slip in one of these two shows in no packet.
+    """Whether it drops first or later fragments: a mutation of one of these two shows in no packet.
 
     For a tracker holds pieces back until it has all of them.
     """
@@ -88,7 +142,7 @@ def _is_of_pieces(flow: Flow) -> bool:
 
 def _settled(flows: Flows) -> Flows:
     """As a switch would hold them: of two flows with the same place and match the later replaces the earlier."""
-    held = {(each.switch, each.table, each.priority, frozenset(each.match)): each for each in flows}
+    held = {(flow.switch, flow.table, flow.priority, frozenset(flow.match)): flow for flow in flows}
     return tuple(held.values())
 
 
@@ -104,7 +158,7 @@ def _is_taken(flow: Flow) -> bool:
     match, asked = dict(flow.match), [action for action in flow.actions if isinstance(action, Conntrack)]
     state = match.get("ct_state", (0, 0))
     invalid = isinstance(state, tuple) and bool(state[0] & CT_INV)
-    return not asked or (match.get("eth_type") == IPV4 and not (invalid and any(each.commit for each in asked)))
+    return not asked or (match.get("eth_type") == IPV4 and not (invalid and any(action.commit for action in asked)))
 
 
 def _contradict(one: Flow, other: Flow) -> bool:
@@ -131,7 +185,7 @@ def _widened(plan: Plan, flow: Flow, random: Random) -> Flow | None:  # noqa: AR
     if name in ADDRESSES and random.random() < 0.5:
         network = _address(str(dict(flow.match)[name])) & 0xFFFFFF00
         return _with(flow, name, (network, 0xFFFFFF00))
-    return replace(flow, match=tuple(each for each in flow.match if each[0] != name))
+    return replace(flow, match=tuple(field for field in flow.match if field[0] != name))
 
 
 def _narrowed(plan: Plan, flow: Flow, random: Random) -> Flow | None:
@@ -150,17 +204,17 @@ def _narrowed(plan: Plan, flow: Flow, random: Random) -> Flow | None:
 
 
 def _mistyped(plan: Plan, flow: Flow, random: Random) -> Flow | None:
-    slips: list[Callable[[], Flow]] = [
-        lambda name=name, value=value: _with(flow, name, _slipped(plan, name, value, random))  # type: ignore[misc]
+    changes: list[Callable[[], Flow]] = [
+        lambda name=name, value=value: _with(flow, name, _other_value(plan, name, value, random))  # type: ignore[misc]
         for name, value in flow.match
         if name not in ("eth_type", "vlan_vid")
-        and (name != "ip_proto" or not {each for each, _ in flow.match} & set(PORTS))
+        and (name != "ip_proto" or not {other for other, _ in flow.match} & set(PORTS))
     ]
-    slips += [lambda: replace(flow, actions=_other_actions(plan, flow, random))]
-    return random.choice(slips)()
+    changes += [lambda: replace(flow, actions=_other_actions(plan, flow, random))]
+    return random.choice(changes)()
 
 
-def _slipped(plan: Plan, name: str, value: MatchValue, random: Random) -> MatchValue:
+def _other_value(plan: Plan, name: str, value: MatchValue, random: Random) -> MatchValue:
     host = random.choice(plan.hosts)
     if name in ADDRESSES:
         return host.ip
@@ -179,7 +233,7 @@ def _other_actions(plan: Plan, flow: Flow, random: Random) -> tuple[Action, ...]
     """An action with one number wrong; where there is none, the packet goes on; or it does not."""
     ends = [end.port for end, _ in plan.links_of(flow.switch)]
     if flow.drops:
-        later = [each for each in (POLICY, FORWARD, ARP) if each > flow.table]
+        later = [table for table in (POLICY, FORWARD, ARP) if table > flow.table]
         is_arp = flow.table in (FORWARD, ARP)
         return (Output(random.choice(ends)),) if is_arp or not later else (Goto(random.choice(later)),)
     if random.random() < 0.3:
@@ -199,7 +253,7 @@ def _other_actions(plan: Plan, flow: Flow, random: Random) -> tuple[Action, ...]
 
 
 def _with(flow: Flow, name: str, value: MatchValue) -> Flow:
-    return replace(flow, match=tuple((each, value if each == name else kept) for each, kept in flow.match))
+    return replace(flow, match=tuple((field, value if field == name else kept) for field, kept in flow.match))
 
 
 def _address(text: str) -> int:

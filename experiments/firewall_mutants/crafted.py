@@ -1,4 +1,4 @@
-"""Single frames, crafted with Scapy: honest ones of a conversation, and forged ones.
+"""Single frames, crafted with Scapy: well-formed ones of a conversation, and forged ones.
 
 Crafting takes half a millisecond, so a frame is crafted once and sent many times, each time under another *number*:
 TCP and UDP carry it as the beginner's port, ICMP as its identifier, so that every conversation is a new one and
@@ -18,7 +18,7 @@ from topo.plan import Host
 Point: TypeAlias = Mapping[str, int]  # a value for each of controllers.verify.packetset.FIELDS
 
 Forged: TypeAlias = Mapping[str, Any]
-HONEST: Forged = {}
+UNFORGED: Forged = {}
 
 ETHERNET, VLAN, IP, ICMP = 14, 4, 20, 8
 IPV4, ARP, VLAN_PRESENT = 0x0800, 0x0806, 0x1000
@@ -43,7 +43,7 @@ class Talk:
 
 
 @dataclass(frozen=True)
-class Frame:
+class NumberedFrame:
     """``at``: where the 16-bit number stands; ``checksum``: that over it, if there is one; ``plus``: added to it."""
 
     data: bytes
@@ -66,8 +66,8 @@ class Frame:
 
 
 def spoken(
-    talk: Talk, identity: int, *, flags: str = "S", plus: int = 0, back: bool = False, forged: Forged = HONEST
-) -> Frame:
+    talk: Talk, identity: int, *, flags: str = "S", plus: int = 0, back: bool = False, forged: Forged = UNFORGED
+) -> NumberedFrame:
     """A packet of a conversation, or ``back``: an answer to it. ``identity``: its IP id, which tells frames apart.
 
     ``forged``: another ``eth_src``, ``eth_dst``, ``ip_src``, or a ``vlan``.
@@ -89,13 +89,15 @@ def spoken(
         tcp = inet.TCP(sport=sport, dport=dport, flags=flags, seq=1, ack=1)
         frame /= tcp if talk.proto == "tcp" else inet.UDP(sport=sport, dport=dport)
         at = start + (2 if back else 0)
-    return Frame(bytes(frame), at, start + CHECKSUMS[talk.proto], plus)
+    return NumberedFrame(bytes(frame), at, start + CHECKSUMS[talk.proto], plus)
 
 
-def error_about(talk: Talk, src: Host, dst: Host, identity: int, *, plus: int = 0, point: Point | None = None) -> Frame:
+def error_about(
+    talk: Talk, src: Host, dst: Host, identity: int, *, plus: int = 0, point: Point | None = None
+) -> NumberedFrame:
     """``src`` tells ``dst``, one of a conversation's two, that a packet which it sent did not get there.
 
-    ``point``: how the frame looks outside, where it is not an honest one.
+    ``point``: how the frame looks outside, where it is not a well-formed one.
     """
     from scapy.layers import inet, l2
     from scapy.packet import Raw
@@ -106,11 +108,11 @@ def error_about(talk: Talk, src: Host, dst: Host, identity: int, *, plus: int = 
         outer = _ether(point) / inet.IP(src=_ip(point["nw_src"]), dst=_ip(point["nw_dst"]), id=identity)
     data = bytes(outer / inet.ICMP(type=3, code=1) / Raw(quoted.data[ETHERNET : ETHERNET + QUOTED]))
     start = len(data) - QUOTED
-    return Frame(data, start + quoted.at - ETHERNET, start - ICMP + CHECKSUMS["icmp"], plus)
+    return NumberedFrame(data, start + quoted.at - ETHERNET, start - ICMP + CHECKSUMS["icmp"], plus)
 
 
-def of_point(point: Point, identity: int, *, flags: str, back: bool) -> Frame:
-    """The packet that a point of the packet space is. ``back``: the number is the receiver's port."""
+def of_point(point: Point, identity: int, *, flags: str, back: bool) -> NumberedFrame:
+    """The packet that a point of the packet set is. ``back``: the number is the receiver's port."""
     from scapy.layers import inet, l2
     from scapy.packet import Raw
 
@@ -134,11 +136,11 @@ def of_point(point: Point, identity: int, *, flags: str, back: bool) -> Frame:
         inner = inet.UDP(sport=source, dport=target)
     data = bytes(outer / inner)
     if point["nw_proto"] == 1:
-        return Frame(data, start + 4, start + CHECKSUMS["icmp"])
+        return NumberedFrame(data, start + 4, start + CHECKSUMS["icmp"])
     if point["nw_proto"] in (6, 17) and (target if back else source) == FIRST_NUMBER:
         checksum = CHECKSUMS["tcp" if point["nw_proto"] == 6 else "udp"]
-        return Frame(data, start + (2 if back else 0), start + checksum)
-    return Frame(data, start - IP + 4, start - IP + 10)  # its IP id
+        return NumberedFrame(data, start + (2 if back else 0), start + checksum)
+    return NumberedFrame(data, start - IP + 4, start - IP + 10)  # its IP id
 
 
 def _ether(point: Point, kind: int = IPV4) -> Any:
@@ -157,7 +159,7 @@ def _ip(number: int) -> str:
     return str(ipaddress.ip_address(number))
 
 
-def arp(src: Host, dst: Host, *, operation: int = SILENT, forged: Forged = HONEST) -> Frame:
+def arp(src: Host, dst: Host, *, operation: int = SILENT, forged: Forged = UNFORGED) -> NumberedFrame:
     """``forged``: another ``eth_src``, ``eth_dst``, ``spa``, ``sha``, ``tpa``, or a ``vlan``. The number is last."""
     from scapy.layers import l2
     from scapy.packet import Raw
@@ -175,7 +177,7 @@ def arp(src: Host, dst: Host, *, operation: int = SILENT, forged: Forged = HONES
     return _tailed(bytes(frame / Raw(bytes(18))))
 
 
-def other(src: Host, eth_dst: str, kind: int) -> Frame:
+def other(src: Host, eth_dst: str, kind: int) -> NumberedFrame:
     """A frame of some other ethertype."""
     from scapy.layers import l2
     from scapy.packet import Raw
@@ -183,5 +185,5 @@ def other(src: Host, eth_dst: str, kind: int) -> Frame:
     return _tailed(bytes(l2.Ether(src=src.mac, dst=eth_dst, type=kind) / Raw(bytes(46))))
 
 
-def _tailed(data: bytes) -> Frame:
-    return Frame(data, len(data) - 2)
+def _tailed(data: bytes) -> NumberedFrame:
+    return NumberedFrame(data, len(data) - 2)

@@ -17,8 +17,8 @@ from topo.plan import Plan
 SYN, RST, ACK = 2, 4, 16
 
 
-class PyWires:
-    """As experiments.instruments.packetsockets.Wires. ``deaf``: hosts that nothing is heard of."""
+class PyPacketSockets:
+    """As experiments.instruments.packetsockets.PacketSockets. ``deaf``: hosts of which nothing is received."""
 
     def __init__(self, plan: Plan, flows: Iterable[Flow], *, deaf: Iterable[str] = ()) -> None:
         # two flows that do the same may contradict each other in what they count for

@@ -1,4 +1,4 @@
-"""Open vSwitch's own word and odd packets on a real testbed; and flows by hand that must change what they say."""
+"""Open vSwitch's own word and malformed packets on a real testbed; and flows by hand that must change what they say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from runningtestbed import PROJECT, RULES, RunningTestbed
 
 from controllers.policy import decide
-from experiments.firewall_matrix.malformed import doubts, findings
+from experiments.firewall_matrix.malformed import contradictions, inconclusive
 from topo.plan import plan
 from topo.profile import Profile
 
@@ -30,7 +30,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from controllers.policy import policy
-from experiments.firewall_matrix.malformed import send
+from experiments.firewall_matrix.tries import send
 from experiments.firewall_matrix.ofproto import Question, traced
 from experiments.engine.run import Run
 from testbed.namespaces import Inside
@@ -40,7 +40,7 @@ what, folder, asked = sys.argv[1], Path(sys.argv[2]), json.load(sys.stdin)
 design = plan(Profile())
 rules = policy(design)
 bed = SimpleNamespace(plan=design, inside=lambda name: Inside(name, asked[name], folder))
-if what == "odd":
+if what == "malformed":
     print(json.dumps(send(bed, Run(folder, seed=7), rules)))
 else:
     print(json.dumps([asdict(each) for each in traced(design, rules, [Question(*each) for each in asked])]))
@@ -54,8 +54,8 @@ def inside(bed: RunningTestbed, what: str, asked: Any, folder: Path) -> Any:
     return json.loads(done.stdout)
 
 
-def odd(bed: RunningTestbed, folder: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = inside(bed, "odd", bed.commands.entry(bed.name)["hosts"], folder)
+def tried(bed: RunningTestbed, folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = inside(bed, "malformed", bed.commands.entry(bed.name)["hosts"], folder)
     return rows
 
 
@@ -107,12 +107,12 @@ def test_another_flow_changes_what_it_says_and_is_named(bed: RunningTestbed, tmp
     assert not traced(bed, tmp_path, question)[0]["arrives"]
 
 
-def test_no_odd_packet_gets_where_it_may_not(bed: RunningTestbed, tmp_path: Path) -> None:
-    rows = odd(bed, tmp_path)
-    assert findings(rows) == []
-    assert doubts(rows) == []
-    arrived = {row["odd"] for row in rows if row["arrived"]}
-    assert {"honest SYN", "honest ARP request", "ACK without a connection", "TTL 1"} <= arrived
+def test_no_malformed_packet_gets_where_it_may_not(bed: RunningTestbed, tmp_path: Path) -> None:
+    rows = tried(bed, tmp_path)
+    assert contradictions(rows) == []
+    assert inconclusive(rows) == []
+    arrived = {row["packet"] for row in rows if row["arrived"]}
+    assert {"well-formed SYN", "well-formed ARP request", "ACK without a connection", "TTL 1"} <= arrived
 
 
 @pytest.mark.parametrize(
@@ -136,17 +136,17 @@ def test_no_odd_packet_gets_where_it_may_not(bed: RunningTestbed, tmp_path: Path
     ],
     ids=["tags", "a false name", "ARP"],
 )
-def test_a_hole_made_by_hand_is_found(
+def test_a_leak_made_by_hand_is_found(
     match: str, actions: str, expected: set[str], bed: RunningTestbed, tmp_path: Path
 ) -> None:
     with by_hand(bed, "core", match, actions):
-        found = findings(odd(bed, tmp_path))
+        found = contradictions(tried(bed, tmp_path))
     assert {each["src"] for each in found} == {"attacker"}
-    assert {each["odd"] for each in found} >= expected
+    assert {each["packet"] for each in found} >= expected
 
 
-def test_who_does_not_hear_honest_packets_either_knows_nothing(bed: RunningTestbed, tmp_path: Path) -> None:
+def test_where_no_well_formed_packet_is_seen_nothing_is_known(bed: RunningTestbed, tmp_path: Path) -> None:
     with by_hand(bed, "core", f"table=0,priority=400,in_port={IN_PORTS['attacker']}", "drop"):
-        rows = odd(bed, tmp_path)
-    assert findings(rows) == []
-    assert "attacker -> lb: honest ARP request did not arrive" in doubts(rows)
+        rows = tried(bed, tmp_path)
+    assert contradictions(rows) == []
+    assert "attacker -> lb: well-formed ARP request did not arrive" in inconclusive(rows)
