@@ -17,7 +17,7 @@ from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 
 if TYPE_CHECKING:
-    from experiments.instruments.load import Settings
+    from experiments.instruments.load import LoadSettings
     from testbed.testbed import Testbed
 
 OURS, REFERENCE = "fast", "default"
@@ -87,7 +87,7 @@ class WebBody(Body):
         from experiments.web_failover.measure import PATIENCE_S, client
 
         sessions = load.log_in(client(testbed), 1)
-        settings = load.Settings(rate=RATE, seed=0, tag="", sessions=sessions, patience_s=PATIENCE_S)
+        settings = load.LoadSettings(rate=RATE, seed=0, tag="", sessions=sessions, patience_s=PATIENCE_S)
         with balancer.watched(testbed) as watch:
             say("result", testbed.profile.health)
             for line in sys.stdin:
@@ -101,7 +101,7 @@ def believe(kind: str, stopped: str | None, in_force: bool | None) -> None:
         raise FoobarError(f"web_failover: {kind}: {stopped or 'the fault was not seen to be in force'}")
 
 
-def _struck(testbed: Testbed, watch: Any, settings: Settings, kind: str) -> dict[str, Any]:
+def _struck(testbed: Testbed, watch: Any, settings: LoadSettings, kind: str) -> dict[str, Any]:
     """What one fault of a kind cost, on a server other than the primary's."""
     from dataclasses import replace
 

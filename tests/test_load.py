@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from experiments.instruments import generator, load
-from experiments.instruments.load import Outcome, Session, Settings
+from experiments.instruments.load import LoadSettings, Outcome, Session
 from services import pki
 from topo.plan import SITE
 
@@ -148,7 +148,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stalling
     server.end()
 
 
-def ask(settings: Settings, least: int, meanwhile: Any = lambda: None) -> list[Outcome]:
+def ask(settings: LoadSettings, least: int, meanwhile: Any = lambda: None) -> list[Outcome]:
     """Load until there are so many outcomes; ``meanwhile`` runs in another thread."""
     done: list[Outcome] = []
 
@@ -172,7 +172,7 @@ def ask(settings: Settings, least: int, meanwhile: Any = lambda: None) -> list[O
 
 
 def test_requests_are_answered_and_keys_sent_once(server: StallingServer) -> None:
-    done = ask(Settings(200, 1, "k", SESSIONS, first=10, fresh=0.0), 21)
+    done = ask(LoadSettings(200, 1, "k", SESSIONS, first=10, fresh=0.0), 21)
     assert [each.number for each in done] == list(range(10, 10 + len(done)))
     assert all(each.ok and each.server == "srv1" and each.error is None for each in done)
     assert sorted(server.keys) == sorted(each.key for each in done if each.method == "POST")
@@ -181,13 +181,13 @@ def test_requests_are_answered_and_keys_sent_once(server: StallingServer) -> Non
 
 
 def test_the_same_seed_asks_the_same(server: StallingServer) -> None:
-    one, other = (ask(Settings(200, 7, "k", SESSIONS), 6) for _ in range(2))
+    one, other = (ask(LoadSettings(200, 7, "k", SESSIONS), 6) for _ in range(2))
     fewer = min(len(one), len(other))
     assert [each.method for each in one[:fewer]] == [each.method for each in other[:fewer]]
 
 
 def test_a_share_of_requests_opens_its_own_connection(server: StallingServer) -> None:
-    done = ask(Settings(200, 1, "k", SESSIONS, fresh=1.0), 3)
+    done = ask(LoadSettings(200, 1, "k", SESSIONS, fresh=1.0), 3)
     assert all(each.new_connection for each in done)
 
 
@@ -198,7 +198,7 @@ def test_a_stall_neither_slows_the_asker_down_nor_hides(server: StallingServer) 
         time.sleep(0.3)
         server.stalls.clear()
 
-    done = ask(Settings(200, 1, "k", SESSIONS), 100, stall)
+    done = ask(LoadSettings(200, 1, "k", SESSIONS), 100, stall)
     waited = [each for each in done if each.latency_s > 0.1]
     assert len(waited) > 10, "those due during the stall were asked all the same"
     assert all(each.ok for each in waited)
@@ -206,7 +206,7 @@ def test_a_stall_neither_slows_the_asker_down_nor_hides(server: StallingServer) 
 
 def test_an_answer_that_does_not_come_is_a_failure(server: StallingServer) -> None:
     server.stalls.set()
-    done = ask(Settings(50, 1, "k", SESSIONS, patience_s=0.2), 5)
+    done = ask(LoadSettings(50, 1, "k", SESSIONS, patience_s=0.2), 5)
     server.stalls.clear()
     assert {each.error for each in done} == {"no answer in 0.2 s"}
     assert not any(each.ok for each in done)
@@ -217,12 +217,12 @@ def test_an_answer_that_does_not_come_is_a_failure(server: StallingServer) -> No
 
 def test_a_server_that_is_not_the_sites_is_a_failure(server: StallingServer, tmp_path: Path) -> None:
     (tmp_path / "trust.pem").write_text(pki.Authority().certificate)
-    done = ask(Settings(50, 1, "k", SESSIONS), 5)
+    done = ask(LoadSettings(50, 1, "k", SESSIONS), 5)
     assert all("CERTIFICATE_VERIFY_FAILED" in (each.error or "") for each in done)
     assert server.keys == []
 
 
 def test_as_fast_as_answers_come(server: StallingServer) -> None:
-    done = ask(Settings(None, 1, "k", SESSIONS, clients=4), 21)
+    done = ask(LoadSettings(None, 1, "k", SESSIONS, clients=4), 21)
     assert len({each.number for each in done}) == len(done)
     assert server.connections >= 4

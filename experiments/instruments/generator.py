@@ -23,7 +23,7 @@ from typing import Any
 
 import h11
 
-from experiments.instruments.load import Outcome, Settings
+from experiments.instruments.load import LoadSettings, Outcome
 from experiments.instruments.pacing import moments
 from experiments.instruments.worker import Say, serve
 from topo.plan import SITE
@@ -94,7 +94,7 @@ class LoadConnection:
 class Client:
     """Asks, with a pool of kept connections; ``say`` is told each request's outcome."""
 
-    def __init__(self, settings: Settings, say: Callable[[Outcome], None]) -> None:
+    def __init__(self, settings: LoadSettings, say: Callable[[Outcome], None]) -> None:
         self.settings = settings
         self._say = say
         self._address = socket.gethostbyname(SITE)
@@ -247,7 +247,7 @@ class LoadJob:
     """A load as a worker's job: its event loop has a thread of its own."""
 
     def __init__(self, raw: Mapping[str, Any], say: Say) -> None:
-        self._settings = Settings.parse(raw)
+        self._settings = LoadSettings.parse(raw)
         self._say = say
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")

@@ -35,7 +35,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoadSettings:
     """A load. ``rate``: requests a second; None: ``clients`` ask without a pause, to find the capacity.
 
     ``writes`` is the share of POSTs, ``fresh`` the share that opens a connection of its own. Requests are numbered from
@@ -56,7 +56,7 @@ class Settings:
     text: str = ""
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> Settings:
+    def parse(cls, raw: Mapping[str, Any]) -> LoadSettings:
         return cls(**{**raw, "sessions": [Session(**each) for each in raw["sessions"]]})
 
     def key(self, number: int) -> str:
@@ -99,7 +99,7 @@ def log_in(client: Inside, count: int) -> list[Session]:
 
 
 @contextmanager
-def loading(client: Inside, settings: Settings, file: Path) -> Iterator[None]:
+def loading(client: Inside, settings: LoadSettings, file: Path) -> Iterator[None]:
     """The load runs while the block does; its outcomes are added to ``file``, one JSON object a line.
 
     The block begins when the first is there. When it ends, requests that have begun are still waited for. Raises

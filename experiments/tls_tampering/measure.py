@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from experiments.instruments import load
+from experiments.instruments.load import LoadSettings
+from experiments.instruments.pacing import STEADY
+from experiments.instruments.worker import ENVIRONMENT
 from experiments.tls_tampering import redirect
-from experiments.tls_tampering.evidence import AlarmLine, ImpostorEvent, Redirection, TamperingEvidence
+from experiments.tls_tampering.evidence import AlarmLine, ImpostorEvent, Redirection, RequestRow, TamperingEvidence
 from experiments.tls_tampering.impostor import Settings
 from services.pki import Authority
 from services.service import Look
 from topo import wait
-from topo.errors import FoobarError
-from topo.paths import PROJECT
-from topo.plan import SITE, WEB
+from topo.plan import CLIENT, SITE, WEB
 from topo.tls import means
 
 if TYPE_CHECKING:
@@ -30,8 +32,7 @@ if TYPE_CHECKING:
     from testbed.namespaces import Inside
     from testbed.testbed import Testbed
 
-BEFORE_SECONDS, AFTER_SECONDS, LAST_SECONDS = 2.0, 5.0, 30.0
-ENVIRONMENT = {"PYTHONPATH": str(PROJECT)}
+BEFORE_SECONDS, AFTER_SECONDS, PATIENCE_SECONDS = 2.0, 5.0, 8.0
 BALANCER_LOG = "/var/log/haproxy.log"
 EVERY_SECONDS = 0.02
 
@@ -45,11 +46,10 @@ def measure(testbed: Testbed, run: Run) -> TamperingEvidence:
         machine = stack.enter_context(redirect.plugged_in(testbed, server, testbed.home / redirect.NAME))
         stack.enter_context(_impostor(testbed, machine, server, line))
         rung = stack.enter_context(alarms(testbed.inside("lb"), server))
-        asker = stack.enter_context(_asker(testbed, run, BEFORE_SECONDS + during + AFTER_SECONDS, line))
-        _let_pass(run, "before", BEFORE_SECONDS)
-        moved = _redirect(testbed, run, server, during)
-        _let_pass(run, "after", AFTER_SECONDS)
-        asked = _answers(asker)
+        with _asking(testbed, run, line) as asked:
+            _let_pass(run, "before", BEFORE_SECONDS)
+            moved = _redirect(testbed, run, server, during)
+            _let_pass(run, "after", AFTER_SECONDS)
     return TamperingEvidence(
         tls=testbed.profile.tls,
         server=server,
@@ -117,27 +117,36 @@ def _impostor(testbed: Testbed, machine: Inside, server: str, line: str) -> Iter
 
 
 @contextmanager
-def _asker(testbed: Testbed, run: Run, seconds: float, line: str) -> Iterator[subprocess.Popen[str]]:
-    words = (f"https://{SITE}/", str(run.options["rate"]), str(seconds), line)
-    process = testbed.inside("client").popen(
-        (sys.executable, "-m", "experiments.tls_tampering.asker", *words),
-        environment=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def _asking(testbed: Testbed, run: Run, line: str) -> Iterator[list[RequestRow]]:
+    """Visitors ask while the block runs, each on a connection of its own; the list is filled when it ends."""
+    settings = LoadSettings(
+        rate=float(run.options["rate"]),
+        pace=STEADY,
+        seed=run.seed,
+        tag="",
+        sessions=(),
+        writes=0.0,
+        fresh=1.0,
+        patience_s=PATIENCE_SECONDS,
+        text=line,
     )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    file, asked = run.folder / "asked.jsonl", list[RequestRow]()
+    with load.loading(testbed.inside(testbed.plan.host_of(CLIENT).name), settings, file):
+        yield asked
+    asked += [_row(outcome) for outcome in load.outcomes(file)]
+    file.unlink()
 
 
-def _answers(asker: subprocess.Popen[str]) -> list[Any]:
-    out, err = asker.communicate(timeout=LAST_SECONDS)
-    if asker.returncode:
-        raise FoobarError("the client could not ask", detail=err.strip())
-    return [json.loads(row) for row in out.splitlines()]
+def _row(outcome: load.Outcome) -> RequestRow:
+    return {
+        "time": outcome.time,
+        "ms": round(outcome.latency_s * 1000, 3),
+        "status": outcome.status,
+        "server": outcome.server,
+        "request_id": outcome.request_id,
+        "changed": outcome.shows,
+        "error": None if outcome.status is not None else outcome.error,
+    }
 
 
 def _events(log: Path) -> list[ImpostorEvent]:

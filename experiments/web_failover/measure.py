@@ -51,7 +51,7 @@ def measure(testbed: Testbed, run: Run) -> WebFailoverEvidence:
         raise UsageError("web_failover: one server cannot stand in for another: --servers 2 or more")
     count = run.repeat or len(scenarios)
     portions = portioned(scenarios, count, (FIXED, FULL), plan, primary, run.random)
-    settings = load.Settings(
+    settings = load.LoadSettings(
         rate=None,
         seed=run.seed,
         tag=f"web-{run.random.getrandbits(32):08x}",
@@ -187,7 +187,7 @@ class UnderLoad:
 # --- the site's capacity, and what the database holds --------------------------------------------------------------
 
 
-def capacity(testbed: Testbed, run: Run, settings: load.Settings, server: str) -> Capacity:
+def capacity(testbed: Testbed, run: Run, settings: load.LoadSettings, server: str) -> Capacity:
     """Good answers a second when clients ask without a pause: ``whole_per_s``, and ``away_per_s`` without a server.
 
     The second is what a site can promise. It counts while that server's host is off and then starts again, which on one
