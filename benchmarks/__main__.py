@@ -35,14 +35,14 @@ def _run(words: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     preflight.check()
     suite.check_programs(benchmarks)
-    reports = {each.name: _measure(each, size) for each in benchmarks}
+    reports = {benchmark.name: _measure(benchmark, size) for benchmark in benchmarks}
     rows = [series.judged(name) for name, report in reports.items() for series in report.series]
     _show(reports, rows, as_json=options.json)
     return EXIT_HOLDS
 
 
 def _parser() -> Parser:
-    names = ", ".join(each.name for each in suite.BENCHMARKS)
+    names = ", ".join(benchmark.name for benchmark in suite.BENCHMARKS)
     about = "Measure the testbed and a reference in turns."
     parser = Parser(prog="python -m benchmarks", description=about, allow_abbrev=False)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones (all): {names}")

@@ -39,7 +39,7 @@ class Child:
         return self.result(tell)
 
     def result(self, tell: Tell) -> Any:
-        """What the body found; it stays in its box. Raises FoobarError, with its own words, when it broke."""
+        """The body's result; it stays in its box. Raises FoobarError, with its own words, when it broke."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             report = json.loads(line)
@@ -66,7 +66,7 @@ class Child:
 
 
 def box_name(benchmark: str, flags: Sequence[str], pid: int) -> str:
-    """What a box is called: benchmark, the flags' values, pid; as long as a name may be."""
+    """A box's name: benchmark, the flags' values, pid; as long as a name may be."""
     words = ["bench", benchmark, *(flag for flag in flags if not flag.startswith("-"))]
     tail = f"-{pid}"
     return "-".join(words).replace("_", "-")[: LONGEST_NAME - len(tail)].rstrip("-") + tail

@@ -1,4 +1,4 @@
-"""What a benchmark is: series of ours and of a reference, taken in turns. What they mean follows from them alone."""
+"""A benchmark: series of ours and of a reference, taken in turns. What they mean follows from them alone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class PairedSeries:
 
 @dataclass(frozen=True)
 class Size:
-    """How much to measure: how many pairs, and seconds for each single value of a rate."""
+    """The size of a measurement: pairs, and seconds for each single value of a rate."""
 
     pairs: int = 7
     seconds: float = 2.0
@@ -73,7 +73,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark found. ``waterfall``: seconds by phase, by what was booted, where there was a boot to show."""
+    """A benchmark's results. ``waterfall``: seconds by phase, by what was booted, where there was a boot to show."""
 
     series: tuple[PairedSeries, ...]
     notes: tuple[str, ...] = ()

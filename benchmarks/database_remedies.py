@@ -1,4 +1,4 @@
-"""What a dead primary costs with each remedy: semi-synchronous replication against asynchronous and against Galera."""
+"""The cost of a dead primary with each remedy: semi-synchronous replication against asynchronous and against Galera."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def believe(what: str, blind: str | None) -> None:
 
 
 def _struck(rounds: Any, number: int, kind: str) -> dict[str, Any]:
-    """What one round cost. Raises FoobarError for one that proves nothing."""
+    """The cost of one round. Raises FoobarError for one that proves nothing."""
     from experiments.db_failover.checks import JudgedRound, accounted
     from testbed.faults.scenarios import DATABASE
 

@@ -173,4 +173,4 @@ def _listens(inside: Inside) -> str | None:
     """Look without connecting: the servers serve one connection only."""
     rows = [line.split() for line in Path(f"/proc/{inside.pid}/net/tcp").read_text().splitlines()[1:]]
     listening = any(row[1].endswith(f":{PORT:04X}") and row[3] == LISTENING for row in rows)
-    return None if listening else f"nobody listens on port {PORT}"
+    return None if listening else f"no listener on port {PORT}"

@@ -1,4 +1,4 @@
-"""What a flood of denied packets costs those who are allowed: the site's requests with it and without, side by side."""
+"""The cost of a flood of denied packets for allowed ones: the site's requests with it and without, side by side."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Floods(Body):
 
 
 def _check(variant: str, flood: Mapping[str, float]) -> None:
-    """Raise FoobarError when it was not what it is called: a flood that nobody meets costs nothing."""
+    """Raise FoobarError when it was not what it is called: a flood that reaches no switch costs nothing."""
     flooded = variant in (FLOODED, UNSAMPLED)
     if flooded != (flood["denied"] > LEAST * RATE) or (variant == UNSAMPLED and flood["sampled"]):
         raise FoobarError(
@@ -154,7 +154,7 @@ def _told(testbed: Testbed) -> dict[str, float]:
     counters = testbed.rule_counters().values()
     return {
         "time": time.monotonic(),
-        "denied": sum(each.get("deny-rest", 0) for each in counters),
+        "denied": sum(counter.get("deny-rest", 0) for counter in counters),
         "sampled": sum(controller["packet_ins"].values()),
         "controller": controller["cpu_s"],
     }

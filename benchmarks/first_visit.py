@@ -81,5 +81,5 @@ def _address(host: Inside, resolver: str) -> str:
     with host.open_socket(socket.SOCK_DGRAM) as datagrams:
         datagrams.setblocking(False)
         answer = dns.query.udp(dns.message.make_query(SITE, "A"), resolver, SECONDS, sock=datagrams)
-    found = next(each for each in answer.answer if each.rdtype == dns.rdatatype.A)
+    found = next(records for records in answer.answer if records.rdtype == dns.rdatatype.A)
     return cast(str, found[0].to_text())

@@ -3,7 +3,7 @@
     python flood.py INTERFACE RATE SOURCE_MAC TARGET_MAC SOURCE_IP TARGET_IP PORT
 
 Sends until it is killed. Every packet comes from another port than the last and has right checksums: what is wrong with
-it is only that nobody may send it there.
+it is only that no host may send it there.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ def checksum(data: bytes) -> int:
 
 def main(interface: str, rate: str, source: str, target: str, src: str, dst: str, port: str) -> None:
     """Send until killed."""
-    macs = b"".join(bytes.fromhex(each.replace(":", "")) for each in (target, source))
-    frames = [syn(macs, IPv4Address(src).packed, IPv4Address(dst).packed, each, int(port)) for each in PORTS]
+    macs = b"".join(bytes.fromhex(mac.replace(":", "")) for mac in (target, source))
+    frames = [
+        syn(macs, IPv4Address(src).packed, IPv4Address(dst).packed, source_port, int(port)) for source_port in PORTS
+    ]
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.bind((interface, 0))
         began, sent = time.monotonic(), 0

@@ -1,4 +1,4 @@
-"""What a whole running testbed costs in memory, as seen from outside its box."""
+"""The memory that a whole running testbed takes, as seen from outside its box."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def report(rows: Sequence[Mapping[str, Any]]) -> Report:
     """Series from what the body found: of each pair ``seen`` and ``speed``, by variant."""
     seen = {way: [row["seen"][way] for row in rows] for way in (OURS, SCAPY)}
     # counted over all pairs: a median would hide a single one
-    lost = {way: (float(sum(each["lost"] for each in found)),) * len(rows) for way, found in seen.items()}
+    lost = {way: (float(sum(count["lost"] for count in found)),) * len(rows) for way, found in seen.items()}
     speed = [row["speed"] for row in rows]
     none, much = Target("ours", "<=", 0), Target("ratio", ">=", 20)
     return Report(
@@ -81,7 +81,7 @@ def report(rows: Sequence[Mapping[str, Any]]) -> Report:
 
 
 def _amount(found: Sequence[Mapping[str, Any]]) -> str:
-    sent, requests = (sum(each[what] for each in found) for what in ("sent", "requests"))
+    sent, requests = (sum(count[what] for count in found) for what in ("sent", "requests"))
     return f"{sent} canaries on {len(HOSTS)} links, beside {requests / len(found):.0f} requests a second"
 
 
@@ -124,7 +124,7 @@ class CanaryCount:
 
 def dumped(places: Sequence[Inside], folder: Path, seconds: float) -> CanaryCount:
     """As experiments capture. Raises FoobarError when a capture is blind."""
-    with capturing([(each, link(each)) for each in places], folder) as captures:
+    with capturing([(inside, link(inside)) for inside in places], folder) as captures:
         sent, requests = load(places, seconds)
     dropped = 0
     for capture in captures:
@@ -138,7 +138,7 @@ def dumped(places: Sequence[Inside], folder: Path, seconds: float) -> CanaryCoun
 def sniffed(places: Sequence[Inside], seconds: float) -> CanaryCount:
     """As many people do it: Scapy, live, in a process for each link."""
     with ExitStack() as stack:
-        processes = [stack.enter_context(_sniffer(each)) for each in places]
+        processes = [stack.enter_context(_sniffer(inside)) for inside in places]
         for process in processes:
             stack.callback(process.kill)
             assert process.stdout is not None
@@ -154,7 +154,7 @@ def _sniffer(inside: Inside) -> subprocess.Popen[str]:
 
 
 def _ended(inside: Inside, process: subprocess.Popen[str]) -> int:
-    """How many canaries it has seen: told to end by a frame, so that it reads what came before; again until it is."""
+    """The number of canaries it has seen. A frame tells it to end, and again until it does."""
     with planting(inside, link(inside)) as plant:
 
         def look() -> str | None:
@@ -175,12 +175,12 @@ def load(places: Sequence[Inside], seconds: float) -> tuple[int, float]:
     """wrk on the first place, numbered canaries on all; returns how many were sent in all, and requests a second."""
     over = threading.Event()
     with ThreadPoolExecutor(max_workers=len(places)) as pool:
-        sending = [pool.submit(send, each, over) for each in places]
+        sending = [pool.submit(send, inside, over) for inside in places]
         try:
             requests = rate(places[0], seconds, ASKED["static file"])
         finally:
             over.set()
-        return sum(each.result() for each in sending), requests
+        return sum(sent.result() for sent in sending), requests
 
 
 def send(inside: Inside, over: threading.Event) -> int:

@@ -1,4 +1,4 @@
-"""From a switch that knows nobody to the whole policy in force on it: packets say when."""
+"""The time from an empty switch to the whole policy in force on it: packets say when."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHUT_S = 0.05
 
 
 class PolicyInstall(Benchmark):
-    """A switch loses its flows and gets them from the controller, or by hand, while somebody knocks."""
+    """A switch loses its flows and gets them from the controller, or by hand, while a host knocks."""
 
     name = "policy_install"
 
@@ -119,7 +119,7 @@ class Knock:
 
     def __init__(self, testbed: Testbed, sockets: PacketSockets) -> None:
         src, dst = testbed.plan.host(SENDER), testbed.plan.host(TARGET)
-        macs = b"".join(bytes.fromhex(each.mac.replace(":", "")) for each in (dst, src))
+        macs = b"".join(bytes.fromhex(host.mac.replace(":", "")) for host in (dst, src))
         addresses = IPv4Address(src.ip).packed, IPv4Address(dst.ip).packed
         self._sockets = sockets
         self._frames = (syn(macs, *addresses, port, PORT) for port in itertools.cycle(PORTS))

@@ -1,4 +1,4 @@
-"""How long it takes to know which of all TCP ports are open between two hosts: ours, and nmap's."""
+"""The time to find out which of all TCP ports are open between two hosts: ours, and nmap's."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def report(found: Mapping[str, Any]) -> Report:
             PairedSeries("all ports", "s", ours, reference, NMAP, Target("ratio", "<=", 0.2)),
             PairedSeries("probes per second", "1/s", quick, slow, NMAP, Target("ratio", ">=", 5)),
         ),
-        tuple(f"firewall_matrix: nmap -sS -p- left to itself took {each:.0f} s, once" for each in found["plain"]),
+        tuple(f"firewall_matrix: nmap -sS -p- left to itself took {seconds:.0f} s, once" for seconds in found["plain"]),
     )
 
 
@@ -99,7 +99,7 @@ def _swept(testbed: Testbed) -> set[int]:
 
 
 def _mapped(testbed: Testbed, *options: str) -> set[int]:
-    """What nmap calls open or closed has answered, so it was reached."""
+    """The ports that nmap calls open or closed: these have answered, so they were reached."""
     command = ["nmap", "-sS", "-p-", "-Pn", "-n", *options, "-oN", "-", testbed.plan.host(DST).ip]
     done = testbed.inside(SRC).run(command, seconds=SECONDS)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""How long it takes to prove a policy again when one rule of it has changed, and how that grows with the rules."""
+"""The time to prove a policy again when one rule of it has changed, and how that grows with the rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Scapy does of a capture's work. ``python -m benchmarks.sniff INTERFACE``, run on a host, sniffs live:
+"""Scapy, sniffing and dissecting. ``python -m benchmarks.sniff INTERFACE``, run on a host, sniffs live:
 
 it prints a line when it has begun, and when it sees the end frame how many different canaries it has seen.
 """
@@ -15,7 +15,7 @@ END = b"the end of the numbered canaries"
 
 
 def canary(number: int) -> bytes:
-    """What the frame of that number says."""
+    """The text in the frame of that number."""
     return b"numbered canary %08d" % number
 
 

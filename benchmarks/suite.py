@@ -40,7 +40,7 @@ def wanted(names: Sequence[str]) -> tuple[Benchmark, ...]:
 
 def benchmark(name: str) -> Benchmark:
     """The benchmark of that name. Raises UsageError, naming the possible ones."""
-    listed = {each.name: each for each in BENCHMARKS}
+    listed = {benchmark.name: benchmark for benchmark in BENCHMARKS}
     if name not in listed:
         raise UsageError(f"{name}: no such benchmark; benchmarks: {among(name, listed)}")
     return listed[name]
@@ -48,7 +48,7 @@ def benchmark(name: str) -> Benchmark:
 
 def check_programs(benchmarks: Iterable[Benchmark]) -> None:
     """Raise MissingError with one line that names everything missing, before anything is measured."""
-    needed = {program: package for each in benchmarks for program, package in each.programs.items()}
+    needed = {program: package for benchmark in benchmarks for program, package in benchmark.programs.items()}
     missing = [program for program in needed if not shutil.which(program, path=SYSTEM_PATH)]
     if missing:
         packages = " ".join(sorted({needed[program] for program in missing}))

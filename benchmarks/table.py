@@ -19,7 +19,7 @@ console = Console(highlight=False)
 
 @contextmanager
 def progress(name: str) -> Iterator[Tell]:
-    """A line on standard error that says how far a benchmark is; only where somebody watches."""
+    """A line on standard error that says how far a benchmark is; only on a terminal."""
     with aside_console.status(f"{name}: boots") as status:
         yield lambda text: status.update(f"{name}: {text}")
 
@@ -61,7 +61,7 @@ def measures(rows: list[dict[str, Any]]) -> Table:
 
 
 def references(rows: list[dict[str, Any]]) -> str:
-    """What the reference of each measure is, in one line for each benchmark."""
+    """The reference of each measure, in one line for each benchmark."""
     lines: dict[str, list[str]] = {}
     for row in rows:
         lines.setdefault(row["benchmark"], []).append(f"{row['measure']} with {row['reference_name']}")

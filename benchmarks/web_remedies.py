@@ -1,4 +1,4 @@
-"""What a dead web server costs visitors: HAProxy with fast checks and repetition against its own defaults."""
+"""The cost of a dead web server for visitors: HAProxy with fast checks and repetition against its own defaults."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def believe(kind: str, stopped: str | None, in_force: bool | None) -> None:
 
 
 def _struck(testbed: Testbed, watch: Any, settings: LoadSettings, kind: str) -> dict[str, Any]:
-    """What one fault of a kind cost, on a server other than the primary's."""
+    """The cost of one fault of a kind, on a server other than the primary's."""
     from dataclasses import replace
 
     from experiments.instruments import load
@@ -130,7 +130,7 @@ def _struck(testbed: Testbed, watch: Any, settings: LoadSettings, kind: str) -> 
     times = Counter(stored(testbed, primary, this.tag)["number"])
     return {
         "added_ms": window.added_ms,
-        "failed": sum(not each.ok for each in done),
+        "failed": sum(not outcome.ok for outcome in done),
         "requests": len(done),
         "twice": sum(count > 1 for count in times.values()),
     }

@@ -24,12 +24,12 @@ from topo.profile import Profile
 
 
 def network_services(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> tuple[Service, ...]:
-    """What carries and polices the packets; it runs in the box, on no host."""
+    """The services that carry and police the packets; they run in the box, on no host."""
     return (OvsdbServer(BOX), Vswitchd(BOX), Controller(BOX, plan, rules, flows))
 
 
 def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Service, ...]:
-    """What runs on the hosts, the slowest to start first."""
+    """The services on the hosts, the slowest to start first."""
     database = Galera if profile.cluster else MariaDB
     services: tuple[tuple[str, Callable[[str], Service]], ...] = (
         (DATABASE, lambda host: database(host, plan, profile, secrets)),

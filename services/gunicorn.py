@@ -16,7 +16,7 @@ from topo.tls import means
 
 THREADS = 8
 CONFIG, SITE_CONFIG = "/run/app/gunicorn.conf.py", "/run/app/site.json"
-# whom the application believes, and what it shows
+# the certificate authority that the application trusts, and its own certificate
 AUTHORITY, PROOF = "/run/app/ca.pem", "/run/app/application.pem"
 ACCESS = "/var/log/app/access.log"
 # while this file is there, the site answers 500 to everything
@@ -57,7 +57,7 @@ class Gunicorn(Service):
         return (File(CONFIG, config), site, File(AUTHORITY, self.secrets.authority), proof)
 
     def _site(self) -> dict[str, Any]:
-        """The site's settings. Nobody between nginx and the visitor adds a header where TLS is passed on."""
+        """The site's settings. No proxy between nginx and the visitor adds a header where TLS is passed on."""
         return {
             "server": self.host,
             "secret_key": self.secrets.session_key,
@@ -70,7 +70,7 @@ class Gunicorn(Service):
         }
 
     def _account(self, user: str, password: str, endpoint: Endpoint | None) -> dict[str, Any]:
-        """How it logs in, at the database on its own host if no endpoint is given."""
+        """Its account at the database: the one on its own host if no endpoint is given."""
         login = {"user": user, "password": password}
         if endpoint is None:
             return {"unix_socket": self.database_socket, **login}

@@ -18,7 +18,7 @@ from topo.profile import Profile
 from topo.tls import means
 
 CONFIG, SOCKET = "/run/haproxy/haproxy.cfg", "/run/haproxy/admin.sock"
-# the site's own; whom to believe inside; what is shown inside
+# the site's own certificate; the authority trusted inside; the certificate shown inside
 CERTIFICATE, AUTHORITY, PROOF = "/run/haproxy/site.pem", "/run/haproxy/ca.pem", "/run/haproxy/balancer.pem"
 RELEASE = "/run/haproxy/release.lua"
 # --health fast: how long a server may take to accept a connection; how long a dead one has been silent once it is out

@@ -15,7 +15,7 @@ SECONDS, EVERY = 5.0, 0.0005
 
 
 class ProcessSession:
-    """A daemon and its workers, who outlive it when it crashes."""
+    """A daemon and its workers, which outlive it when it crashes."""
 
     def __init__(self, process: subprocess.Popen[Any]) -> None:
         self._process = process

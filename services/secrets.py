@@ -1,4 +1,4 @@
-"""What only the testbed's own parts may know: new at every boot, never on a disk of the machine."""
+"""The secrets of the testbed's own parts: new at every boot, never on a disk of the machine."""
 
 from __future__ import annotations
 

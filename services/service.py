@@ -1,4 +1,4 @@
-"""What a service is: a description of one daemon on one host. It runs nothing itself.
+"""A service: the description of one daemon on one host. It runs nothing itself.
 
     files()    what to write, rendered; nothing of it depends on a running network
     checks()   the daemon's own tests of those files; all services' checks pass before anything starts
@@ -43,7 +43,7 @@ def render(template: str, **values: object) -> str:
 
 @dataclass(frozen=True)
 class File:
-    """A file as the host sees it; 0600 for what nobody else may read."""
+    """A file as the host sees it; 0600 for what no other user may read."""
 
     path: str
     text: str
@@ -51,7 +51,7 @@ class File:
 
 
 class Look(Protocol):
-    """What ``ready`` may do to look at a daemon (testbed.namespaces.Inside, or a fake in tests)."""
+    """The means with which ``ready`` looks at a daemon (testbed.namespaces.Inside, or a fake in tests)."""
 
     def path(self, path: str) -> Path: ...
 
@@ -84,12 +84,12 @@ class Service(ABC):
         return f"{self.host}/{self.role}"
 
     def is_called(self, word: str) -> bool:
-        """Whether somebody who types this word means it."""
+        """Whether this word on a command line means it."""
         return word in (self.role, self.product, *self.aliases) and bool(word)
 
     @property
     def output(self) -> str:
-        """Where its standard output and error go, as the host sees it."""
+        """The file of its standard output and error, as the host sees it."""
         return f"{BOX_LOGS if self.host == BOX else '/var/log'}/{self.product or self.role}.log"
 
     @property

@@ -134,7 +134,7 @@ class Supervisor:
         for unit in self.units:
             if not unit.service.restarts:
                 continue
-            if unit.lock.acquire(blocking=False):  # else somebody works on it: the next call will see
+            if unit.lock.acquire(blocking=False):  # else another thread works on it: the next call will see
                 try:
                     self._revive(unit)
                 finally:

@@ -20,7 +20,7 @@ WAITING = "waiting"
 
 
 class ServiceHost(Look, Protocol):
-    """Where a service runs (testbed.namespaces.Inside, or a fake in tests)."""
+    """The host on which a service runs (testbed.namespaces.Inside, or a fake in tests)."""
 
     def popen(
         self,
@@ -76,14 +76,14 @@ class Unit:
 
     @property
     def last_words(self) -> str:
-        """How its process ended."""
+        """The way in which its process ended."""
         if self.process is None or self.process.returncode is None:
             return "never started"
         code = self.process.returncode
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     def row(self) -> dict[str, Any]:
-        """What ``Supervisor.status`` says of it."""
+        """Its row of ``Supervisor.status``."""
         return {
             "id": self.service.id,
             "host": self.service.host,

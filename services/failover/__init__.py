@@ -1,1 +1,1 @@
-"""The failover manager: who may take the writes, decided by a pure function and done by a thin rim."""
+"""The failover manager: which server takes the writes, decided by a pure function and done by a thin rim."""

@@ -27,7 +27,7 @@ LOOK_S, OTHERS_S, PULSE_S, LATE_S = 0.02, 0.25, 0.02, 0.05
 
 
 class ControlLoop:
-    """What lasts is in the servers, the balancer and the controller; the note is a hint for the next process."""
+    """The state is in the servers, the balancer and the controller; the note is a hint for the next process."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.lossless: bool = config["lossless"]

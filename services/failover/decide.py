@@ -1,4 +1,4 @@
-"""What to do next: a pure function of an observation. No clock, no socket, no memory.
+"""The next action, as a pure function of an observation. No clock, no socket, no memory.
 
     the primary answers and takes writes  -> keep it: close other writers, route to it, let the others follow it
     its port refuses connections          -> it is dead: promote another server at once
@@ -140,7 +140,7 @@ def _furthest(observation: Observation, old: str) -> ServerState:
 
 
 def unsafe(observation: Observation) -> str | None:
-    """Why a promotion now could lose an acknowledged write; None when it cannot. See the module's docstring."""
+    """How a promotion now could lose an acknowledged write; None when it cannot. See the module's docstring."""
     absent = observation.absent
     if len(absent) > 1:
         return f"no answer from {' and '.join(absent)}: either may hold the only copy of an acknowledged write"

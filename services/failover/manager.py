@@ -4,7 +4,7 @@ Its event log, /var/log/failover.log, has one JSON object a line: {"time": unix 
 began, ...}.
 
     started         the process began; ``primary``: the one noted before
-    detect          no primary any more; ``why``: by which evidence, ``positions``: who has how much
+    detect          no primary any more; ``why``: by which evidence; ``positions``: each server's
     fence, fenced   a flow rule in front of the old primary was asked for, is in force; ``fence-failed``
     candidate       the server that has most, asked after all stopped receiving
     drain, drained  its relay log is being applied, is applied; ``drain-slow``: gave up, tries again

@@ -1,4 +1,4 @@
-"""What the failover manager sees at one moment: plain values, made by the control loop and judged by ``decide``."""
+"""The failover manager's observation of one moment: plain values, made by the control loop and judged by ``decide``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SILENT_S = 0.2
 
 
 def sequence(position: str) -> int:
-    """How far a GTID position reaches; 0 for none. There is one replication domain, so one number tells."""
+    """The sequence number that a GTID position reaches; 0 for none. With one replication domain one is enough."""
     return max((int(part.rpartition("-")[2]) for part in position.split(",") if gtid.is_position(part)), default=0)
 
 

@@ -30,7 +30,7 @@ SIZES = (
 
 
 def cache() -> Path:
-    """Where things made once are kept: $XDG_CACHE_HOME/foobar, else ~/.cache/foobar."""
+    """The folder of things that are made once: $XDG_CACHE_HOME/foobar, else ~/.cache/foobar."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "foobar"
 
 

@@ -190,7 +190,7 @@ def is_writable(look: Look) -> bool:
 
 
 def position(look: Look) -> str:
-    """How far this server has everything: its GTID position; in a cluster, the number of the last commit."""
+    """The position up to which this server has everything: a GTID; in a cluster, the number of the last commit."""
     asked = (
         "SELECT IF(@@wsrep_on, (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS"
         " WHERE VARIABLE_NAME = 'WSREP_LAST_COMMITTED'), @@gtid_current_pos) AS position"

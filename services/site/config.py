@@ -15,7 +15,7 @@ LEAST_SECRET = 16
 
 @dataclass(frozen=True)
 class DatabaseAccount:
-    """Where MariaDB answers and as whom: a `unix_socket`, or a `host` with a `port`.
+    """A place where MariaDB answers, and an account there: a `unix_socket`, or a `host` with a `port`.
 
     Without `ca` the connection is plain text, never "TLS if the server happens to offer it", so that
     what an experiment sees on the wire is what the profile says. With `ca` (a PEM file) it is TLS: the
@@ -37,7 +37,7 @@ class DatabaseAccount:
 
 @dataclass(frozen=True)
 class Hops:
-    """How many proxies before the site append to (or set) each X-Forwarded-* header.
+    """The number of proxies before the site that append to (or set) each X-Forwarded-* header.
 
     HAProxy writes the client's address and nginx appends HAProxy's, so the client is the second
     X-Forwarded-For value from the right; whatever a client invents stands further left and is ignored.

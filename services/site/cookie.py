@@ -1,4 +1,4 @@
-"""Who is asking: what the signed session cookie says, so that any server knows without a look-up."""
+"""The signed session cookie: it names the visitor, so that any server knows without a look-up."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What can go wrong in the site.
+"""The site's errors.
 
 SiteError
   ConfigError        the settings file is missing something or has something it should not
   StoreUnavailable   the database did not answer, or refused to work
-  NameTaken          somebody else has this user name
+  NameTaken          another account has this user name
   UnknownUser        the writer's account is not in the database (a lost or restored one)
   KeyReused          an idempotency key came back with a different message
 """

@@ -1,4 +1,4 @@
-"""What a visitor sees when something goes wrong: a page or JSON in the site's own words."""
+"""The answers when something goes wrong: a page or JSON in the site's own words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people send: the limits, and friendly words for what is outside them."""
+"""Visitors' inputs: the limits, and friendly words for what is outside them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Credentials:
         return cls(form.get("name", "").strip(), form.get("password", ""))
 
     def problems(self) -> dict[str, str]:
-        """What a new account could not have, by field; empty when all is well."""
+        """The reasons why this cannot be a new account, by field; empty when it can."""
         found = {"name": name_problem(self.name), "password": password_problem(self.password)}
         return {name: problem for name, problem in found.items() if problem}
 
 
 def name_problem(name: str) -> str:
-    """Why this cannot be a user name, or ""."""
+    """The reason why this cannot be a user name, or ""."""
     if len(name) not in NAME_LENGTH:
         return f"A name has {NAME_LENGTH[0]} to {NAME_LENGTH[-1]} characters."
     if not _NAME.fullmatch(name):
@@ -42,7 +42,7 @@ def name_problem(name: str) -> str:
 
 
 def password_problem(password: str) -> str:
-    """Why this cannot be a password, or ""."""
+    """The reason why this cannot be a password, or ""."""
     if len(password) not in PASSWORD_LENGTH:
         return f"A password has {PASSWORD_LENGTH[0]} to {PASSWORD_LENGTH[-1]} characters."
     return ""
@@ -54,7 +54,7 @@ def message_text(raw: object) -> str:
 
 
 def text_problem(text: str) -> str:
-    """Why this cannot be posted, or ""."""
+    """The reason why this cannot be posted, or ""."""
     if not text:
         return "Write something first."
     if len(text) not in TEXT_LENGTH:

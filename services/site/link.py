@@ -21,7 +21,7 @@ ANSWER_S = 5
 
 @dataclass(frozen=True)
 class Result:
-    """What a statement gave: its rows, and the id it made if it was an insert."""
+    """A statement's result: its rows, and the id it made if it was an insert."""
 
     rows: tuple[tuple[Any, ...], ...] = ()
     id: int = 0
@@ -55,7 +55,7 @@ def _place(endpoint: DatabaseAccount) -> dict[str, Any]:
 
 
 def encryption(endpoint: DatabaseAccount) -> dict[str, Any]:
-    """How pymysql is told to speak TLS with it, or not to."""
+    """pymysql's keywords for speaking TLS with it, or not."""
     if endpoint.ca is None:
         return {"ssl_disabled": True}
     proof = {"ssl_cert": endpoint.proof, "ssl_key": endpoint.proof} if endpoint.proof else {}

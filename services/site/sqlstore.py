@@ -31,7 +31,7 @@ READ_ONLY = 1290
 INSERT_USER = "INSERT INTO users (name, password_hash) VALUES (%s, %s)"
 SELECT_USER = "SELECT id, name, password_hash FROM users WHERE name = %s"
 # One statement for the whole transaction: a server that vanishes half-way leaves none open on the primary, whose locks
-# would keep everybody waiting who posts again under the same key.
+# would keep all visitors waiting who post again under the same key.
 INSERT_MESSAGE = (
     "BEGIN NOT ATOMIC"
     " DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;"
@@ -103,7 +103,7 @@ class MariaDBStore:
     def _insist(self, caller: Caller, write: Callable[[], Written], *, keyed: bool) -> Written:
         """Write, again and again for some seconds: the primary may have died, and another is about to take over.
 
-        Without a key only what certainly was not written: a commit that nobody answered may have happened.
+        Without a key only what certainly was not written: a commit without an answer may have happened.
         """
         deadline = time.monotonic() + PATIENCE_S
         while True:

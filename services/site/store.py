@@ -21,7 +21,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who signed up."""
+    """A person who signed up."""
 
     id: int
     name: str
@@ -50,7 +50,7 @@ class Written:
 
 
 class Store(Protocol):
-    """What the site asks of a database. Every method may raise `StoreUnavailable`."""
+    """The questions that the site asks of a database. Every method may raise `StoreUnavailable`."""
 
     def add_user(self, caller: Caller, name: str, password_hash: str) -> Written:
         """Make an account; raises `NameTaken`. Names differ by more than upper and lower case."""

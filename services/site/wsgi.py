@@ -1,4 +1,4 @@
-"""What gunicorn runs: `services.site.wsgi:app`, with the settings file named by FOOBAR_SITE_CONFIG."""
+"""The application that gunicorn runs: `services.site.wsgi:app`, with the settings file named by FOOBAR_SITE_CONFIG."""
 
 from __future__ import annotations
 
