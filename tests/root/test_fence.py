@@ -5,19 +5,30 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from runningtestbed import RunningTestbed
+from runningtestbed import PROJECT, RULES, RunningTestbed
 
-from controllers.compile import OWN_COOKIES
+from controllers.compile import OWN_COOKIES, compile_flows, overlay_flows
+from controllers.flow import Flow, of_switch
+from controllers.overlay import from_dict
+from controllers.ovs.dump import parse
+from controllers.policy import Rule
+from controllers.policyfile import render
 from topo import wait
 from topo.plan import SITE
+from topo.plan import plan as plan_of
+from topo.profile import Profile
 
 pytestmark = pytest.mark.root
 DATABASE = "10.0.3.11"
+MORE = Rule("more", "client", "lb", "tcp", 8080, "allow", "for the test")
 FENCED = OWN_COOKIES["fence"]
 ASK = """
 import json, sys
@@ -38,15 +49,13 @@ except OSError as error: print(error, flush=True)
 """
 
 
-def ask(bed: RunningTestbed, request: str, **arguments: str) -> subprocess.CompletedProcess[str]:
+def ask(bed: RunningTestbed, request: str, **arguments: Any) -> subprocess.CompletedProcess[str]:
     """The controller, asked from the host that has its socket."""
-    from runningtestbed import PROJECT
-
     words = ["python3", "-c", ASK, request, json.dumps(arguments)]
     return bed.exec("mon", "env", f"PYTHONPATH={PROJECT}", *words)
 
 
-def asked(bed: RunningTestbed, request: str, **arguments: str) -> Any:
+def asked(bed: RunningTestbed, request: str, **arguments: Any) -> Any:
     done = ask(bed, request, **arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -144,3 +153,113 @@ def test_what_cannot_be_fenced_is_refused_with_a_line(bed: RunningTestbed) -> No
     done = ask(bed, "fence", host="lb")
     assert "lb: no host with a database; those are: srv1, srv2, srv3" in done.stderr
     assert standing(bed) == []
+
+
+# --- beside the policy ---------------------------------------------------------------------------------------------
+
+
+def verified(bed: RunningTestbed) -> dict[str, Any]:
+    done = bed.commands("verify", "--name", bed.name, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def applied(bed: RunningTestbed, path: Path, *rules: Rule) -> None:
+    path.write_text(render(rules))
+    done = bed.commands("policy", "apply", str(path), "--name", bed.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def held(bed: RunningTestbed, switch: str) -> frozenset[Any]:
+    """What a switch holds, cookies included, whatever the order of matches."""
+    return alike(parse(switch, bed.run("box", "ovs-ofctl", "-O", "OpenFlow13", "dump-flows", switch)))
+
+
+def alike(flows: Iterable[Flow]) -> frozenset[Any]:
+    return frozenset(
+        (flow.switch, flow.table, flow.priority, flow.cookie, frozenset(flow.match), flow.actions) for flow in flows
+    )
+
+
+def test_with_a_fence_in_force_verify_holds_and_a_policy_is_applied_below_it(
+    second: RunningTestbed, tmp_path: Path
+) -> None:
+    asked(second, "fence", host="srv1", reason="for the test")
+    try:
+        assert [row["name"] for row in verified(second)["overlays"]] == ["fence srv1"]
+        said = second.commands("verify", "--name", second.name).stdout
+        assert "note: overlay fence srv1: for the test" in said
+        applied(second, tmp_path / "more.policy", MORE, *RULES)
+        assert not second.connects("lb", DATABASE, 3306, seconds=0.5)
+        assert [row["name"] for row in verified(second)["overlays"]] == ["fence srv1"]
+        applied(second, tmp_path / "less.policy", *RULES)
+        assert not second.connects("lb", DATABASE, 3306, seconds=0.5)
+        assert second.connects("lb", DATABASE, 80)
+    finally:
+        asked(second, "lift", name="fence srv1")
+    assert second.connects("lb", DATABASE, 3306)
+    assert verified(second)["overlays"] == []
+
+
+def test_a_block_ends_by_itself_and_not_before_though_the_controller_dies(second: RunningTestbed) -> None:
+    until = time.time() + 8
+    asked(second, "block", host="attacker", reason="port scan", until=until)
+    assert not second.connects("attacker", "10.0.2.10", 443, seconds=0.5)
+    assert second.connects("client", "10.0.2.10", 443)
+    second.run("box", "kill", "-9", str(second.service("box/controller")["pid"]))
+    while time.time() < until - 1:
+        assert not second.connects("attacker", "10.0.2.10", 443, seconds=0.3)
+    wait.until(
+        lambda: None if second.connects("attacker", "10.0.2.10", 443, seconds=0.5) else "blocked",
+        what="the end of the block",
+        seconds=15,
+    )
+    assert time.time() >= until
+    wait.until(lambda: ", ".join(standing(second)) or None, what="no overlay", seconds=5)
+    assert verified(second)["overlays"] == []
+
+
+STORM = """
+import json, random, sys, threading, time
+from controllers import northbound
+from topo.errors import FoobarError
+hosts, done, failed = ("srv1", "srv2", "srv3"), [], []
+def ask(seed):
+    chance = random.Random(seed)
+    for _ in range(int(sys.argv[2])):
+        time.sleep(chance.random() * 0.3)
+        host = chance.choice(hosts)
+        try:
+            if chance.random() < 0.5: northbound.ask("fence", host=host)
+            else: northbound.ask("lift", name=f"fence {host}")
+            done.append(host)
+        except FoobarError as error: failed.append(str(error))
+threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(int(sys.argv[1]))]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(json.dumps({"done": len(done), "failed": failed}))
+"""
+
+
+def test_two_hundred_changes_at_once_end_in_the_desired_state(second: RunningTestbed, tmp_path: Path) -> None:
+    """Fences, unfences and applies, side by side: what the switches hold then is what is desired, flow by flow."""
+    policies = [(MORE, *RULES), tuple(RULES)]
+    with ThreadPoolExecutor(1) as pool:
+        words = ["env", f"PYTHONPATH={PROJECT}", "python3", "-c", STORM, "10", "19"]
+        storm = pool.submit(second.exec, "mon", *words)
+        for turn in range(10):
+            applied(second, tmp_path / f"{turn}.policy", *policies[turn % 2])
+        answer = storm.result(120)
+    assert json.loads(answer.stdout) == {"done": 190, "failed": []}, answer.stderr
+    testbed = plan_of(Profile())
+    overlays = [from_dict(row) for row in asked(second, "overlays")["overlays"]]
+    desired = [*compile_flows(testbed, tuple(RULES)), *(f for each in overlays for f in overlay_flows(testbed, each))]
+    try:
+        for switch in testbed.switches:
+            assert held(second, switch.name) == alike(of_switch(desired, switch.name))
+        assert [from_dict(row) for row in verified(second)["overlays"]] == overlays
+    finally:
+        for overlay in overlays:
+            asked(second, "lift", name=overlay.name)
+    assert held(second, "fw1") == alike(of_switch(compile_flows(testbed, tuple(RULES)), "fw1"))
