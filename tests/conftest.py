@@ -20,7 +20,7 @@ from topo.plan import plan as plan_of
 from topo.profile import Profile
 
 PROJECT = Path(__file__).resolve().parent.parent
-SERVERS = ("srv1", "srv2", "srv3")
+SERVERS = tuple(host.name for host in plan_of(Profile()).hosts if host.zone == "servers")
 GOLDEN = Path(__file__).parent / "golden"
 
 # No folder of found examples: one that root has written would stop an ordinary user's tests. No deadline for an

@@ -18,9 +18,13 @@ from controllers.flow import Flow
 from controllers.policy import Rule
 from controllers.requests import Requests
 from topo.plan import Plan
+from topo.plan import plan as plan_of
+from topo.profile import Profile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that nobody maintains any more
 CORE = "1"
+# core has a meter for each port and each of: deny-rest, spoofed, fragment, invalid, no-route, arp-unknown
+METERS = 6 * len(plan_of(Profile()).links_of("core"))
 
 
 class ConnectedSwitch:
@@ -83,16 +87,16 @@ def test_a_switch_is_asked_what_it_has(switch: ConnectedSwitch) -> None:
 def test_meters_come_before_the_flows_that_name_them(switch: ConnectedSwitch) -> None:
     kinds = switch.connects()
     whole = switch.datapath.ofproto.OFPM_CONTROLLER
-    assert switch.meters() == [*range(1, 49), whole]
-    assert kinds[:50] == ["OFPMeterMod"] * 49 + ["ONFBundleCtrlMsg"]
+    assert switch.meters() == [*range(1, METERS + 1), whole]
+    assert kinds[: METERS + 2] == ["OFPMeterMod"] * (METERS + 1) + ["ONFBundleCtrlMsg"]
     assert kinds[-2:] == ["ONFBundleCtrlMsg", "OFPBarrierRequest"]
-    assert switch.installed().count("OFPInstructionMeter") == 56
+    assert switch.installed().count("OFPInstructionMeter") == 7 * METERS // 6
 
 
 def test_only_missing_meters_are_added(switch: ConnectedSwitch) -> None:
     whole = switch.datapath.ofproto.OFPM_CONTROLLER
-    switch.connects(*range(1, 48), whole)
-    assert switch.meters() == [48]
+    switch.connects(*range(1, METERS), whole)
+    assert switch.meters() == [METERS]
 
 
 def test_without_meters_nothing_is_sampled(switch: ConnectedSwitch) -> None:
@@ -120,7 +124,7 @@ def test_another_policy_gets_its_meters_first_and_events_their_right_name(
 
     monkeypatch.setattr(requests, "_confirmed", confirmed)
     requests.reload()
-    assert switch.meters() == [49]
+    assert switch.meters() == [METERS + 1]
     assert type(switch.sent[0]).__name__ == "OFPMeterMod"
     assert len(rules) not in between, "the number was deny-rest's and is another's now: nobody can tell"
     assert between[1001] == "spoofed"

@@ -46,8 +46,10 @@ from topo.plan import plan as plan_of
 from topo.profile import Profile
 from topo.wiring import End
 
-PORTS = [("tcp", port) for port in (22, 53, 80, 443, 3306, 8404)]
-PORTS += [("udp", 53), ("udp", 123), ("icmp", ECHO_REQUEST), ("icmp", 13)]
+RULES = policy(plan_of(Profile()))
+# what any rule speaks of, and some that none does
+PORTS = [("tcp", 22), ("udp", 123), ("icmp", ECHO_REQUEST), ("icmp", 13)]
+PORTS += sorted({(rule.proto, low) for rule in RULES for low, _ in rule.ports or ()} - {*PORTS})
 STRANGE_PORT = 99
 Rules = tuple[Rule, ...]
 Flows = tuple[Flow, ...]

@@ -259,9 +259,9 @@ def test_the_error_tree_is_the_modules_own() -> None:
 # --- pictures ------------------------------------------------------------------------------------------------------
 
 
-def test_the_picture_of_the_topology_is_the_plans(plan: Plan) -> None:
+def test_the_picture_of_the_topology_is_the_plans(plan: Plan, golden: Callable[..., None]) -> None:
     drawn = draw.topology()
-    assert (draw.IMAGES / "topology.svg").read_text() == drawn, "make it anew: python -m docs.draw topology"
+    golden("topology.svg", drawn, folder=draw.IMAGES)
     assert all(f">{host.name}<" in drawn and f">{host.ip}<" in drawn for host in plan.hosts)
     assert draw.topology(Profile(servers=5)) != drawn
 

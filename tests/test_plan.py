@@ -11,14 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topo.errors import PlanError
-from topo.plan import ANY, BALANCER, DATABASE, MONITOR, NETWORK, RESOLVER, WEB, Host, Plan
+from topo.plan import ANY, BALANCER, DATABASE, MONITOR, NETWORK, RESOLVER, WEB, ZONE_NUMBERS, Host, Plan
 from topo.plan import plan as plan_of
 from topo.profile import MAX_SERVERS, Profile
 from topo.wiring import INTERFACE_LIMIT, End, Hop, Link, Switch
 
+# every host of the seed, in order, and its zone
+HOSTS = {
+    "client": "internet",
+    "attacker": "internet",
+    "dns": "internet",
+    "lb": "dmz",
+    "srv1": "servers",
+    "srv2": "servers",
+    "srv3": "servers",
+    "mon": "monitoring",
+}
+
 
 def test_the_seed_has_the_hosts_and_switches_of_the_write_ups(plan: Plan) -> None:
-    assert [host.name for host in plan.hosts] == ["client", "attacker", "dns", "lb", "srv1", "srv2", "srv3", "mon"]
+    assert {host.name: host.zone for host in plan.hosts} == HOSTS
+    assert [host.name for host in plan.hosts] == list(HOSTS)
     assert [switch.name for switch in plan.switches] == ["core", "fw1", "fw2", "fw3"]
     assert {switch.guards for switch in plan.switches} == {None, "srv1", "srv2", "srv3"}
     assert [host.name for host in plan.servers] == ["srv1", "srv2", "srv3"]
@@ -29,10 +42,7 @@ def test_the_seed_has_the_hosts_and_switches_of_the_write_ups(plan: Plan) -> Non
     ("name", "members"),
     [
         ("client", "client"),
-        ("internet", "client attacker dns"),
-        ("dmz", "lb"),
-        ("servers", "srv1 srv2 srv3"),
-        ("monitoring", "mon"),
+        *((zone, " ".join(name for name in HOSTS if HOSTS[name] == zone)) for zone in ZONE_NUMBERS),
         ("primary", "srv1"),
         ("replicas", "srv2 srv3"),
         ("web", "srv1 srv2 srv3"),
@@ -41,7 +51,7 @@ def test_the_seed_has_the_hosts_and_switches_of_the_write_ups(plan: Plan) -> Non
         ("balancer", "lb"),
         ("resolver", "dns"),
         ("monitor", "mon"),
-        (ANY, "client attacker dns lb srv1 srv2 srv3 mon"),
+        (ANY, " ".join(HOSTS)),
     ],
 )
 def test_names_that_rules_may_use(plan: Plan, name: str, members: str) -> None:
@@ -111,7 +121,7 @@ def test_behind_each_port_of_a_switch_are_all_hosts_once(plan: Plan) -> None:
 
 
 def test_unknown_names_are_refused_with_the_known_ones(plan: Plan) -> None:
-    with pytest.raises(PlanError, match=r"srv9: no such host; hosts: client, attacker, dns, lb, srv1, srv2, srv3, mon"):
+    with pytest.raises(PlanError, match=f"srv9: no such host; hosts: {', '.join(HOSTS)}"):
         plan.host("srv9")
     with pytest.raises(PlanError, match="core: no such host"):
         plan.host("core")
