@@ -19,7 +19,7 @@ MOST_LINES, MEDIAN_LINES, TENTH_LINES = 300, 8, 25
 #: still to be renamed or split; nothing may be added
 # fmt: off
 OPEN_NAMES = {
-    "Frame", "Proof", "Reading", "Run", "Step", "Way",
+    "Proof", "Reading", "Run", "Step", "Way",
 }
 # fmt: on
 File = tuple[str, str]
