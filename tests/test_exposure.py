@@ -24,12 +24,12 @@ from scapy.utils import RawPcapReader
 from experiments.engine.verdict import Verdict
 from experiments.instruments.search import Hit, Search
 from experiments.tls_exposure import canaries, checks, dblogin, decrypt, exposurerows
-from experiments.tls_exposure.checks import Reading, grid
+from experiments.tls_exposure.checks import ExposureReading, grid
 from experiments.tls_exposure.decrypt import is_handshake
 from experiments.tls_exposure.evidence import ExposureEvidence
 from experiments.tls_exposure.experiment import TlsExposure
 from experiments.wire.pcap import first_frame, packets, place
-from experiments.wire.streams import Text, text
+from experiments.wire.streams import Text, stream_text
 from services.pki import Authority
 from topo.errors import MissingError
 from topo.plan import SITE
@@ -43,7 +43,7 @@ def judge(evidence: dict[str, Any]) -> Verdict:
     return TlsExposure().judge(ExposureEvidence.parse(evidence))
 
 
-def reading(evidence: dict[str, Any]) -> Reading:
+def reading(evidence: dict[str, Any]) -> ExposureReading:
     return checks.reading(ExposureEvidence.parse(evidence))
 
 
@@ -199,7 +199,7 @@ def test_the_plot_has_each_readable_secret_once() -> None:
     ],
 )
 def test_a_link_is_named_after_who_asks_and_who_answers(src: str, dst: str, way: tuple[str, str, str]) -> None:
-    assert exposurerows.way(HOSTS, src, dst) == way
+    assert exposurerows.link_direction(HOSTS, src, dst) == way
 
 
 def test_hits_become_one_row_for_each_way_and_form() -> None:
@@ -236,7 +236,7 @@ GREETING = b"\x5a\0\0\0\x0a10.11.6-MariaDB\0" + b"\7\0\0\0" + NONCE[:8] + bytes(
 def login(password: str) -> Text:
     answer = b"\x40\0\0\1app_write\0\x14" + scramble_native_password(password.encode(), NONCE) + b"foobar\0"
     frames = pcaps.stream(GREETING, src=SERVER, dst=CLIENT) + pcaps.stream(answer)
-    return text(packets(pcaps.pcap(frames)))
+    return stream_text(packets(pcaps.pcap(frames)))
 
 
 def test_the_proof_of_a_password_is_found() -> None:
@@ -246,7 +246,10 @@ def test_the_proof_of_a_password_is_found() -> None:
 
 def test_another_passwords_proof_is_not() -> None:
     assert dblogin.scrambles(login("correct horse"), [("it", "correct horsf")]) == []
-    assert dblogin.scrambles(text(packets(pcaps.pcap(pcaps.stream(b"GET / HTTP/1.1\r\n" * 9)))), [("it", "x")]) == []
+    assert (
+        dblogin.scrambles(stream_text(packets(pcaps.pcap(pcaps.stream(b"GET / HTTP/1.1\r\n" * 9)))), [("it", "x")])
+        == []
+    )
 
 
 # --- inside TLS ----------------------------------------------------------------------------------------------------
@@ -279,7 +282,7 @@ class CapturedConversation:
     def __init__(self, file: Path, keys: Path) -> None:
         self.file, self.keys = file, keys
         self.content = file.read_bytes()
-        self.said = text(packets(self.content))
+        self.said = stream_text(packets(self.content))
 
     @cached_property
     def versions(self) -> dict[int, str]:
@@ -401,7 +404,7 @@ def test_tls_that_began_before_the_capture_is_dark_not_plain(conversation: Captu
     ],
 )
 def test_records_of_tls_are_recognised_by_what_follows_them(said: bytes, expected: bool) -> None:
-    seen = text(packets(pcaps.pcap(pcaps.stream(said))))
+    seen = stream_text(packets(pcaps.pcap(pcaps.stream(said))))
     assert exposurerows.holds_tls_records(seen.data, seen.runs[0]) is expected
 
 

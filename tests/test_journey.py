@@ -17,7 +17,7 @@ from experiments.journey.checks import STEPS
 from experiments.journey.evidence import JourneyEvidence
 from experiments.journey.evidenceindex import EvidenceIndex, is_tls_data
 from experiments.journey.experiment import Journey
-from experiments.journey.steps import Step
+from experiments.journey.steps import JourneyStep
 
 DATA = Path(__file__).parent / "data"
 RECORDED = json.loads((DATA / "journey.json").read_text())
@@ -31,7 +31,7 @@ def evidence() -> dict[str, Any]:
     return copy.deepcopy(RECORDED)
 
 
-def steps(evidence: dict[str, Any]) -> tuple[Step, ...]:
+def steps(evidence: dict[str, Any]) -> tuple[JourneyStep, ...]:
     return checks.steps(JourneyEvidence.parse(evidence))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import catalog
-from experiments.engine import compare, drawing, folder, numbers, provenance, report, timetable
+from experiments.engine import compare, drawing, folder, numbers, provenance, report, timeline
 from experiments.engine.base import Evidence, Experiment
 from experiments.engine.distribution import distribution
 from experiments.engine.plots import OF_SAMPLES, Kind, Mark, Plot, Series, laid_over
@@ -74,13 +74,13 @@ def drawn_once(plot: Plot) -> bytes:
 def saved(path: Path, ms: list[float], **changes: Any) -> Path:
     """A run's folder as the engine leaves it."""
     path.mkdir()
-    timeline = [
+    marks = [
         {"time": 100.0, "what": "phase", "name": "faults"},
         {"time": 101.0, "what": "fault", "fault": "kill srv1 <nginx>"},
         {"time": 102.5, "what": "healed", "fault": "kill srv1 <nginx>"},
     ]
     seconds = [{"time": 100.0 + each, "idle": 0.5, "lag_ms": 1.0} for each in range(3)]
-    folder.write_rows(path, folder.EVIDENCE, {"ms": ms, "timeline": timeline, "machine": seconds})
+    folder.write_rows(path, folder.EVIDENCE, {"ms": ms, "timeline": marks, "machine": seconds})
     made = {"commit": "c0ffee", "dirty": True, "versions": {"nginx": "1 <x>"}, "argv": ["python", "<y>"]}
     result = {
         "experiment": "lag", "claim": "c", "profile": SEED.as_dict(), "seed": 7, "repeat": None, "options": {},
@@ -160,7 +160,7 @@ def test_fonts_are_kept_where_the_testbed_keeps_its_things(tmp_path: Path) -> No
 
 
 def test_phases_last_until_the_next_and_faults_until_healed() -> None:
-    timeline = [
+    marks = [
         {"time": 10.0, "what": "phase", "name": "a"},
         {"time": 11.0, "what": "fault", "fault": "kill"},
         {"time": 12.0, "what": "phase", "name": "b"},
@@ -168,29 +168,29 @@ def test_phases_last_until_the_next_and_faults_until_healed() -> None:
         {"time": 14.0, "what": "fault", "fault": "cut"},
         {"time": 16.0, "what": "note", "why": "x", "more": 1},
     ]
-    (plot,) = timetable.strip(timeline)
+    (plot,) = timeline.strip(marks)
     assert {each.label: (list(each.x), list(each.y)) for each in plot.series} == {
         "phase a": ([0.0], [2.0]),
         "phase b": ([2.0], [6.0]),
         "fault kill": ([1.0], [3.0]),
         "fault cut": ([4.0], [6.0]),
     }
-    assert timetable.rows(timeline)[-1] == (6.0, "note", "why x, more 1")
+    assert timeline.rows(marks)[-1] == (6.0, "note", "why x, more 1")
 
 
 def test_the_last_phase_lasts_as_long_as_the_machine_was_watched() -> None:
-    timeline = [{"time": 10.0, "what": "phase", "name": "a"}, {"time": 12.0, "what": "phase", "name": "b"}]
-    (plot,) = timetable.strip(timeline, [{"time": 9.0}, {"time": 17.0}])
+    marks = [{"time": 10.0, "what": "phase", "name": "a"}, {"time": 12.0, "what": "phase", "name": "b"}]
+    (plot,) = timeline.strip(marks, [{"time": 9.0}, {"time": 17.0}])
     assert {each.label: (each.x, each.y) for each in plot.series} == {
         "phase a": ([0.0], [2.0]),
         "phase b": ([2.0], [7.0]),
     }
-    assert timetable.strip([], [{"time": 17.0}]) == []
+    assert timeline.strip([], [{"time": 17.0}]) == []
 
 
-@pytest.mark.parametrize("timeline", [[], [{"time": 1.0, "what": "note"}], [{"time": 1.0, "what": "phase"}]])
-def test_a_timeline_of_one_moment_has_no_picture(timeline: list[dict[str, Any]]) -> None:
-    assert timetable.strip(timeline) == []
+@pytest.mark.parametrize("marks", [[], [{"time": 1.0, "what": "note"}], [{"time": 1.0, "what": "phase"}]])
+def test_a_timeline_of_one_moment_has_no_picture(marks: list[dict[str, Any]]) -> None:
+    assert timeline.strip(marks) == []
 
 
 # --- words -----------------------------------------------------------------------------------------------------

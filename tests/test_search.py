@@ -28,7 +28,7 @@ from experiments.instruments.search import Found, Search
 from experiments.instruments.searchpatterns import SearchPatterns, patterns
 from experiments.wire import http2, layers
 from experiments.wire.pcap import packets
-from experiments.wire.streams import text
+from experiments.wire.streams import stream_text
 from topo.errors import UsageError
 
 SECRET = 'p&q <"näive"> it\'s 100% + canary-7f3a9c'
@@ -415,7 +415,7 @@ def test_far_from_an_escape_nothing_is_kept_twice() -> None:
 
 
 def test_a_run_knows_its_frames() -> None:
-    said = text(packets(pcaps.pcap(pcaps.stream(b"abcdef", [2, 4]))))
+    said = stream_text(packets(pcaps.pcap(pcaps.stream(b"abcdef", [2, 4]))))
     (run,) = said.runs
     assert (run.frames(0, 2), run.frames(1, 3), run.frames(5, 6)) == ({2}, {2, 3}, {4})
     assert said.run(0, 6) is run

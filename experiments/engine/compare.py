@@ -66,7 +66,7 @@ def common(a: Path, b: Path) -> str:
 def compared(experiment: Experiment[Any], a: Side, b: Side) -> Comparison:
     """The profiles' differences, all numbers, and the plots that both have."""
     ours, theirs = (
-        {plot.title: plot for plot in experiment.plots(experiment.evidence.parse(each.evidence))} for each in (a, b)
+        {plot.title: plot for plot in experiment.plots(experiment.evidence.parse(side.evidence))} for side in (a, b)
     )
     both = [title for title in ours if title in theirs and ours[title].kind == theirs[title].kind]
     return Comparison(
@@ -101,7 +101,7 @@ def _change(a: Any, b: Any) -> str:
     """``+12.5 (+50 %)`` for numbers, a word for what else differs."""
     if a == b:
         return ""
-    if not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in (a, b)):
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (a, b)):
         return "differs"
     share = f" ({(b - a) / abs(a):+.0%})".replace("%", " %") if a else ""
     return f"{'+' if b > a else '-'}{numbers.said(abs(b - a))}{share}"

@@ -68,8 +68,8 @@ class Evidence:
 
     def own(self) -> dict[str, Any]:
         """The experiment's own fields, as they are saved."""
-        engine = {each.name for each in fields(Evidence)}
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in engine}
+        engine = {own.name for own in fields(Evidence)}
+        return {own.name: getattr(self, own.name) for own in fields(self) if own.name not in engine}
 
 
 def circumstances(raw: Any) -> Evidence:

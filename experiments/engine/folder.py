@@ -53,7 +53,7 @@ def write_rows(folder: Path, name: str, content: Mapping[str, Any]) -> None:
 def _rows(value: Any) -> str:
     if not isinstance(value, list) or not value:
         return json.dumps(value)
-    return "[\n " + ",\n ".join(json.dumps(each) for each in value) + "\n]"
+    return "[\n " + ",\n ".join(json.dumps(row) for row in value) + "\n]"
 
 
 def read(folder: Path, name: str) -> Any:

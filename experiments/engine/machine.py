@@ -24,7 +24,7 @@ TOLERATED = 0.05
 
 def overloaded(seconds: Sequence[MachineSecond]) -> int:
     """The number of noted seconds that were overloaded."""
-    return sum(each["lag_ms"] > LAG_MS or each["idle"] < LEAST_IDLE for each in seconds)
+    return sum(second["lag_ms"] > LAG_MS or second["idle"] < LEAST_IDLE for second in seconds)
 
 
 @contextmanager

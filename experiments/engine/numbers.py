@@ -36,5 +36,5 @@ def said(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(said(each) for each in value) or "none"
+        return ", ".join(said(item) for item in value) or "none"
     return str(value)

@@ -53,11 +53,11 @@ class Plot:
     log: str = ""
 
     def __post_init__(self) -> None:
-        for each in self.series:
-            if self.kind in OF_SAMPLES and each.y:
-                raise ValueError(f"{self.title}: {each.label}: a plot of samples takes x alone")
-            if self.kind not in OF_SAMPLES and len(each.x) != len(each.y):
-                raise ValueError(f"{self.title}: {each.label}: {len(each.x)} x for {len(each.y)} y")
+        for series in self.series:
+            if self.kind in OF_SAMPLES and series.y:
+                raise ValueError(f"{self.title}: {series.label}: a plot of samples takes x alone")
+            if self.kind not in OF_SAMPLES and len(series.x) != len(series.y):
+                raise ValueError(f"{self.title}: {series.label}: {len(series.x)} x for {len(series.y)} y")
 
 
 def laid_over(plots: Mapping[str, Plot]) -> Plot:

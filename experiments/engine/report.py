@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments.engine import folder, machine, numbers, provenance, timetable
+from experiments.engine import folder, machine, numbers, provenance, timeline
 from experiments.engine.base import Experiment, judged
 from experiments.engine.compare import Comparison, Row
 from experiments.engine.distribution import is_distribution
@@ -69,7 +69,7 @@ def write(experiment: Experiment[Any], path: Path) -> Path:
     result = folder.read(path, folder.RESULT)
     evidence = folder.read(path, folder.EVIDENCE)
     verdict = judged(experiment, evidence)
-    timeline, seconds = evidence.get("timeline", []), evidence.get("machine", [])
+    marks, seconds = evidence.get("timeline", []), evidence.get("machine", [])
     flat = list(numbers.flat(verdict.numbers, split=False))
     html = TEMPLATES.get_template("report.html.j2").render(
         title=f"{experiment.name}: {WORDS[verdict.holds][0]}",
@@ -81,9 +81,9 @@ def write(experiment: Experiment[Any], path: Path) -> Path:
         distributions=[(name, value) for name, value in flat if is_distribution(value)],
         pictures=pictures(_plots(experiment, evidence), path),
         page=_page(experiment, evidence),
-        moments=timetable.rows(timeline)[: timetable.MOST_ROWS],
-        more_moments=max(0, len(timeline) - timetable.MOST_ROWS),
-        strip=pictures(timetable.strip(timeline, seconds), path),
+        marks=timeline.rows(marks)[: timeline.MOST_ROWS],
+        more_marks=max(0, len(marks) - timeline.MOST_ROWS),
+        strip=pictures(timeline.strip(marks, seconds), path),
         machine=seconds,
         overloaded=machine.overloaded(seconds),
         load=pictures(_load(seconds), path),
@@ -96,13 +96,13 @@ def write(experiment: Experiment[Any], path: Path) -> Path:
     return target
 
 
-def show_comparison(found: Comparison) -> None:
+def show_comparison(comparison: Comparison) -> None:
     """Both verdicts, what was asked for differently, and the numbers side by side."""
-    console.print(f"claim: {found.experiment.claim}", soft_wrap=True, markup=False)
-    for side in (found.a, found.b):
+    console.print(f"claim: {comparison.experiment.claim}", soft_wrap=True, markup=False)
+    for side in (comparison.a, comparison.b):
         word, style = WORDS[side.verdict.holds]
         console.print(Text.assemble(f"{side.name}: ", (word, style), f" - {side.verdict.because}"), soft_wrap=True)
-    for title, rows in (("asked for", found.asked), ("numbers", found.numbers)):
+    for title, rows in (("asked for", comparison.asked), ("numbers", comparison.numbers)):
         if rows:
             console.print(_table(title, rows))
 
@@ -116,14 +116,14 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
     return table
 
 
-def write_comparison(found: Comparison, target: Path) -> Path:
+def write_comparison(comparison: Comparison, target: Path) -> Path:
     """The same as a page of its own, with the plots over each other. Raises UsageError when it cannot be written."""
     html = TEMPLATES.get_template("compare.html.j2").render(
-        title=f"{found.experiment.name}: {found.a.folder.name} and {found.b.folder.name}",
-        found=found,
+        title=f"{comparison.experiment.name}: {comparison.a.folder.name} and {comparison.b.folder.name}",
+        comparison=comparison,
         words={holds: word for holds, (word, _) in WORDS.items()},
-        pictures=pictures(found.plots),
-        again=[provenance.again(side.result) for side in (found.a, found.b)],
+        pictures=pictures(comparison.plots),
+        again=[provenance.again(side.result) for side in (comparison.a, comparison.b)],
     )
     try:
         target.write_text(html)
@@ -170,8 +170,8 @@ def _load(seconds: Sequence[MachineSecond]) -> Iterator[Plot]:
     """The machine's load as plots, once it was measured for long enough to be a line."""
     if len(seconds) < 2:
         return
-    times = [each["time"] - seconds[0]["time"] for each in seconds]
-    busy, late = [100 * (1 - each["idle"]) for each in seconds], [each["lag_ms"] for each in seconds]
+    times = [second["time"] - seconds[0]["time"] for second in seconds]
+    busy, late = [100 * (1 - second["idle"]) for second in seconds], [second["lag_ms"] for second in seconds]
     since = "time since measuring began (s)"
     yield Plot("The machine's processors", since, "busy (%)", [Series("busy", times, busy)], "steps")
     yield Plot(
@@ -181,6 +181,6 @@ def _load(seconds: Sequence[MachineSecond]) -> Iterator[Plot]:
 
 def _names(path: Path) -> Iterator[str]:
     """Every file of a run's folder, by its path within."""
-    for each in path.rglob("*"):
-        if each.is_file() and not each.name.startswith("."):
-            yield str(each.relative_to(path))
+    for file in path.rglob("*"):
+        if file.is_file() and not file.name.startswith("."):
+            yield str(file.relative_to(path))

@@ -13,7 +13,7 @@ from experiments.instruments.searchpatterns import SearchPatterns, patterns
 from experiments.wire import bodies, http2
 from experiments.wire.layers import Layer, base, unescaped
 from experiments.wire.pcap import packets
-from experiments.wire.streams import Run, Text, text
+from experiments.wire.streams import StreamRun, Text, stream_text
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Found:
 
     hits: list[Hit]
     frames: int
-    text: Text = field(repr=False)
+    stream_text: Text = field(repr=False)
     unread: Counter[str]
 
 
@@ -55,7 +55,7 @@ class Search:
     def capture(self, data: bytes) -> Found:
         """Search the content of a pcap file."""
         taken = packets(data)
-        said = text(taken)
+        said = stream_text(taken)
         return Found(self.said(said, taken.unread), taken.frames, said, taken.unread)
 
     def said(self, said: Text, unread: Counter[str]) -> list[Hit]:
@@ -86,7 +86,7 @@ class Search:
             yield from unescaped(layer, self._reach)
 
 
-def _same_run(said: Text, origins: Iterable[tuple[int, int]]) -> Run | None:
+def _same_run(said: Text, origins: Iterable[tuple[int, int]]) -> StreamRun | None:
     """The run that all of it lies in; bytes in two runs were sent by no side."""
     runs = [said.run(*origin) for origin in origins]
     return runs[0] if runs and all(run is runs[0] for run in runs) else None
@@ -103,7 +103,7 @@ def _named(made: tuple[str, ...], form: str) -> str:
     return ", ".join(made if made and plain else (*made, form))
 
 
-def _hit(name: str, form: str, run: Run, origins: list[tuple[int, int]]) -> Hit:
+def _hit(name: str, form: str, run: StreamRun, origins: list[tuple[int, int]]) -> Hit:
     frames = {frame for origin in origins for frame in run.frames(*origin)}
     length = sum(end - begin for begin, end in origins)
     return Hit(name, form, run.src, run.dst, tuple(sorted(frames)), length)

@@ -28,7 +28,7 @@ SECONDS = 10.0
 
 
 @dataclass
-class Form:
+class PageForm:
     """A form of a page: where it goes and what its fields hold."""
 
     action: str
@@ -41,7 +41,7 @@ class Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.title = ""
-        self.forms: list[Form] = []
+        self.forms: list[PageForm] = []
         self.assets: list[str] = []
         self._text: list[str] = []
         self._inside: list[str] = []
@@ -56,7 +56,7 @@ class Page(HTMLParser):
         if tag in ("title", "script", "style"):
             self._inside.append(tag)
         if tag == "form":
-            self.forms.append(Form(values.get("action", "")))
+            self.forms.append(PageForm(values.get("action", "")))
         if tag in ("input", "textarea") and self.forms and "name" in values:
             self.forms[-1].fields[values["name"]] = values.get("value", "")
         if tag in ASSET_TAGS and values.get(ASSET_TAGS[tag]) and values.get("rel", "") != "canonical":
@@ -72,7 +72,7 @@ class Page(HTMLParser):
         elif self._inside[-1] == "title":
             self.title += data
 
-    def form_with(self, name: str) -> Form:
+    def form_with(self, name: str) -> PageForm:
         """The form that has a field of that name. Raises LookupError when the page has none."""
         for form in self.forms:
             if name in form.fields:
@@ -102,7 +102,7 @@ class Browser:
                 self._request("GET", asset, page=False)
         return page
 
-    def submit(self, form: Form, **filled: str) -> Page:
+    def submit(self, form: PageForm, **filled: str) -> Page:
         """Fill a form in and send it, then show where the site sends us."""
         response = self._request("POST", urljoin(self.url, form.action), data={**form.fields, **filled})
         if response.status_code not in REDIRECTS:

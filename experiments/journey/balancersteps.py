@@ -6,10 +6,10 @@ from collections import Counter
 
 from experiments.engine.verdict import all_of
 from experiments.journey.evidenceindex import EvidenceIndex, Row, Unseen
-from experiments.journey.steps import Seen, duration_ms, frame_proof, line_proof, readability, visit_proof
+from experiments.journey.steps import StepObservation, duration_ms, frame_proof, line_proof, readability, visit_proof
 
 
-def ends_tls(index: EvidenceIndex) -> Seen:
+def ends_tls(index: EvidenceIndex) -> StepObservation:
     """The balancer ends TLS with the site's certificate."""
     line, plain, certificate = index.log("haproxy"), index.forwarded("lb"), index.shown["tls"]
     if certificate is None:
@@ -21,10 +21,10 @@ def ends_tls(index: EvidenceIndex) -> Seen:
         frame_proof(plain),
     )
     right = certificate["subject"] == index.site
-    return Seen("lb", "lb", what, proofs, index.shown["time"], holds=right)
+    return StepObservation("lb", "lb", what, proofs, index.shown["time"], holds=right)
 
 
-def reads_the_name(index: EvidenceIndex) -> Seen:
+def reads_the_name(index: EvidenceIndex) -> StepObservation:
     """The balancer passes TLS on, and reads the name in the ClientHello."""
     line = index.log("haproxy")
     hello = index.frame(
@@ -34,18 +34,18 @@ def reads_the_name(index: EvidenceIndex) -> Seen:
     )
     name = line["data"]["sni"]
     what = f"the ClientHello asks for {name}; the balancer has no key, and reads no more"
-    return Seen(
+    return StepObservation(
         "lb", "lb", what, (frame_proof(hello), line_proof(line, f"sni {name}")), hello["time"], holds=name == index.site
     )
 
 
-def forwards(index: EvidenceIndex) -> Seen:
+def forwards(index: EvidenceIndex) -> StepObservation:
     """The request on its way to one nginx, which is the one that the balancer's log names."""
     sent, line = index.forwarded("lb"), index.log("haproxy")
     server, chosen = index.host_of(sent["dst"]), line["data"]["server"]
     shares = Counter(request["server"] for request in index.requests if request["server"])
     share = ", ".join(f"{name} {count}" for name, count in sorted(shares.items()))
-    return Seen(
+    return StepObservation(
         "lb",
         server,
         f"{server} was its turn by {index.evidence.balance}; of this visit's requests: {share}",
@@ -56,7 +56,7 @@ def forwards(index: EvidenceIndex) -> Seen:
     )
 
 
-def encrypts_the_answer(index: EvidenceIndex) -> Seen:
+def encrypts_the_answer(index: EvidenceIndex) -> StepObservation:
     """TLS data to the visitor after nginx's answer."""
     answer, line = index.answered(index.forwarded("lb")), index.log("haproxy")
 
@@ -70,7 +70,7 @@ def encrypts_the_answer(index: EvidenceIndex) -> Seen:
         raise Unseen("no TLS data to the client after nginx's answer")
     secret = index.secret(sent, "client")
     status = "" if index.tls["passthrough"] else f"status {line['data']['status']}, "
-    return Seen(
+    return StepObservation(
         "lb",
         "client",
         f"{len(data)} packets of TLS, {sum(row['bytes'] for row in data)} bytes, {readability(secret)}",

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from experiments.journey.evidenceindex import EvidenceIndex, Row, Unseen
-from experiments.journey.steps import Seen, duration_ms, frame_proof, readability, visit_proof
+from experiments.journey.steps import StepObservation, duration_ms, frame_proof, readability, visit_proof
 
 
-def asks_for_the_site(index: EvidenceIndex) -> Seen:
+def asks_for_the_site(index: EvidenceIndex) -> StepObservation:
     """The visit's first request is for the site's address."""
     first = index.requests[0]
     right = first["url"] == f"https://{index.site}/"
-    return Seen("user", "browser", first["url"], (visit_proof(first, "asked for"),), first["time"], holds=right)
+    return StepObservation(
+        "user", "browser", first["url"], (visit_proof(first, "asked for"),), first["time"], holds=right
+    )
 
 
-def asks_dns(index: EvidenceIndex) -> Seen:
+def asks_dns(index: EvidenceIndex) -> StepObservation:
     """The question for the site's name, on the client's link and on the resolver's."""
     sent, arrived = index.dns("client", answers=False), index.dns("dns", answers=False)
     proofs = (frame_proof(sent), frame_proof(arrived))
-    return Seen(
+    return StepObservation(
         "client", "dns", f"A {index.site}?", proofs, sent["time"], ms=duration_ms(sent, arrived), encrypted=False
     )
 
 
-def dns_answers(index: EvidenceIndex) -> Seen:
+def dns_answers(index: EvidenceIndex) -> StepObservation:
     """The answer names the balancer's address."""
     asked, answer = index.dns("client", answers=False), index.dns("client", answers=True)
     addresses = answer["says"]["answer"]
     what = f"{index.site} is {', '.join(addresses) or 'unknown'}"
     right = addresses == [index.hosts["lb"]]
     ms = duration_ms(asked, answer)
-    return Seen("dns", "client", what, (frame_proof(answer),), answer["time"], holds=right, ms=ms, encrypted=False)
+    return StepObservation(
+        "dns", "client", what, (frame_proof(answer),), answer["time"], holds=right, ms=ms, encrypted=False
+    )
 
 
-def sends_https(index: EvidenceIndex) -> Seen:
+def sends_https(index: EvidenceIndex) -> StepObservation:
     """A TCP connection to the balancer, a ClientHello, then data in which nothing of the visit can be read."""
 
     def sent(row: Row) -> bool:
@@ -44,7 +48,7 @@ def sends_https(index: EvidenceIndex) -> Seen:
     if not data or index.host_of(index.shown["to"]) != "lb":
         raise Unseen("no TLS data from the client to the balancer")
     secret = index.secret(sent, "client")
-    return Seen(
+    return StepObservation(
         "client",
         "lb",
         f"{len(data)} packets of TLS, {readability(secret)}",
@@ -56,7 +60,7 @@ def sends_https(index: EvidenceIndex) -> Seen:
     )
 
 
-def browser_decrypts(index: EvidenceIndex) -> Seen:
+def browser_decrypts(index: EvidenceIndex) -> StepObservation:
     """The browser had the page, by TLS."""
     request = index.shown
     if request["tls"] is None:
@@ -64,10 +68,12 @@ def browser_decrypts(index: EvidenceIndex) -> Seen:
     what = f"status {request['status']}, {request['http']}, {request['tls']['version']}, {request['bytes']} bytes"
     done = request["time"] + request["ms"] / 1000
     right = request["status"] == 200
-    return Seen("browser", "browser", what, (visit_proof(request, what),), done, holds=right, ms=request["ms"])
+    return StepObservation(
+        "browser", "browser", what, (visit_proof(request, what),), done, holds=right, ms=request["ms"]
+    )
 
 
-def browser_displays(index: EvidenceIndex) -> Seen:
+def browser_displays(index: EvidenceIndex) -> StepObservation:
     """The page shows what the visitor posted, and all its files came."""
     shown, page = index.evidence.visit["shown"], index.shown
     parts = [part for part, there in (("message", shown["has_message"]), ("name", shown["has_name"])) if there]
@@ -79,4 +85,4 @@ def browser_displays(index: EvidenceIndex) -> Seen:
         *(visit_proof(file, f"status {file['status']}") for file in files[:3]),
     )
     done = page["time"] + page["ms"] / 1000
-    return Seen("browser", "user", what, proofs, done, holds=len(parts) == 2 and complete)
+    return StepObservation("browser", "user", what, proofs, done, holds=len(parts) == 2 and complete)

@@ -27,7 +27,7 @@ from experiments.journey.serversteps import (
     passes_the_firewall_and_ends_tls,
     reaches_the_application,
 )
-from experiments.journey.steps import Look, Step
+from experiments.journey.steps import JourneyStep, Look
 
 STEPS: tuple[tuple[str, Look], ...] = (
     ("the user asks for the website", asks_for_the_site),
@@ -66,16 +66,16 @@ def judge(evidence: JourneyEvidence) -> Verdict:
     return composed([every, *map(_check, taken)], evidence, _numbers(evidence, taken))
 
 
-def _check(step: Step) -> ClaimCheck[JourneyEvidence]:
+def _check(step: JourneyStep) -> ClaimCheck[JourneyEvidence]:
     return ClaimCheck(f"step {step.number}", lambda _: _result(step))
 
 
-def _result(step: Step) -> CheckResult:
+def _result(step: JourneyStep) -> CheckResult:
     missing = " has no evidence" if step.holds is None else ""
     return CheckResult(step.holds, f"step {step.number}{missing}: {step.what}")
 
 
-def _numbers(evidence: JourneyEvidence, taken: Sequence[Step]) -> dict[str, Any]:
+def _numbers(evidence: JourneyEvidence, taken: Sequence[JourneyStep]) -> dict[str, Any]:
     first, last = evidence.visit["requests"][0], evidence.visit["requests"][-1]
     return {
         "steps": len(taken),
@@ -88,7 +88,7 @@ def _numbers(evidence: JourneyEvidence, taken: Sequence[Step]) -> dict[str, Any]
     }
 
 
-def steps(evidence: JourneyEvidence) -> tuple[Step, ...]:
+def steps(evidence: JourneyEvidence) -> tuple[JourneyStep, ...]:
     """All 13, in order."""
     index, looks = EvidenceIndex(evidence), looks_for(evidence.tls)
     return tuple(_step(number, title, look, index) for number, (title, look) in enumerate(looks, start=1))
@@ -100,8 +100,8 @@ def looks_for(tls: TlsModes) -> list[tuple[str, Look]]:
     return [other.get(number, step) for number, step in enumerate(STEPS, start=1)]
 
 
-def _step(number: int, title: str, look: Look, index: EvidenceIndex) -> Step:
+def _step(number: int, title: str, look: Look, index: EvidenceIndex) -> JourneyStep:
     try:
-        return Step(number, title, look(index))
+        return JourneyStep(number, title, look(index))
     except Unseen as error:
-        return Step(number, title, None, str(error))
+        return JourneyStep(number, title, None, str(error))

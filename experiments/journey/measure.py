@@ -11,7 +11,7 @@ from experiments.instruments import observe, visitor
 from experiments.instruments.capture import Capture, capturing
 from experiments.journey.evidence import CaptureRow, FrameRow, JourneyEvidence, TlsModes
 from experiments.wire import payloads
-from experiments.wire.pcap import Frame, frames
+from experiments.wire.pcap import CapturedFrame, frames
 from testbed import databases
 from topo.plan import APP, GROUP, SITE, WEB
 from topo.profile import Profile
@@ -99,7 +99,7 @@ def _frames(captures: Iterable[Capture], marks: dict[str, bytes]) -> tuple[list[
     return rows, summary
 
 
-def _row(capture: Capture, frame: Frame, marks: dict[str, bytes]) -> FrameRow:
+def _row(capture: Capture, frame: CapturedFrame, marks: dict[str, bytes]) -> FrameRow:
     ports = {int(end.rpartition(":")[2]) for end in (frame.src, frame.dst) if ":" in end}
     return {
         "link": capture.link,

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 from experiments.engine.verdict import all_of
 from experiments.journey.evidenceindex import EvidenceIndex, Row, Unseen, is_tls_data
-from experiments.journey.steps import Proof, Seen, duration_ms, frame_proof, line_proof, visit_proof
+from experiments.journey.steps import ProofLocation, StepObservation, duration_ms, frame_proof, line_proof, visit_proof
 
 
-def passes_the_firewall(index: EvidenceIndex) -> Seen:
+def passes_the_firewall(index: EvidenceIndex) -> StepObservation:
     """The request on both sides of the firewall, and the counter of the rule that let it pass."""
     outside, inside, line = index.forwarded("lb"), index.forwarded(index.server), index.log("nginx")
     firewall = index.firewalls[index.server]
     rose = index.rose(firewall, "web")
     ruled = "web" in index.evidence.counters["after"][firewall]
     what = f"its rule web let {rose} packets through meanwhile" if rose else "no rule of it counted this packet"
-    counter = Proof("evidence.json", None, f"counters: {firewall} web +{rose}")
-    return Seen(
+    counter = ProofLocation("evidence.json", None, f"counters: {firewall} web +{rose}")
+    return StepObservation(
         firewall,
         index.server,
         f"{firewall}: {what if ruled else 'it has no rule web: no firewall decided this'}",
@@ -30,7 +30,7 @@ def passes_the_firewall(index: EvidenceIndex) -> Seen:
     )
 
 
-def passes_the_firewall_and_ends_tls(index: EvidenceIndex) -> Seen:
+def passes_the_firewall_and_ends_tls(index: EvidenceIndex) -> StepObservation:
     """The same where nginx shows the visitor the site's certificate."""
     passed, line, certificate = passes_the_firewall(index), index.log("nginx"), index.shown["tls"]
     if certificate is None:
@@ -40,16 +40,16 @@ def passes_the_firewall_and_ends_tls(index: EvidenceIndex) -> Seen:
     return replace(passed, what=what, proofs=proofs, holds=all_of(passed.holds, certificate["subject"] == index.site))
 
 
-def reaches_the_application(index: EvidenceIndex) -> Seen:
+def reaches_the_application(index: EvidenceIndex) -> StepObservation:
     """The request from nginx to the application, over the server's loopback."""
     asked, line = index.asked_application, index.log("app")
     what = f"{line['data']['request']} over {index.server}'s loopback"
     proofs = (frame_proof(asked), line_proof(line, line["data"]["request"]))
     took = float(line["data"]["seconds"]) * 1000
-    return Seen(f"nginx ({index.server})", "app", what, proofs, asked["time"], ms=took, encrypted=False)
+    return StepObservation(f"nginx ({index.server})", "app", what, proofs, asked["time"], ms=took, encrypted=False)
 
 
-def asks_the_database(index: EvidenceIndex) -> Seen:
+def asks_the_database(index: EvidenceIndex) -> StepObservation:
     """The page's SELECT, the message's INSERT on the primary, and its copies on the replicas."""
     read = index.statement(index.server, index.shown, "SELECT")
     written = index.statement(index.primary, index.post, "INSERT")
@@ -64,7 +64,7 @@ def asks_the_database(index: EvidenceIndex) -> Seen:
     copies = [_copied_to(index, replica) for replica in replicas]
     last = max([on_wire, *copies], key=lambda row: float(row["time"]))
     encrypted, arrived = _databases_encrypted(index, replicas), len(set(index.evidence.positions.values())) == 1
-    return Seen(
+    return StepObservation(
         f"app ({index.server})",
         "database",
         f"read on {index.server}; the message written on {index.primary}, the primary, and copied to "
@@ -116,7 +116,7 @@ def _sent_by_database(index: EvidenceIndex, row: Row, group: int | None) -> bool
     return index.host_of(row["src"]) == index.primary and str(group) in ports
 
 
-def answer_goes_back(index: EvidenceIndex) -> Seen:
+def answer_goes_back(index: EvidenceIndex) -> StepObservation:
     """The answers of the application and of nginx, both with status 200."""
     sent = index.forwarded("lb")
     from_application, from_nginx = index.answered(index.asked_application), index.answered(sent)
@@ -124,7 +124,7 @@ def answer_goes_back(index: EvidenceIndex) -> Seen:
     status = f"HTTP/1.1 {line['data']['status']}" if index.tls["backend_tls"] else from_nginx["says"]["text"]
     logged = (line_proof(line, status),) if index.tls["backend_tls"] else ()
     statuses = [from_application["says"]["text"], status]
-    return Seen(
+    return StepObservation(
         f"app ({index.server})",
         "lb",
         f"{statuses[0]} from the application, {statuses[1]} from nginx",

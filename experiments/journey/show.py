@@ -14,7 +14,7 @@ from experiments.engine.report import TEMPLATES
 from experiments.engine.verdict import Verdict
 from experiments.journey.checks import steps
 from experiments.journey.evidence import JourneyEvidence
-from experiments.journey.steps import Seen, Step
+from experiments.journey.steps import JourneyStep, StepObservation
 
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 INDENT = (0, 0, 0, 5)
@@ -53,7 +53,7 @@ def _start(evidence: JourneyEvidence) -> float:
     return float(evidence.visit["requests"][0]["time"])
 
 
-def _facts(seen: Seen, start: float) -> Text:
+def _facts(seen: StepObservation, start: float) -> Text:
     """From where to where, when, how long, and whether it could be read on the way."""
     between = seen.src if seen.src == seen.dst else f"{seen.src} → {seen.dst}"
     took = f", took {seen.ms:.2f} ms" if seen.ms is not None else ""
@@ -67,7 +67,7 @@ def _facts(seen: Seen, start: float) -> Text:
 class Arrow:
     """One step in the diagram: from lane ``x1`` to lane ``x2`` (equal: a dot on one lane) at height ``y``."""
 
-    step: Step
+    step: JourneyStep
     x1: int
     x2: int
     y: int
@@ -90,14 +90,14 @@ def page(evidence: JourneyEvidence) -> str:
     )
 
 
-def _lanes(evidence: JourneyEvidence, taken: Sequence[Step]) -> list[str]:
+def _lanes(evidence: JourneyEvidence, taken: Sequence[JourneyStep]) -> list[str]:
     """The participants from left to right, outside to inside."""
     passed = next((step.seen for step in taken if step.seen and step.seen.dst in evidence.firewalls), None)
     server = passed.dst if passed else "server"
     return ["browser", "dns", "lb", evidence.firewalls.get(server, "firewall"), server, "app", "database"]
 
 
-def _arrow(step: Step, lanes: list[str]) -> Arrow:
+def _arrow(step: JourneyStep, lanes: list[str]) -> Arrow:
     """A step's two lanes; one that was not seen is a dot on the left."""
     src, dst = (step.seen.src, step.seen.dst) if step.seen else (lanes[0], lanes[0])
     return Arrow(step, _x(src, lanes), _x(dst, lanes), TOP + ROW * step.number)

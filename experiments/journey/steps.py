@@ -8,11 +8,11 @@ from typing import TypeAlias
 
 from experiments.journey.evidenceindex import EvidenceIndex, Row
 
-Look: TypeAlias = Callable[[EvidenceIndex], "Seen"]
+Look: TypeAlias = Callable[[EvidenceIndex], "StepObservation"]
 
 
 @dataclass(frozen=True)
-class Proof:
+class ProofLocation:
     """A place to look: a frame of a capture, a line of a log, or a field of the evidence."""
 
     where: str
@@ -24,7 +24,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Seen:
+class StepObservation:
     """The observation of a step. ``at``: seconds since the epoch; ``ms``: its duration.
 
     ``holds`` None: seen, but not enough of it to say. ``encrypted`` None: nothing went over a link.
@@ -33,7 +33,7 @@ class Seen:
     src: str
     dst: str
     what: str
-    proofs: tuple[Proof, ...]
+    proofs: tuple[ProofLocation, ...]
     at: float
     holds: bool | None = True
     ms: float | None = None
@@ -41,12 +41,12 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Step:
+class JourneyStep:
     """One of the 13. ``seen`` None: it was not seen, and ``missing`` says what was looked for."""
 
     number: int
     title: str
-    seen: Seen | None
+    seen: StepObservation | None
     missing: str = ""
 
     @property
@@ -58,20 +58,20 @@ class Step:
         return self.seen.what if self.seen else self.missing
 
 
-def frame_proof(row: Row) -> Proof:
+def frame_proof(row: Row) -> ProofLocation:
     """A frame of a capture."""
     bare = "TCP SYN" if row["flags"] == "S" else f"{row['bytes']} bytes of {row['proto'].upper()}"
-    return Proof(row["file"], row["frame"], row["says"].get("text") or bare)
+    return ProofLocation(row["file"], row["frame"], row["says"].get("text") or bare)
 
 
-def line_proof(row: Row, what: str) -> Proof:
+def line_proof(row: Row, what: str) -> ProofLocation:
     """A line of a log."""
-    return Proof(row["file"], row["line"], what)
+    return ProofLocation(row["file"], row["line"], what)
 
 
-def visit_proof(request: Row, what: str) -> Proof:
+def visit_proof(request: Row, what: str) -> ProofLocation:
     """A request of the visit, which has no file but the evidence."""
-    return Proof("evidence.json", None, f"visit: {request['method']} {request['url']}: {what}")
+    return ProofLocation("evidence.json", None, f"visit: {request['method']} {request['url']}: {what}")
 
 
 def duration_ms(a: Row, b: Row) -> float:

@@ -15,7 +15,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Reading:
+class ExposureReading:
     """``exposures``: where a secret is readable. ``doubts``: why its absence elsewhere is not proved, in words.
 
     ``scrambles``: log-ins whose proof is readable: no secret, but passwords can be tried against it at home.
@@ -44,14 +44,14 @@ def judge(evidence: ExposureEvidence) -> Verdict:
     return composed(CHECKS, found, found.numbers)
 
 
-def _nothing_readable(found: Reading) -> CheckResult:
+def _nothing_readable(found: ExposureReading) -> CheckResult:
     if found.exposures:
         return CheckResult(False, _worst(found))
     because = f"none of {len(found.secrets)} secrets is readable on {found.numbers['links']} links"
     return CheckResult(True, f"{because}; {found.control}")
 
 
-def _all_would_have_been_seen(found: Reading) -> CheckResult:
+def _all_would_have_been_seen(found: ExposureReading) -> CheckResult:
     if found.doubts:
         return CheckResult(None, f"nothing was found, but {found.doubts[0]}")
     return CheckResult(True, found.control)
@@ -63,7 +63,7 @@ CHECKS = (
 )
 
 
-def _worst(found: Reading) -> str:
+def _worst(found: ExposureReading) -> str:
     """The worst exposures in words: ``log-in password readable on lb-srv1:80 (raw, lb.pcap#31); ...``."""
     told = []
     for secret in found.secrets:
@@ -79,7 +79,7 @@ def _some(names: Sequence[str], between: str = ", ") -> str:
     return between.join(names[:SHOWN]) + more
 
 
-def reading(evidence: ExposureEvidence) -> Reading:
+def reading(evidence: ExposureEvidence) -> ExposureReading:
     """All that follows from the evidence."""
     secrets = tuple(str(each["name"]) for each in evidence.secrets)
     exposures = _in_order(secrets, (row for row in evidence.exposures if row["form"] != SCRAMBLE))
@@ -88,7 +88,7 @@ def reading(evidence: ExposureEvidence) -> Reading:
     links = _links(evidence)
     seen = {row["secret"] for row in (*exposures, *inside)}
     encrypted = [name for name, link in links.items() if link["tls"]]
-    return Reading(
+    return ExposureReading(
         secrets=secrets,
         exposures=exposures,
         inside=inside,
@@ -112,7 +112,7 @@ def reading(evidence: ExposureEvidence) -> Reading:
     )
 
 
-def grid(found: Reading, secret: str, link: str) -> int:
+def grid(found: ExposureReading, secret: str, link: str) -> int:
     """In how many packets a secret is readable on a link, in the capture that has most of them."""
     frames: dict[str, set[int]] = {}
     most = 0

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from experiments.instruments.search import Hit
-from experiments.wire.streams import Run, Text
+from experiments.wire.streams import StreamRun, Text
 
 FORM = "log-in scramble"
 HEADER, PROTOCOL = 4, 10
@@ -19,7 +19,7 @@ HEADER, PROTOCOL = 4, 10
 def scrambles(said: Text, passwords: Iterable[tuple[str, str]]) -> list[Hit]:
     """Each place where the proof of one of the (name, password) pairs went over the wire in plain sight."""
     known = list(passwords)
-    asking: dict[tuple[str, str], list[Run]] = {}
+    asking: dict[tuple[str, str], list[StreamRun]] = {}
     for run in said.runs:
         asking.setdefault((run.dst, run.src), []).append(run)
     return [
@@ -49,7 +49,7 @@ def _nonce(said: bytes) -> bytes | None:
     return nonce if thread and len(nonce) == 20 else None
 
 
-def _hits(said: Text, run: Run, name: str, proof: bytes) -> Iterator[Hit]:
+def _hits(said: Text, run: StreamRun, name: str, proof: bytes) -> Iterator[Hit]:
     place = said.data.find(proof, run.start, run.end)
     if place >= 0:
         frames = run.frames(place, place + len(proof))

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from experiments.wire.streams import Run, Text
+from experiments.wire.streams import StreamRun, Text
 from testbed.preflight import SYSTEM_PATH
 from topo.errors import FoobarError, MissingError
 
@@ -103,6 +103,6 @@ def _text(chunks: Mapping[tuple[str, str], Iterable[tuple[bytes, int]]]) -> Text
             parts.append((place, len(plain), frame))
             data.append(plain)
             place += len(plain)
-        runs.append(Run(src, dst, start, place, parts))
+        runs.append(StreamRun(src, dst, start, place, parts))
         start = place
     return Text(b"".join(data), runs)

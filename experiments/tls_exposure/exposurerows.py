@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from experiments.instruments.search import Hit
-from experiments.wire.streams import Run, Text
+from experiments.wire.streams import StreamRun, Text
 
 #: so many frame numbers a row shows; it counts all
 SHOWN_FRAMES = 20
@@ -20,7 +20,7 @@ BEGUN_BEFORE = "TLS begun before"
 OTHER = "other"
 
 
-class Way(NamedTuple):
+class LinkDirection(NamedTuple):
     """A direction on a link. ``link`` names the asking side, the answering side and its port: ``lb-srv1:80``."""
 
     link: str
@@ -28,13 +28,13 @@ class Way(NamedTuple):
     dst: str
 
 
-def way(hosts: Mapping[str, str], src: str, dst: str) -> Way:
+def link_direction(hosts: Mapping[str, str], src: str, dst: str) -> LinkDirection:
     """Between two ``address:port``; ``hosts``: names by address. Who answers has the smaller port number."""
     (one, here), (other, there) = _end(hosts, src), _end(hosts, dst)
     if not here or not there:
-        return Way(OTHER, one, other)
+        return LinkDirection(OTHER, one, other)
     asks, answers, port = (one, other, there) if there < here else (other, one, here)
-    return Way(f"{asks}-{answers}:{port}", one, other)
+    return LinkDirection(f"{asks}-{answers}:{port}", one, other)
 
 
 def _end(hosts: Mapping[str, str], end: str) -> tuple[str, int]:
@@ -44,13 +44,13 @@ def _end(hosts: Mapping[str, str], end: str) -> tuple[str, int]:
 
 def rows(file: str, hosts: Mapping[str, str], hits: Iterable[Hit]) -> list[dict[str, Any]]:
     """One row for each secret, way and form that was found in a capture."""
-    grouped: dict[tuple[str, Way, str], list[Hit]] = {}
+    grouped: dict[tuple[str, LinkDirection, str], list[Hit]] = {}
     for hit in hits:
-        grouped.setdefault((hit.secret, way(hosts, hit.src, hit.dst), hit.form), []).append(hit)
+        grouped.setdefault((hit.secret, link_direction(hosts, hit.src, hit.dst), hit.form), []).append(hit)
     return [_row(file, *key, found) for key, found in grouped.items()]
 
 
-def _row(file: str, secret: str, on: Way, form: str, found: list[Hit]) -> dict[str, Any]:
+def _row(file: str, secret: str, on: LinkDirection, form: str, found: list[Hit]) -> dict[str, Any]:
     frames = sorted({frame for hit in found for frame in hit.frames})
     return {
         "secret": secret,
@@ -81,7 +81,9 @@ def links(
             encrypted[_connection(run)] = (*versions, encrypted.get(_connection(run), BEGUN_BEFORE))[0]
     seen: dict[str, dict[str, Any]] = {}
     for run in said.runs:
-        row = seen.setdefault(way(hosts, run.src, run.dst).link, {"file": file, "bytes": 0, "connections": set()})
+        row = seen.setdefault(
+            link_direction(hosts, run.src, run.dst).link, {"file": file, "bytes": 0, "connections": set()}
+        )
         row["bytes"] += run.end - run.start
         row["connections"].add(_connection(run))
     return [{"link": name, **row, **_counted(row["connections"], encrypted, opened)} for name, row in seen.items()]
@@ -90,16 +92,16 @@ def links(
 Connection = frozenset[str]
 
 
-def _connection(run: Run) -> Connection:
+def _connection(run: StreamRun) -> Connection:
     return frozenset((run.src, run.dst))
 
 
 def _counted(on_it: set[Connection], encrypted: Mapping[Connection, str], opened: set[Connection]) -> dict[str, Any]:
-    tls = [each for each in on_it if each in encrypted]
+    tls = [connection for connection in on_it if connection in encrypted]
     return {
         "connections": len(on_it),
-        "tls": dict(sorted(Counter(encrypted[each] for each in tls).items())),
-        "dark": sum(each not in opened for each in tls),
+        "tls": dict(sorted(Counter(encrypted[connection] for connection in tls).items())),
+        "dark": sum(connection not in opened for connection in tls),
     }
 
 
@@ -112,7 +114,7 @@ BEGINNING = re.compile(rb"[\x14-\x17]\x03[\x01-\x04]")
 FAR = 20_000
 
 
-def holds_tls_records(data: bytes, run: Run) -> bool:
+def holds_tls_records(data: bytes, run: StreamRun) -> bool:
     """Does a run hold records? One is followed by the next, or ends with the run."""
     return any(
         _follows(data, found.start(), run.end)

@@ -12,7 +12,7 @@ from rich.text import Text
 from experiments.engine.plots import Plot, Series
 from experiments.engine.report import TEMPLATES
 from experiments.engine.verdict import Verdict
-from experiments.tls_exposure.checks import Reading, grid, reading
+from experiments.tls_exposure.checks import ExposureReading, grid, reading
 from experiments.tls_exposure.evidence import ExposureEvidence
 
 LETTERS = string.ascii_lowercase
@@ -20,7 +20,7 @@ READABLE, INSIDE, PROOF, NOTHING = "readable", "inside TLS", "proof", ""
 MARKS = {READABLE: ("●", "bold red"), INSIDE: ("○", "green"), PROOF: ("◐", "yellow"), NOTHING: ("·", "dim")}
 
 
-def cell(found: Reading, secret: str, link: str) -> str:
+def cell(found: ExposureReading, secret: str, link: str) -> str:
     """The worst form in which a secret is on a link."""
     for what, rows in ((READABLE, found.exposures), (PROOF, found.scrambles), (INSIDE, found.inside)):
         if any((row["secret"], row["link"]) == (secret, link) for row in rows):
@@ -42,7 +42,7 @@ def show(evidence: ExposureEvidence, verdict: Verdict) -> RenderableType:  # noq
     return Group(table, Text.assemble(*_legend()), *_columns(found), *(f"doubt: {doubt}" for doubt in found.doubts))
 
 
-def _wire(found: Reading, link: str) -> Text:
+def _wire(found: ExposureReading, link: str) -> Text:
     row = found.links[link]
     if not row["tls"]:
         return Text("plain text", "red")
@@ -57,13 +57,13 @@ def _legend() -> list[tuple[str, str] | str]:
     return parts
 
 
-def _columns(found: Reading) -> list[str]:
+def _columns(found: ExposureReading) -> list[str]:
     width = max(map(len, found.secrets))
     named = zip(LETTERS, found.secrets, strict=False)
     return [f"{letter} {secret:{width}} {_summary(found, secret)}" for letter, secret in named]
 
 
-def _summary(found: Reading, secret: str) -> str:
+def _summary(found: ExposureReading, secret: str) -> str:
     rows = [row for row in found.exposures if row["secret"] == secret]
     if rows:
         links = len({row["link"] for row in rows})

@@ -23,7 +23,7 @@ SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class ImpostorSettings:
     """``server`` and ``port``: the server that it poses as. ``certificate``: a PEM file, or None for plain HTTP.
 
     ``proxy``: connections begin with a PROXY protocol header. ``line``: what it adds to each page.
@@ -49,7 +49,7 @@ class Impostor(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ImpostorSettings) -> None:
         super().__init__(("", settings.port), Handler)
         self.settings = settings
         self.context: ssl.SSLContext | None = None
@@ -131,4 +131,4 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    Impostor(Settings(**json.loads(sys.argv[1]))).serve_forever()
+    Impostor(ImpostorSettings(**json.loads(sys.argv[1]))).serve_forever()

@@ -20,7 +20,7 @@ from experiments.instruments.pacing import STEADY
 from experiments.instruments.worker import ENVIRONMENT
 from experiments.tls_tampering import redirect
 from experiments.tls_tampering.evidence import AlarmLine, ImpostorEvent, Redirection, RequestRow, TamperingEvidence
-from experiments.tls_tampering.impostor import Settings
+from experiments.tls_tampering.impostor import ImpostorSettings
 from services.pki import Authority
 from services.service import Look
 from topo import wait
@@ -95,7 +95,7 @@ def _impostor(testbed: Testbed, machine: Inside, server: str, line: str) -> Iter
         certificate = home / "forged.pem"
         certificate.touch(0o600)
         certificate.write_text(Authority().issue(SITE, server).bundle)
-    settings = Settings(
+    settings = ImpostorSettings(
         server=testbed.plan.host(server).ip,
         port=testbed.plan.port(WEB),
         certificate=str(certificate) if certificate else None,

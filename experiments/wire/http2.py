@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hpack import Decoder, HPACKError
 
 from experiments.wire.layers import Layer, Maker
-from experiments.wire.streams import Run, Text
+from experiments.wire.streams import StreamRun, Text
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, SETTINGS, PUSH_PROMISE, CONTINUATION = 0, 1, 4, 5, 9
@@ -41,7 +41,7 @@ def readable(text: Text, below: Layer, unread: Counter[str]) -> list[Layer]:
     return [layer for layer in (headers.layer(), bodies.layer()) if layer is not None]
 
 
-def _spoken(text: Text) -> Iterator[tuple[Run, int]]:
+def _spoken(text: Text) -> Iterator[tuple[StreamRun, int]]:
     """Both sides of each HTTP/2 connection, with where their first frame begins."""
     asking = [run for run in text.runs if text.data.startswith(PREFACE, run.start, run.end)]
     sides = {(run.dst, run.src) for run in asking}

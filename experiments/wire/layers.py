@@ -16,7 +16,7 @@ from typing import NamedTuple
 GAP = b"\0" * 8
 
 
-class Piece(NamedTuple):
+class LayerPiece(NamedTuple):
     """From ``start`` on it was made from bytes ``begin`` to ``end`` below; ``copied``: they are the same bytes."""
 
     start: int
@@ -31,7 +31,7 @@ class Layer:
     ``ends``: where something ends and what follows does not belong to it.
     """
 
-    def __init__(self, form: str, data: bytes, pieces: list[Piece], ends: list[int], below: Layer | None) -> None:
+    def __init__(self, form: str, data: bytes, pieces: list[LayerPiece], ends: list[int], below: Layer | None) -> None:
         self.form = form
         self.data = data
         self.ends = ends
@@ -86,7 +86,7 @@ class Maker:
         self._form = form
         self._below = below
         self._chunks: list[bytes] = []
-        self._pieces: list[Piece] = []
+        self._pieces: list[LayerPiece] = []
         self._size = 0
 
     def copy(self, begin: int, end: int) -> None:
@@ -104,7 +104,7 @@ class Maker:
         self._add(GAP, 0, 0, copied=False)
 
     def _add(self, chunk: bytes, begin: int, end: int, *, copied: bool) -> None:
-        self._pieces.append(Piece(self._size, begin, end, copied))
+        self._pieces.append(LayerPiece(self._size, begin, end, copied))
         self._chunks.append(chunk)
         self._size += len(chunk)
 

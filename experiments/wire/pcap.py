@@ -150,7 +150,7 @@ def place(data: bytes, frame: int) -> int:
 
 
 @dataclass(frozen=True)
-class Frame:
+class CapturedFrame:
     """One captured packet with a payload or a TCP flag that begins or ends something. ``number`` is Wireshark's."""
 
     number: int
@@ -162,16 +162,16 @@ class Frame:
     payload: bytes = field(repr=False)
 
 
-def frames(file: Path) -> list[Frame]:
+def frames(file: Path) -> list[CapturedFrame]:
     """The packets of a capture that say something: all but bare acknowledgements. Raises UsageError as ``Pcap``."""
     pcap = Pcap(file.read_bytes())
     records = ((number, pcap.time(begin), pcap.data[begin:end]) for number, begin, end, _ in pcap.records())
     return [frame for number, time, data in records if (frame := _frame(number, time, data)) is not None]
 
 
-def _frame(number: int, time: float, data: bytes) -> Frame | None:
+def _frame(number: int, time: float, data: bytes) -> CapturedFrame | None:
     if data[12:14] == ARP and len(data) >= 42:
-        return Frame(number, time, _address(data[28:32]), _address(data[38:42]), "arp", "", b"")
+        return CapturedFrame(number, time, _address(data[28:32]), _address(data[38:42]), "arp", "", b"")
     if data[12:14] != IPV4 or len(data) < 34:
         return None
     version, total, fragment, protocol = _ip(data, 14)
@@ -179,20 +179,20 @@ def _frame(number: int, time: float, data: bytes) -> Frame | None:
     content = data[14 + (version & 15) * 4 : 14 + total if total else None]
     src, dst = data[26:30], data[30:34]
     if protocol == ICMP:
-        return Frame(number, time, _address(src), _address(dst), "icmp", "", b"")
+        return CapturedFrame(number, time, _address(src), _address(dst), "icmp", "", b"")
     if fragment & FRAGMENT or len(content) < 8:
         return None
     ends = _end(src, content[:2]), _end(dst, content[2:4])
     if protocol == UDP:
-        return Frame(number, time, *ends, "udp", "", content[8:])
+        return CapturedFrame(number, time, *ends, "udp", "", content[8:])
     return _segment(number, time, ends, content) if protocol == TCP and len(content) >= 20 else None
 
 
-def _segment(number: int, time: float, ends: tuple[str, str], content: bytes) -> Frame | None:
+def _segment(number: int, time: float, ends: tuple[str, str], content: bytes) -> CapturedFrame | None:
     _, header, bits = _tcp(content, 0)
     payload = content[(header >> 4) * 4 :]
     flags = "".join(letter for bit, letter in enumerate(FLAGS) if bits >> bit & 1)
-    return Frame(number, time, *ends, "tcp", flags, payload) if payload or set(flags) & set("SFR") else None
+    return CapturedFrame(number, time, *ends, "tcp", flags, payload) if payload or set(flags) & set("SFR") else None
 
 
 def _opened(found: Packets, key: bytes) -> list[Segment]:

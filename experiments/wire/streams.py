@@ -20,7 +20,7 @@ HALF = WINDOW >> 1
 
 
 @dataclass
-class Run:
+class StreamRun:
     """Bytes ``start`` to ``end`` of the text, from ``src`` to ``dst`` (``address:port``, or as much as is known).
 
     ``parts``: (where it starts in the text, length, frame) of every packet that carried some of it, by start.
@@ -45,25 +45,25 @@ class Text:
     """All runs of a capture, one after the other."""
 
     data: bytes
-    runs: list[Run]
+    runs: list[StreamRun]
 
     def __post_init__(self) -> None:
         self._starts = [run.start for run in self.runs]
 
-    def run(self, begin: int, end: int) -> Run | None:
+    def run(self, begin: int, end: int) -> StreamRun | None:
         """The run that these bytes lie in; None when they lie in more than one: no side sent that."""
         found = self.runs[bisect_right(self._starts, begin) - 1]
         return found if end <= found.end else None
 
 
-def text(packets: Packets) -> Text:
+def stream_text(packets: Packets) -> Text:
     """Everything that was said in a capture."""
     chunks: list[bytes] = []
-    runs: list[Run] = []
+    runs: list[StreamRun] = []
     start = 0
     for src, dst, content, parts in _said(packets):
         placed = [(start + offset, length, frame) for offset, length, frame in parts]
-        runs.append(Run(src, dst, start, start + len(content), placed))
+        runs.append(StreamRun(src, dst, start, start + len(content), placed))
         chunks.append(content)
         start += len(content)
     return Text(b"".join(chunks), runs)
