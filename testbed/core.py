@@ -112,7 +112,7 @@ class TestbedCore:
         wait.until(lambda: self.controller.installed(look, without=without), what="flows installed", seconds=10)
         self.overlays.settle()
         for name in (switch.name for switch in self.plan.switches if switch.name not in without):
-            wait.until(partial(self.flow_differences, name), what=f"the flows of {name} as desired", seconds=5)
+            wait.until(partial(self.flow_differences, name), what=f"the flows of {name} as desired", seconds=10)
 
     def flow_differences(self, switch: str) -> str | None:
         """None when a switch holds exactly the desired flows, else the first differing lines."""
