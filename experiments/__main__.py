@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import catalog
 from experiments.engine import folder
 from experiments.engine.base import Experiment, judged
-from experiments.engine.options import Option
-from experiments.engine.run import Asked
+from experiments.engine.run import Asked, Option
 from testbed import session, state
 from testbed.body import Body
 from testbed.commandline import Parser, guarded

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.engine.distribution import CONFIDENCE, distribution, is_distribution
+from experiments.engine.numbers import CONFIDENCE, distribution, is_distribution
 
 
 def test_what_is_known_of_one_to_a_hundred() -> None:

@@ -6,6 +6,8 @@ import copy
 import json
 import signal
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,27 +16,36 @@ import pytest
 from fakes import SteadyTestbed
 
 from experiments.engine import folder, junit, runner
-from experiments.engine.base import Evidence, Experiment, judged
+from experiments.engine.base import Experiment, judged
+from experiments.engine.evidence import Evidence, unchanged
 from experiments.engine.machine import LAG_MS, overloaded, watched
-from experiments.engine.options import Option
-from experiments.engine.run import Asked, Run
+from experiments.engine.run import Asked, Option, Run
 from experiments.engine.verdict import Verdict
 from testbed import interruption
 from topo.errors import UsageError
 
 
-class Toy(Experiment[Evidence]):
+@dataclass(frozen=True, kw_only=True)
+class ToyEvidence(Evidence):
+    upgrades = {0: unchanged}  # noqa: RUF012 - a class variable, as in Evidence
+
+    found: Sequence[int]
+    done: bool | None = None
+
+
+class Toy(Experiment[ToyEvidence]):
     """Measures numbers in rounds, until it is told to break."""
 
     name = "toy"
     claim = "all numbers are small"
     repeats = True
+    evidence = ToyEvidence
     options = (Option("most", 10, "the largest number", least=1),)
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
-    def measure(self, testbed: Any, run: Run) -> Evidence:
+    def measure(self, testbed: Any, run: Run) -> ToyEvidence:
         found: list[int] = []
         run.keep("found", found)
         with run.phase("count", 3):
@@ -42,18 +53,18 @@ class Toy(Experiment[Evidence]):
                 found.append(run.random.randrange(int(run.options["most"])))
         if self.error:
             raise self.error
-        return {"found": found, "done": True}
+        return ToyEvidence(found=found, done=True)
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        assert evidence["found"]
-        numbers = {"found": len(evidence["found"])}
-        return Verdict(max(evidence["found"]) < 10, f"the largest is {max(evidence['found'])}", numbers)
+    def judge(self, evidence: ToyEvidence) -> Verdict:
+        assert evidence.found
+        numbers = {"found": len(evidence.found)}
+        return Verdict(max(evidence.found) < 10, f"the largest is {max(evidence.found)}", numbers)
 
-    def show(self, evidence: Evidence, verdict: Verdict) -> str:
-        return f"shown {evidence['found']}"
+    def show(self, evidence: ToyEvidence, verdict: Verdict) -> str:
+        return f"shown {evidence.found}"
 
-    def page(self, evidence: Evidence) -> str:
-        return f"<p>{evidence['found']} {evidence['done']}</p>"
+    def page(self, evidence: ToyEvidence) -> str:
+        return f"<p>{evidence.found} {evidence.done}</p>"
 
 
 class Timed(Toy):
@@ -153,7 +164,7 @@ def test_what_was_kept_is_saved_and_judged_as_aborted(tmp_path: Path, error: Bas
 
 def test_a_run_can_be_judged_later_when_its_judge_did_not_come_to_an_end(tmp_path: Path) -> None:
     class Stopped(Toy):
-        def judge(self, evidence: Evidence) -> Verdict:
+        def judge(self, evidence: ToyEvidence) -> Verdict:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -176,8 +187,8 @@ def test_what_breaks_while_saving_hides_nothing(
 
 def test_evidence_that_cannot_be_saved_proves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Strange(Toy):
-        def measure(self, testbed: Any, run: Run) -> Evidence:
-            return {"found": [1], "done": {1, 2}}
+        def measure(self, testbed: Any, run: Run) -> ToyEvidence:
+            return ToyEvidence(found=[1], done={1, 2})  # type: ignore[arg-type]
 
     result, _ = run(Strange(), SteadyTestbed(), tmp_path)
     assert result["verdict"]["holds"] is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from scapy.utils import wrpcap
 from experiments import __main__ as command
 from experiments.catalog import EXPERIMENTS
 from experiments.engine import folder, report, runner
-from experiments.engine.base import Evidence, Experiment
+from experiments.engine.base import Experiment
+from experiments.engine.evidence import Evidence
 from experiments.engine.run import Run
 from experiments.engine.verdict import Verdict
 from experiments.instruments.visit import Page
@@ -32,8 +34,15 @@ from topo.profile import SEED
 RECORDED = json.loads((Path(__file__).parent / "data" / "journey.json").read_text())
 
 
-class Guess(Experiment[Evidence]):
+@dataclass(frozen=True, kw_only=True)
+class GuessEvidence(Evidence):
+    number: int | None
+
+
+class Guess(Experiment[GuessEvidence]):
     """An experiment that measures what it is told to."""
+
+    evidence = GuessEvidence
 
     name = "guess"
     claim = "the number is small"
@@ -42,19 +51,20 @@ class Guess(Experiment[Evidence]):
         self.number = number
         self.error = error
 
-    def measure(self, testbed: Any, run: Run) -> Evidence:
+    def measure(self, testbed: Any, run: Run) -> GuessEvidence:
         (run.folder / "made.txt").write_text("by measuring\n")
         if self.error:
             raise self.error
-        return {"number": self.number}
+        return GuessEvidence(number=self.number)
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        return Verdict(evidence["number"] < 10, f"it is {evidence['number']}", {"number": evidence["number"]})
+    def judge(self, evidence: GuessEvidence) -> Verdict:
+        number: Any = evidence.number
+        return Verdict(number < 10, f"it is {number}", {"number": number})
 
-    def show(self, evidence: Evidence, verdict: Verdict) -> str:
-        return f"shown {evidence['number']}"
+    def show(self, evidence: GuessEvidence, verdict: Verdict) -> str:
+        return f"shown {evidence.number}"
 
-    def page(self, evidence: Evidence) -> str:
+    def page(self, evidence: GuessEvidence) -> str:
         return "<p>paged</p>"
 
 

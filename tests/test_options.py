@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.engine.options import Option, Value
+from experiments.engine.run import Option, Value
 from topo.errors import UsageError
 
 RATE = Option("rate", 200, "requests per second", least=1, most=5000)

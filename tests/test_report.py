@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import pytest
 from experiments import __main__ as command
 from experiments import catalog
 from experiments.engine import compare, drawing, folder, numbers, provenance, report, timeline
-from experiments.engine.base import Evidence, Experiment
-from experiments.engine.distribution import distribution
+from experiments.engine.base import Experiment
+from experiments.engine.evidence import Evidence, unchanged
+from experiments.engine.numbers import distribution
 from experiments.engine.plots import OF_SAMPLES, Kind, Mark, Plot, Series, laid_over
 from experiments.engine.verdict import Verdict
 from topo.profile import HARDENED, SEED
@@ -25,31 +28,39 @@ PROJECT = Path(__file__).resolve().parent.parent
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-class Lag(Experiment[Evidence]):
+@dataclass(frozen=True, kw_only=True)
+class LagEvidence(Evidence):
+    upgrades = {0: unchanged}  # noqa: RUF012 - a class variable, as in Evidence
+
+    ms: Sequence[float]
+
+
+class Lag(Experiment[LagEvidence]):
     """Some times and how they lie; every text in it wants to be HTML."""
 
+    evidence = LagEvidence
     name = "lag"
     claim = "answers are <b>quick</b> & come"
 
-    def measure(self, testbed: Any, run: Any) -> Evidence:
+    def measure(self, testbed: Any, run: Any) -> LagEvidence:
         raise NotImplementedError
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        times = distribution(evidence["ms"])
-        found = {"requests": len(evidence["ms"]), "by": {"kill": {"added_ms": times}}, "servers": ["srv1", "<i>"]}
+    def judge(self, evidence: LagEvidence) -> Verdict:
+        times = distribution(evidence.ms)
+        found = {"requests": len(evidence.ms), "by": {"kill": {"added_ms": times}}, "servers": ["srv1", "<i>"]}
         return Verdict(times["median"] < 5, f"the median is {times['median']} <script>", found)
 
-    def show(self, evidence: Evidence, verdict: Verdict) -> str:
+    def show(self, evidence: LagEvidence, verdict: Verdict) -> str:
         return ""
 
-    def page(self, evidence: Evidence) -> str:
-        return f"<h2>Own page</h2><p>{evidence['ms'][0]}</p>"
+    def page(self, evidence: LagEvidence) -> str:
+        return f"<h2>Own page</h2><p>{evidence.ms[0]}</p>"
 
-    def plots(self, evidence: Evidence) -> list[Plot]:
+    def plots(self, evidence: LagEvidence) -> list[Plot]:
         title = "Latency <of> answers"
         return [
-            Plot(title, "latency (ms)", "share", [Series("all", evidence["ms"])], "ecdf", [Mark(5, "target")]),
-            Plot(f"Only {len(evidence['ms'])}", "n", "ms", [Series("all", evidence["ms"])], "histogram"),
+            Plot(title, "latency (ms)", "share", [Series("all", evidence.ms)], "ecdf", [Mark(5, "target")]),
+            Plot(f"Only {len(evidence.ms)}", "n", "ms", [Series("all", evidence.ms)], "histogram"),
         ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.db_failover.accounting import Account, Writes, account
 from experiments.db_failover.evidence import DbFailoverEvidence, FinalLook, RoundRow, numbers, spans, unpacked
 from experiments.db_failover.gap import PARTS, Gap, gap, parts
-from experiments.engine.distribution import distribution, quantile
+from experiments.engine.numbers import distribution, quantile
 from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
 from testbed.faults.kind import CRASH, PLANNED, SILENT
 from testbed.faults.scenarios import DATABASE, MANAGED

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from experiments.db_failover.evidence import DbFailoverEvidence
 from experiments.engine.base import Experiment
-from experiments.engine.options import Option
+from experiments.engine.run import Option
 from experiments.engine.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -7,32 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from experiments.engine import evidence as saved
-from experiments.engine.evidence import Raw, SchemaError
+from experiments.engine.evidence import Evidence, MachineSecond, SchemaError, circumstances
 from experiments.engine.machine import TOLERATED, overloaded
-from experiments.engine.options import Option
+from experiments.engine.run import Option, Run
 from experiments.engine.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from experiments.engine.plots import Plot
-    from experiments.engine.run import Run
     from testbed.testbed import Testbed
 
-#: what experiments are given that have no evidence class yet
-Evidence = Raw
-E = TypeVar("E")
-
-
-class Unparsed:
-    """The evidence of an experiment that has no class for it yet: plain data, of schema 1."""
-
-    SCHEMA = 1
-
-    @staticmethod
-    def parse(raw: Any) -> Any:
-        return raw
+E = TypeVar("E", bound=Evidence)
 
 
 class Experiment(ABC, Generic[E]):
@@ -49,7 +35,7 @@ class Experiment(ABC, Generic[E]):
     #: flags of its own; their values are in ``run.options``
     options: tuple[Option, ...] = ()
     #: the class of its evidence, from its ``evidence.py``
-    evidence: type[Any] = Unparsed
+    evidence: type[E]
 
     @abstractmethod
     def measure(self, testbed: Testbed, run: Run) -> E:
@@ -88,7 +74,7 @@ def judged(experiment: Experiment[Any], raw: Any) -> Verdict:
 
 
 def _judged(experiment: Experiment[Any], raw: Any) -> Verdict:
-    around = saved.circumstances(raw)
+    around = circumstances(raw)
     before, after = (around.steady.get(when) for when in ("before", "after"))
     if before and not before["holds"]:
         return Verdict(None, f"not steady: {before['problems']}")
@@ -104,11 +90,13 @@ def _judged(experiment: Experiment[Any], raw: Any) -> Verdict:
 def _numbers_so_far(experiment: Experiment[Any], raw: Any) -> Mapping[str, Any]:
     try:
         return experiment.judge(experiment.evidence.parse(raw)).numbers
+    except SchemaError:
+        raise
     except Exception:  # half the evidence need not make sense
         return {}
 
 
-def _qualified(verdict: Verdict, seconds: Sequence[saved.MachineSecond]) -> Verdict:
+def _qualified(verdict: Verdict, seconds: Sequence[MachineSecond]) -> Verdict:
     """The verdict, which says so when its times were taken on an overloaded machine."""
     slow = overloaded(seconds)
     numbers = {**verdict.numbers, "measured_s": len(seconds), "overloaded_s": slow}

@@ -18,8 +18,8 @@ from rich.text import Text
 from experiments.engine import folder, machine, numbers, provenance, timeline
 from experiments.engine.base import Experiment, judged
 from experiments.engine.compare import Comparison, Row
-from experiments.engine.distribution import is_distribution
 from experiments.engine.evidence import MachineSecond, Raw
+from experiments.engine.numbers import is_distribution
 from experiments.engine.plots import Plot, Series
 from experiments.engine.verdict import Verdict
 from topo.errors import UsageError

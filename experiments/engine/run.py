@@ -10,7 +10,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from experiments.engine.options import Option, Value
+from topo.errors import UsageError, among
+
+Value = int | float | str
+
+
+@dataclass(frozen=True)
+class Option:
+    """``--name``, then in ``run.options["name"]``: of the default's type, ``least`` to ``most`` or one of ``values``.
+
+    A name has no dashes: it is a key too.
+    """
+
+    name: str
+    default: Value
+    why: str
+    least: float = 0
+    most: float = float("inf")
+    values: tuple[str, ...] = ()
+
+    def read(self, text: str) -> Value:
+        """The typed text as a value. Raises UsageError, saying what would do."""
+        if isinstance(self.default, str):
+            if self.values and text not in self.values:
+                raise UsageError(f"--{self.name} {text}: unknown; possible values: {among(text, self.values)}")
+            return text
+        kind = type(self.default)
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not self.least <= value <= self.most:
+            raise UsageError(f"--{self.name} {text}: must be {self._wanted()}")
+        return value
+
+    def _wanted(self) -> str:
+        """In words: ``a whole number from 1 to 5000``."""
+        kind = "a whole number" if isinstance(self.default, int) else "a number"
+        return (
+            f"{kind}, {self.least:g} or more"
+            if self.most == float("inf")
+            else f"{kind} from {self.least:g} to {self.most:g}"
+        )
 
 
 class Progress(Protocol):

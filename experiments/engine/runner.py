@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.engine import folder, junit, machine, progress, provenance, report
 from experiments.engine.base import Experiment, judged
-from experiments.engine.evidence import Evidence, Raw
+from experiments.engine.evidence import Raw
 from experiments.engine.run import PLAIN, Asked, Progress, Run, Silent
 from experiments.engine.verdict import Verdict, worst_exit
 from testbed import interruption
@@ -112,8 +112,7 @@ def _measure(experiment: Experiment[Any], testbed: Testbed, this: Run, evidence:
     with machine.watched() as seconds, _shown_as(this.progress, f"measuring {experiment.name}"):
         evidence |= {"timeline": this.timeline, "machine": seconds}
         try:
-            measured = experiment.measure(testbed, this)
-            evidence |= measured.own() if isinstance(measured, Evidence) else measured
+            evidence |= experiment.measure(testbed, this).own()
         finally:
             evidence |= {name: value for name, value in this.kept.items() if name not in evidence}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from experiments.engine.base import Experiment
-from experiments.engine.options import Option
+from experiments.engine.run import Option
 from experiments.engine.verdict import Verdict
 from experiments.firewall_mutants.evidence import MutantsEvidence
 

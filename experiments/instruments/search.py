@@ -37,7 +37,7 @@ class Found:
 
     hits: list[Hit]
     frames: int
-    stream_text: Text = field(repr=False)
+    text: Text = field(repr=False)
     unread: Counter[str]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -117,7 +117,11 @@ def _values(
 
 
 def _searched(
-    captures: Sequence[Capture], hosts: dict[str, str], values: dict[str, list[str]], keys: Keys, done: Any
+    captures: Sequence[Capture],
+    hosts: dict[str, str],
+    values: dict[str, list[str]],
+    keys: Keys,
+    done: Callable[[float], None],
 ) -> dict[str, list[Any]]:
     """The evidence of every capture, one after the other: each is as much as a processor can do."""
     pairs = [(name, value) for name, texts in values.items() for value in texts]
@@ -133,7 +137,7 @@ def _searched(
 
 
 def _capture(
-    capture: Capture, hosts: dict[str, str], search: Any, passwords: Iterable[tuple[str, str]], keys: Keys
+    capture: Capture, hosts: dict[str, str], search: Search, passwords: Iterable[tuple[str, str]], keys: Keys
 ) -> dict[str, list[Any]]:
     """One capture's evidence: what could be read in it, and what was inside its TLS."""
     file = capture.file

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.engine.base import Experiment
-from experiments.engine.options import Option
+from experiments.engine.run import Option
 from experiments.engine.verdict import Verdict
 from experiments.tls_tampering.evidence import TamperingEvidence
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from experiments.engine.distribution import distribution, quantile
+from experiments.engine.numbers import distribution, quantile
 from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
 from experiments.instruments.load import Outcome, rows
 from experiments.web_failover.evidence import StoredRows, WebFailoverEvidence

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from experiments.engine.distribution import quantile
+from experiments.engine.numbers import quantile
 from experiments.engine.plots import Mark, Plot, Series
 from experiments.engine.verdict import Verdict
 from experiments.instruments.load import Outcome, rows
