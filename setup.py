@@ -81,6 +81,7 @@ setup(
         "test": [
             "hypothesis>=6.100",
             "mypy>=1.10",
+            "ovs>=3.1",  # Open vSwitch's own reader of flows, beside ours; Ryu brings it along
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",

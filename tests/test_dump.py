@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from ovs.flow.ofp import OFPFlow
 
-from controllers.flow import CT_EST, CT_NEW, CT_TRK, Conntrack, Flow, Goto, Output, Sample
-from controllers.ovs.dump import parse, parse_flow
+from controllers.compile import overlay_flows
+from controllers.flow import CT_EST, CT_NEW, CT_TRK, OVS_NAMES, Conntrack, Flow, Goto, Output, Sample, SetField
+from controllers.overlay import black_hole, block, fence, redirect
+from controllers.ovs.dump import OXM_NAMES, parse, parse_flow
 from topo.errors import RefusedError
+from topo.plan import Plan
 
 STATISTICS = "duration=3.004s, {table}n_packets=17, n_bytes=1650, "
 
@@ -84,3 +88,36 @@ def test_matches(words: str, match: dict[str, object]) -> None:
 def test_what_is_not_understood_is_refused(line: str, said: str) -> None:
     with pytest.raises(RefusedError, match=f"core: a flow that is not understood .*{said}"):
         parse("core", line)
+
+
+def dumped(flow: Flow) -> str:
+    """A flow as ovs-ofctl lays out a line."""
+    place, _, actions = flow.text().partition(",actions=")
+    return place.replace(",", ", ", 2) + f" actions={actions}"
+
+
+def test_open_vswitchs_own_reader_reads_the_same(flows: tuple[Flow, ...], plan: Plan) -> None:
+    """Another reader of what is dumped: the package ``ovs``. Compared: places, names of fields, numbers, actions."""
+    above = [
+        fence(plan, "srv1"),
+        black_hole(plan, "lb", "srv1"),
+        block(plan, "attacker"),
+        redirect(plan, "srv1", 443, "attacker", 90),
+    ]
+    for flow in (*flows, *(flow for overlay in above for flow in overlay_flows(plan, overlay))):
+        theirs, ours = OFPFlow(dumped(flow)), parse_flow(flow.switch, flow.text())
+        assert (theirs.info["table"], theirs.info["cookie"]) == (ours.table, ours.cookie)
+        match = dict(theirs.match)
+        assert match.pop("priority") == ours.priority
+        assert {OVS_NAMES.get(name, name) for name, _ in ours.match} == {
+            {"vlan_tci": "vlan_vid"}.get(name, name) for name in match
+        }
+        for name in ("in_port", "nw_proto", "tcp_dst", "tcp_src", "udp_dst"):
+            if name in match:
+                assert int(str(match[name]), 0) == dict(ours.match)[OXM_NAMES.get(name, name)]
+        for name in ("nw_src", "nw_dst", "arp_spa", "arp_tpa"):
+            if name in match:
+                assert str(match[name]) == f"{dict(ours.match)[OXM_NAMES.get(name, name)]}/32"
+        kinds = {"goto_table": Goto, "output": Output, "ct": Conntrack, "set_field": SetField, "meter": Sample}
+        read = [kinds[next(iter(action))] for action in theirs.actions if next(iter(action)) in kinds]
+        assert read == [type(action) for action in ours.actions]

@@ -127,11 +127,18 @@ def test_verdicts_hold_with_no_controller_at_all(second: RunningTestbed) -> None
             assert visit.ask() == "200"
             assert second.exec("client", "curl", "-sS", "--fail", "-o", "/dev/null", f"https://{SITE}/").returncode == 0
             second.assert_blocked("attacker", "srv1.foobar.com", 22, by="fw1", instead=(SITE, 443))
+            assert visit.ask() == "200"
             second.assert_blocked("srv1", "10.0.1.10", 22, by="fw1", instead=("lb", 3306))
+            assert visit.ask() == "200"
         finally:
             second.run("box", "kill", "-CONT", str(pid))
-        wait.until(lambda: None if connected(second) == {"true"} else "alone", what="switches connected", seconds=30)
+        wait.until(lambda: _together(second, visit), what="switches connected", seconds=30)
         assert visit.ask() == "200"
+
+
+def _together(bed: RunningTestbed, visit: Held) -> str | None:
+    assert visit.ask() == "200"
+    return None if connected(bed) == {"true"} else "alone"
 
 
 def _alone(bed: RunningTestbed, visit: Held) -> str | None:
