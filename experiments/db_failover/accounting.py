@@ -1,7 +1,7 @@
 """What became of every write, as Jepsen accounts for it. Pure: text in, findings out.
 
 Each write has a name (writer, number) and is tried until the database has said yes (``ok``), until it is certain that
-nothing was executed (``failed``), or until nobody can know (``unknown``: the connection was lost after the statement
+nothing was executed (``failed``), or until it cannot be known (``unknown``: the connection was lost after the statement
 had been sent). Afterwards, with the fault healed and the writers quiet, every node's table is read.
 
     writes   {writer: {"ok": spans, "failed": spans, "unknown": spans}}

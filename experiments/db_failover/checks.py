@@ -17,7 +17,7 @@ from testbed.faults.scenarios import DATABASE, MANAGED
 
 #: how much of the time before a fault the answers show (s)
 BEFORE = 1.0
-#: it must show this many answers, or nobody can say when they stopped
+#: it must show this many answers, or it is not known when they stopped
 FEWEST_ANSWERS = 5
 #: what is promised with --db semisync (ms), by symptom: (which quantile, at most)
 TARGETS = {CRASH: ((0.5, 50.0), (0.99, 150.0)), SILENT: ((0.99, 500.0),), PLANNED: ((1.0, 20.0),)}

@@ -1,4 +1,4 @@
-"""The write gap: how long nobody's write was acknowledged, and what the time went into. Pure.
+"""The write gap: how long no write was acknowledged, and what the time went into. Pure.
 
 Times are seconds since 1970, gaps milliseconds. The parts of a gap always add up to it: what no event explains is
 ``unknown``.
@@ -82,7 +82,7 @@ def _ends(began: float, ended: float, events: Iterable[Mapping[str, Any]], *, lo
 
 
 def _explained(part: str, ends: Mapping[str, float]) -> bool:
-    """Whether the step before it is known: else nobody can say what the time up to its end went into."""
+    """Whether the step before it is known: else it is not known what the time up to its end went into."""
     if part == "fence":
         return "detect" in ends
     steps = [step for step in ENDS if step != "fence"]

@@ -103,7 +103,7 @@ def following(testbed: Testbed) -> str | None:
 
 
 def equal(testbed: Testbed) -> str | None:
-    """None when all nodes are at the same position; asked while nobody writes."""
+    """None when all nodes are at the same position; asked while nothing is written."""
     statement = (
         "SHOW STATUS LIKE 'wsrep_last_committed'"
         if testbed.profile.db == "galera"
@@ -160,7 +160,7 @@ def diverged(testbed: Testbed) -> list[str]:
 
 
 def rebuild(testbed: Testbed, name: str, primary: str) -> None:
-    """Give a node the primary's tables and position; it follows nobody afterwards. For when nobody writes."""
+    """Give a node the primary's tables and position; it follows no node afterwards. For when nothing is written."""
     source, target = testbed.inside(primary), testbed.inside(name)
     mariadb.query(target, "STOP SLAVE")
     _copy(source, target)

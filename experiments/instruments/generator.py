@@ -33,7 +33,7 @@ PORT = 443
 # an idle connection is given up before the balancer's 10 s do it: a request must not meet its closing
 IDLE_SECONDS = 5.0
 CHUNK = 65536
-# who asks shares the machine with those who answer, and must not wait for them
+# the load shares the machine with those that answer, and must not wait for them
 AHEAD = -10
 EXPECTED = {"GET": 200, "POST": 201}
 
@@ -235,9 +235,9 @@ def log_in(count: int) -> list[dict[str, str]]:
 
     sessions = []
     for _ in range(count):
-        browser, who = Browser(), {"name": f"load-{secrets.token_hex(6)}", "password": secrets.token_urlsafe(12)}
+        browser, account = Browser(), {"name": f"load-{secrets.token_hex(6)}", "password": secrets.token_urlsafe(12)}
         form = browser.open(f"https://{SITE}/signup").form_with("password")
-        board = browser.submit(browser.submit(form, **who).form_with("password"), **who)
+        board = browser.submit(browser.submit(form, **account).form_with("password"), **account)
         cookie = "; ".join(f"{name}={value}" for name, value in browser.client.cookies.items())
         sessions.append({"cookie": cookie, "token": board.form_with("message").fields["csrf_token"]})
     return sessions

@@ -57,7 +57,7 @@ class LoadSettings:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> LoadSettings:
-        return cls(**{**raw, "sessions": [Session(**each) for each in raw["sessions"]]})
+        return cls(**{**raw, "sessions": [Session(**session) for session in raw["sessions"]]})
 
     def key(self, number: int) -> str:
         return f"{self.tag}-{number}"
@@ -95,7 +95,7 @@ def log_in(client: Inside, count: int) -> list[Session]:
     done = client.run((sys.executable, "-m", GENERATOR, "log-in", str(count)), seconds=60, environment=ENVIRONMENT)
     if done.returncode:
         raise FoobarError("the load's accounts could not be made", detail=done.stderr)
-    return [Session(**each) for each in json.loads(done.stdout)]
+    return [Session(**session) for session in json.loads(done.stdout)]
 
 
 @contextmanager
@@ -128,7 +128,8 @@ def _wait_for(first: threading.Event, worker: HostWorker) -> None:
 def outcomes(file: Path) -> list[Outcome]:
     """A file's outcomes, by their due time."""
     with file.open() as lines:
-        return sorted((Outcome(**json.loads(line)) for line in lines), key=lambda each: (each.time, each.number))
+        loaded = [Outcome(**json.loads(line)) for line in lines]
+    return sorted(loaded, key=lambda outcome: (outcome.time, outcome.number))
 
 
 def compress(file: Path) -> Path:
@@ -149,26 +150,26 @@ def columns(done: Iterable[Outcome], servers: Sequence[str]) -> dict[str, Any]:
     """Outcomes, sorted by due time, as columns: a tenth of their size as objects.
 
     ``due`` and ``latency`` in ticks, ``due`` since the one before (the first since ``began``); ``server`` is a letter
-    each (a is the first server, - nobody), ``method`` G or P, ``ok`` and ``new`` 0 or 1; ``message`` has an entry for
+    each (a is the first server, - none), ``method`` G or P, ``ok`` and ``new`` 0 or 1; ``message`` has an entry for
     each POST. ``errors``: position -> what went wrong.
     """
     done = list(done)
     letters = {name: chr(ord("a") + number) for number, name in enumerate(servers)}
     began = done[0].time if done else 0.0
-    moments = [round((each.time - began) / TICK) for each in done]
+    moments = [round((outcome.time - began) / TICK) for outcome in done]
     return {
         "began": began,
         "servers": list(servers),
-        "number": _gaps([each.number for each in done]),
+        "number": _gaps([outcome.number for outcome in done]),
         "due": _gaps(moments),
-        "latency": [round(each.latency_s / TICK) for each in done],
-        "method": "".join(each.method[0] for each in done),
-        "ok": "".join("01"[each.ok] for each in done),
-        "new": "".join("01"[each.new_connection] for each in done),
-        "server": "".join(letters.get(each.server or "", "-") for each in done),
-        "message": [each.message for each in done if each.method == "POST"],
-        "late": [round(each.late_s / TICK) for each in done],
-        "errors": {str(position): each.error for position, each in enumerate(done) if not each.ok},
+        "latency": [round(outcome.latency_s / TICK) for outcome in done],
+        "method": "".join(outcome.method[0] for outcome in done),
+        "ok": "".join("01"[outcome.ok] for outcome in done),
+        "new": "".join("01"[outcome.new_connection] for outcome in done),
+        "server": "".join(letters.get(outcome.server or "", "-") for outcome in done),
+        "message": [outcome.message for outcome in done if outcome.method == "POST"],
+        "late": [round(outcome.late_s / TICK) for outcome in done],
+        "errors": {str(position): outcome.error for position, outcome in enumerate(done) if not outcome.ok},
     }
 
 
@@ -177,11 +178,11 @@ def rows(table: Mapping[str, Any]) -> list[Outcome]:
     names = dict(zip("abcdefghijklmnopqrstuvwxyzABCD", table["servers"], strict=False))
     messages = iter(table["message"])
     moments = _sums(table["due"])
-    found = []
+    unpacked = []
     parts = (moments, _sums(table["number"]), table["latency"], table["late"])
     marks = (table["method"], table["ok"], table["new"], table["server"])
     for position, (due, number, latency, late, method, ok, new, server) in enumerate(zip(*parts, *marks, strict=True)):
-        found.append(
+        unpacked.append(
             Outcome(
                 number=number,
                 time=table["began"] + due * TICK,
@@ -195,7 +196,7 @@ def rows(table: Mapping[str, Any]) -> list[Outcome]:
                 error=table["errors"].get(str(position)),
             )
         )
-    return found
+    return unpacked
 
 
 def _gaps(values: Sequence[int]) -> list[int]:
@@ -203,8 +204,8 @@ def _gaps(values: Sequence[int]) -> list[int]:
 
 
 def _sums(gaps: Iterable[int]) -> list[int]:
-    total, found = 0, []
+    total, sums = 0, []
     for gap in gaps:
         total += gap
-        found.append(total)
-    return found
+        sums.append(total)
+    return sums

@@ -119,14 +119,14 @@ def without(testbed: Testbed, server: str) -> Iterator[None]:
         _ask(path, f"{back} state ready; {back} health up\n".encode())
 
 
-def keep_troubles(testbed: Testbed, file: Path) -> None:
+def keep_bad_endings(testbed: Testbed, file: Path) -> None:
     """The balancer's log lines of requests that it could not answer well or to the end: what explains a failed one."""
     unit = testbed.supervisor.unit(f"{testbed.plan.host_of(BALANCER).name}/{BALANCER}")
     with unit.place.path(unit.service.output).open() as log, file.open("w") as out:
-        out.writelines(line for line in log if _troubled(line))
+        out.writelines(line for line in log if _ended_badly(line))
 
 
-def _troubled(line: str) -> bool:
+def _ended_badly(line: str) -> bool:
     try:
         row = json.loads(line)
     except ValueError:

@@ -83,7 +83,7 @@ def measure(testbed: Testbed, run: Run) -> WebFailoverEvidence:
                 evidence["stopped"] = under_load.inject(portion, name, evidence["faults"])
             if evidence["stopped"]:
                 break
-    balancer.keep_troubles(testbed, run.folder / "balancer-troubles.jsonl")
+    balancer.keep_bad_endings(testbed, run.folder / "balancer-troubles.jsonl")
     measured: dict[str, Any] = {
         **evidence,
         "stopped": evidence["stopped"] or watch.problem,

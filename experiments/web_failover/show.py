@@ -46,24 +46,24 @@ def _windows(evidence: WebFailoverEvidence) -> list[Window]:
     return account(evidence, rows(evidence.requests)) if evidence.requests else []
 
 
-def rows_by_scenario(found: Sequence[Window]) -> list[tuple[str, ...]]:
+def rows_by_scenario(windows: Sequence[Window]) -> list[tuple[str, ...]]:
     """What `COLUMNS` names, for each kind of fault that was injected."""
-    return [_row(kind, group) for kind, group in by_scenario(found).items()]
+    return [_row(kind, group) for kind, group in by_scenario(windows).items()]
 
 
 def _row(kind: str, group: Sequence[Window]) -> tuple[str, ...]:
     seen, added, rejoin = (
-        sorted(value for each in group if (value := getattr(each, name)) is not None)
+        sorted(value for window in group if (value := getattr(window, name)) is not None)
         for name in ("detected_ms", "added_ms", "rejoin_ms")
     )
     return (
         kind,
         str(len(group)),
-        str(sum(each.failed for each in group)),
+        str(sum(window.failed for window in group)),
         *_ms(seen, 0.5, 1),
         *_ms(added, 0.5, 0.99, 1),
         *_ms(rejoin, 0.5),
-        *(_share([each.shares[when] for each in group]) for when in SHOWN),
+        *(_share([window.shares[when] for window in group]) for when in SHOWN),
     )
 
 
@@ -80,7 +80,7 @@ def story(numbers: Mapping[str, Any]) -> list[str]:
     """The sums, in words."""
     capacity = numbers["capacity"]
     rates = ", ".join(f"{rate:g} ({name})" for name, rate in numbers["rates_per_s"].items())
-    posts, twice, lost = (f"{numbers[each]:,}" for each in ("posts", "executed_twice", "lost_acknowledged"))
+    posts, twice, lost = (f"{numbers[name]:,}" for name in ("posts", "executed_twice", "lost_acknowledged"))
     return [
         f"{numbers['requests']:,} requests, {numbers['failed']:,} failed",
         f"{posts} posts, {twice} executed twice, {lost} acknowledged and lost",
@@ -93,22 +93,22 @@ def page(evidence: WebFailoverEvidence) -> str:
     from experiments.engine.report import TEMPLATES
 
     numbers = judge(evidence).numbers
-    found = _windows(evidence) if numbers else []
+    windows = _windows(evidence) if numbers else []
     return TEMPLATES.get_template("failover.html.j2").render(
         evidence=evidence,
         columns=COLUMNS,
-        kinds=rows_by_scenario(found),
+        kinds=rows_by_scenario(windows),
         lines=story(numbers) if numbers else [],
         what={scenario.name: scenario.what for scenario in WEB},
-        shown=_telling(found),
-        began=found[0].began if found else 0.0,
-        faults=len(found),
+        shown=_telling(windows),
+        began=windows[0].began if windows else 0.0,
+        faults=len(windows),
     )
 
 
-def _telling(found: Sequence[Window]) -> list[Window]:
+def _telling(windows: Sequence[Window]) -> list[Window]:
     """What failed most first, then what took longest."""
-    return sorted(found, key=lambda each: (each.failed, each.added_ms or 0.0), reverse=True)[:MOST]
+    return sorted(windows, key=lambda window: (window.failed, window.added_ms or 0.0), reverse=True)[:MOST]
 
 
 # --- plots ---------------------------------------------------------------------------------------------------------
@@ -118,20 +118,20 @@ MOST_MARKS, MOST_POINTS = 30, 20_000
 
 
 def plots(evidence: WebFailoverEvidence) -> Sequence[Plot]:
-    """Latency over time, what the faults added, and who answered."""
+    """Latency over time, what the faults added, and which server answered."""
     requests = rows(evidence.requests) if evidence.requests else []
     if evidence.requests is None or not requests:
         return ()
-    found = account(evidence, requests)
-    return (_latency(requests, found), _added(found), _answers(requests, found, evidence.requests["servers"]))
+    windows = account(evidence, requests)
+    return (_latency(requests, windows), _added(windows), _answers(requests, windows, evidence.requests["servers"]))
 
 
-def _latency(requests: Sequence[Outcome], found: Sequence[Window]) -> Plot:
+def _latency(requests: Sequence[Outcome], windows: Sequence[Window]) -> Plot:
     start = requests[0].time
     every = len(requests) // MOST_POINTS + 1
     shown = {
-        "answered": [each for each in requests[::every] if each.ok],
-        "failed": [each for each in requests if not each.ok],
+        "answered": [request for request in requests[::every] if request.ok],
+        "failed": [request for request in requests if not request.ok],
     }
     return Plot(
         title="Latency of each request, from the moment it was due",
@@ -140,43 +140,47 @@ def _latency(requests: Sequence[Outcome], found: Sequence[Window]) -> Plot:
         kind="scatter",
         log="y",
         series=[
-            Series(name, [each.time - start for each in some], [max(each.latency_s * 1000, 0.1) for each in some])
+            Series(
+                name,
+                [request.time - start for request in some],
+                [max(request.latency_s * 1000, 0.1) for request in some],
+            )
             for name, some in shown.items()
             if some
         ],
-        marks=_marks(found, start),
+        marks=_marks(windows, start),
         note="" if every == 1 else f"every {every}th request that was answered",
     )
 
 
-def _marks(found: Sequence[Window], start: float) -> list[Mark]:
+def _marks(windows: Sequence[Window], start: float) -> list[Mark]:
     return (
-        [Mark(each.began - start, f"{each.scenario} {each.server}") for each in found]
-        if len(found) <= MOST_MARKS
+        [Mark(window.began - start, f"{window.scenario} {window.server}") for window in windows]
+        if len(windows) <= MOST_MARKS
         else []
     )
 
 
-def _added(found: Sequence[Window]) -> Plot:
+def _added(windows: Sequence[Window]) -> Plot:
     return Plot(
         title="What a fault added to the slowest request that met it",
         x_label="added latency (ms)",
         y_label="share of faults",
         kind="ecdf",
-        series=[Series(symptom, added(group)) for symptom, group in by_symptom(found).items() if added(group)],
+        series=[Series(symptom, added(group)) for symptom, group in by_symptom(windows).items() if added(group)],
         marks=[Mark(most, f"target: {symptom}") for symptom, most in TARGETS.items()],
     )
 
 
-def _answers(requests: Sequence[Outcome], found: Sequence[Window], servers: Sequence[str]) -> Plot:
+def _answers(requests: Sequence[Outcome], windows: Sequence[Window], servers: Sequence[str]) -> Plot:
     start = requests[0].time
     seconds = range(int(max(map(ended, requests)) - start) + 1)
-    counts = Counter((each.server, int(ended(each) - start)) for each in requests if each.ok)
+    counts = Counter((request.server, int(ended(request) - start)) for request in requests if request.ok)
     return Plot(
         title="Answers by each server",
         x_label="time (s)",
         y_label="answers per second (1/s)",
         kind="steps",
         series=[Series(name, list(seconds), [counts[name, second] for second in seconds]) for name in servers],
-        marks=_marks(found, start),
+        marks=_marks(windows, start),
     )

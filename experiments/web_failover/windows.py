@@ -13,7 +13,7 @@ from experiments.instruments.load import Outcome
 #: the phase of the timeline in which the faults are that count
 PHASE = "faults"
 BEFORE_SECONDS = 1.0
-#: requests that others must have answered while a fault was in force that the balancer did not see, or who knows
+#: requests that others must have answered in a fault that the balancer did not see, to prove it in force
 FEWEST = 3
 SHOWN = ("before", "during", "after")
 TIMELINE = {"fault": "began", "fault in force": "force", "heal": "heal", "healed": "healed", "rejoined": "rejoined"}
@@ -47,12 +47,12 @@ class Window:
 
     @property
     def failed(self) -> int:
-        return sum(not each.ok for each in self.met) + sum(not each.ok for each in self.healing)
+        return sum(not request.ok for request in self.met) + sum(not request.ok for request in self.healing)
 
     @property
     def usual_s(self) -> float:
         """The median latency just before."""
-        return median([each.latency_s for each in self.before if each.ok] or [0.0])
+        return median([request.latency_s for request in self.before if request.ok] or [0.0])
 
     @property
     def added_ms(self) -> float | None:
@@ -64,8 +64,8 @@ class Window:
         """The same for those that came due between healing and the server's return."""
         return self._slowest_ms(self.healing)
 
-    def _slowest_ms(self, some: Sequence[Outcome]) -> float | None:
-        return max(0.0, max(each.latency_s for each in some) - self.usual_s) * 1000 if some else None
+    def _slowest_ms(self, group: Sequence[Outcome]) -> float | None:
+        return max(0.0, max(request.latency_s for request in group) - self.usual_s) * 1000 if group else None
 
     @property
     def detected_ms(self) -> float | None:
@@ -86,10 +86,10 @@ class Window:
         """
         if self.force is None or self.heal is None:
             return None
-        answered = [each for each in self.inside if each.ok and ended(each) < self.heal]
-        if any(each.server == self.server for each in answered):
+        answered = [request for request in self.inside if request.ok and ended(request) < self.heal]
+        if any(request.server == self.server for request in answered):
             return False
-        had_answered = any(each.ok and each.server == self.server for each in self.before)
+        had_answered = any(request.ok and request.server == self.server for request in self.before)
         given_up = self.detected is not None and self.detected < self.heal
         return True if had_answered and (given_up or len(answered) >= FEWEST) else None
 
@@ -97,12 +97,12 @@ class Window:
     def shares(self) -> dict[str, float | None]:
         """The server's share of the answers before it, while it was in force, and after its return."""
         until = self.heal if self.heal is not None else float("inf")
-        inside = [each for each in self.inside if ended(each) < until]
-        return {name: self._share(some) for name, some in zip(SHOWN, (self.before, inside, self.after), strict=True)}
+        inside = [request for request in self.inside if ended(request) < until]
+        return {name: self._share(group) for name, group in zip(SHOWN, (self.before, inside, self.after), strict=True)}
 
-    def _share(self, some: Sequence[Outcome]) -> float | None:
-        good = [each for each in some if each.ok]
-        return sum(each.server == self.server for each in good) / len(good) if good else None
+    def _share(self, group: Sequence[Outcome]) -> float | None:
+        good = [request for request in group if request.ok]
+        return sum(request.server == self.server for request in good) / len(good) if good else None
 
 
 def ended(outcome: Outcome) -> float:
@@ -118,9 +118,9 @@ def windows(
     patience_s: float,
 ) -> list[Window]:
     """One for each fault of the timeline; ``requests`` sorted by due time. Raises ValueError when they do not match."""
-    found = _timed(faults, timeline)
-    moments = [each.time for each in requests]
-    for window, following in zip(found, [*found[1:], None], strict=False):
+    faulted = _timed(faults, timeline)
+    moments = [request.time for request in requests]
+    for window, following in zip(faulted, [*faulted[1:], None], strict=False):
         end = following.began if following else float("inf")
         _fill(window, end, requests, moments, patience_s)
         window.detected = next(
@@ -128,25 +128,25 @@ def windows(
              and window.began <= row["time"] < end),
             None,
         )  # fmt: skip
-    return found
+    return faulted
 
 
 def _timed(faults: Sequence[Mapping[str, Any]], timeline: Sequence[Mapping[str, Any]]) -> list[Window]:
-    found: list[Window] = []
+    faulted: list[Window] = []
     counts = False
     for row in timeline:
         if row["what"] == "phase":
             counts = row["name"] == PHASE
         elif counts and row["what"] == "fault":
-            about = faults[len(found)]
+            about = faults[len(faulted)]
             if row["fault"] != about["fault"]:
                 raise ValueError(f"the timeline tells of {row['fault']!r} where {about['fault']!r} was chosen")
-            found.append(Window(about["scenario"], about["symptom"], about["server"], about["load"], row["time"]))
+            faulted.append(Window(about["scenario"], about["symptom"], about["server"], about["load"], row["time"]))
         elif counts and row["what"] in TIMELINE:
-            setattr(found[-1], TIMELINE[row["what"]], row["time"])
-    if len(found) != len(faults):
-        raise ValueError(f"{len(faults)} faults were chosen, and the timeline tells of {len(found)}")
-    return found
+            setattr(faulted[-1], TIMELINE[row["what"]], row["time"])
+    if len(faulted) != len(faults):
+        raise ValueError(f"{len(faults)} faults were chosen, and the timeline tells of {len(faulted)}")
+    return faulted
 
 
 def _fill(window: Window, end: float, requests: Sequence[Outcome], moments: Sequence[float], patience_s: float) -> None:
@@ -156,21 +156,21 @@ def _fill(window: Window, end: float, requests: Sequence[Outcome], moments: Sequ
     heal = window.heal if window.heal is not None else end
     rejoined = window.rejoined if window.rejoined is not None else end
     window.before = due(window.began - BEFORE_SECONDS, window.began)
-    window.met = [each for each in due(window.began - 2 * patience_s, heal) if ended(each) > window.began]
+    window.met = [request for request in due(window.began - 2 * patience_s, heal) if ended(request) > window.began]
     window.inside = due(window.force, heal) if window.force is not None else ()
     window.healing = due(heal, rejoined)
     window.after = due(rejoined, min(end, rejoined + BEFORE_SECONDS))
     again = (
-        ended(each)
-        for each in due(heal - patience_s, end)
-        if each.ok and each.server == window.server and ended(each) > heal
+        ended(request)
+        for request in due(heal - patience_s, end)
+        if request.ok and request.server == window.server and ended(request) > heal
     )
     window.answers_again = min(again, default=None)
 
 
-def false_alarms(found: Iterable[Window], changes: Sequence[Mapping[str, Any]]) -> int:
+def false_alarms(faulted: Iterable[Window], changes: Sequence[Mapping[str, Any]]) -> int:
     """How often the balancer gave a server up that no fault had hit."""
-    hit = [(each.server, each.began, each.rejoined or float("inf")) for each in found]
+    hit = [(window.server, window.began, window.rejoined or float("inf")) for window in faulted]
     return sum(
         not row["up"]
         and not any(server == row["server"] and began <= row["time"] <= until for server, began, until in hit)

@@ -104,7 +104,7 @@ def managed(plan: Plan, known: Services) -> Targets:
 
 
 def successors(plan: Plan, known: Services) -> Targets:
-    """Each database server, and who can take over from it."""
+    """Each database server, and the hosts that can take over from it."""
     names = with_role(plan, DATABASE) if _has_manager(known) else ()
     return {name: tuple(other for other in names if other != name) for name in names}
 
