@@ -54,6 +54,11 @@ def test_of_two_the_one_that_is_healed_first_leaves_the_other_in_force(told: dic
     assert told["pairs"][words] == {"failed": None, "after": None}
 
 
+def test_what_needs_a_controller_is_refused_without_one(told: dict[str, Any]) -> None:
+    said = told["without controller"]
+    assert said == "black-hole lb srv1: the controller is away on purpose; heal that first; None"
+
+
 def test_who_loses_power_or_its_link_says_no_good_bye(told: dict[str, Any]) -> None:
     heard = told["good_byes"]
     assert heard.pop("kill srv1 web"), "an ordinary crash is heard: the look can see"
