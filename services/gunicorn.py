@@ -51,7 +51,7 @@ class Gunicorn(Service):
         bind = "127.0.0.1" if self.plan.together(WEB, APP) else "0.0.0.0"
         config = render("gunicorn.conf.py.j2", bind=bind, port=self.port, threads=THREADS, access=ACCESS)
         site = File(SITE_CONFIG, json.dumps(self._site(), indent=1), 0o600)
-        if not self.tls.both:
+        if not self.tls.mutual:
             return (File(CONFIG, config), site)
         proof = File(PROOF, self.secrets.applications[self.host].bundle, 0o600)
         return (File(CONFIG, config), site, File(AUTHORITY, self.secrets.authority), proof)
@@ -63,7 +63,7 @@ class Gunicorn(Service):
             "secret_key": self.secrets.session_key,
             "database": "foobar",
             "broken": BROKEN,
-            **({"hops": {"for": 1}} if self.tls.through else {}),
+            **({"hops": {"for": 1}} if self.tls.passthrough else {}),
             **({"gtid_wait_s": 0} if self.profile.cluster else {}),
             "read": self._account("app_read", self.secrets.read_password, self._nearest()),
             "write": self._account("app_write", self.secrets.write_password, self.plan.endpoint(DATABASE)),
@@ -74,7 +74,7 @@ class Gunicorn(Service):
         login = {"user": user, "password": password}
         if endpoint is None:
             return {"unix_socket": self.database_socket, **login}
-        proof = {"ca": AUTHORITY, "proof": PROOF} if self.tls.both else {}
+        proof = {"ca": AUTHORITY, "proof": PROOF} if self.tls.mutual else {}
         return {"host": endpoint.ip, "port": endpoint.port, **login, **proof}
 
     def _nearest(self) -> Endpoint | None:

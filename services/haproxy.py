@@ -89,11 +89,11 @@ class HAProxy(Service):
 
     def _certificates(self) -> Iterator[File]:
         tls = means(self.profile)
-        if not tls.through:
+        if not tls.passthrough:
             yield File(CERTIFICATE, self.secrets.site.bundle, 0o600)
-        if tls.inside:
+        if tls.backend_tls:
             yield File(AUTHORITY, self.secrets.authority)
-        if tls.both:
+        if tls.mutual:
             yield File(PROOF, self.secrets.balancer.bundle, 0o600)
 
     def checks(self) -> tuple[Command, ...]:

@@ -66,9 +66,9 @@ class Nginx(Service):
         return self.files()[:1]
 
     def _certificates(self) -> Iterator[File]:
-        if self.tls.inside:
+        if self.tls.backend_tls:
             yield File(CERTIFICATE, self.secrets.servers[self.host].bundle, 0o600)
-        if self.tls.both:
+        if self.tls.mutual:
             yield File(AUTHORITY, self.secrets.authority)
 
     def directories(self) -> tuple[str, ...]:

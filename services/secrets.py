@@ -47,17 +47,17 @@ def fresh(plan: Plan, profile: Profile) -> Secrets:
     Every database is valid at the write endpoint's address too: any of them may stand behind it one day.
     """
     authority, tls, lb = Authority(), means(profile), plan.host_of(BALANCER)
-    own = (SITE,) if tls.through else ()
-    web = plan.hosts_of(WEB) if tls.inside else ()
-    apps, databases = (plan.hosts_of(APP), plan.hosts_of(DATABASE)) if tls.both else ((), ())
+    own = (SITE,) if tls.passthrough else ()
+    web = plan.hosts_of(WEB) if tls.backend_tls else ()
+    apps, databases = (plan.hosts_of(APP), plan.hosts_of(DATABASE)) if tls.mutual else ((), ())
     return Secrets(
         authority=authority.certificate,
-        site=NONE if tls.through else authority.issue(SITE),
-        balancer=authority.issue(lb.name, uses=(CLIENT,)) if tls.both else NONE,
+        site=NONE if tls.passthrough else authority.issue(SITE),
+        balancer=authority.issue(lb.name, uses=(CLIENT,)) if tls.mutual else NONE,
         servers={host.name: authority.issue(*own, host.name) for host in web},
         applications={host.name: authority.issue(f"app.{host.name}", uses=(CLIENT,)) for host in apps},
         databases={
             host.name: authority.issue(f"db.{host.name}", host.ip, lb.ip, uses=(SERVER, CLIENT)) for host in databases
         },
-        failover=authority.issue("failover", uses=(CLIENT,)) if tls.both and profile.managed else NONE,
+        failover=authority.issue("failover", uses=(CLIENT,)) if tls.mutual and profile.managed else NONE,
     )

@@ -34,8 +34,8 @@ from topo.paths import BOX
 MOST_LOOKS = 50
 
 
-class Adoption:
-    """What can be asked about, and done with, the policy of one testbed. Its proof remembers the last one."""
+class PolicyRollout:
+    """Shows, proves and replaces the policy of one testbed. Its proof is kept, so that the next one is quicker."""
 
     def __init__(self, testbed: TestbedCore) -> None:
         self.testbed = testbed

@@ -16,7 +16,7 @@ from services.failover import manager
 from testbed import recovery, steady
 from testbed.bootsequence import BootSequence
 from testbed.core import Mark, TestbedCore
-from testbed.rollout import Adoption
+from testbed.rollout import PolicyRollout
 from topo.errors import UsageError
 from topo.paths import BOX
 from topo.plan import MONITOR
@@ -82,9 +82,9 @@ class Testbed(TestbedCore):
         return list(deque(denied.read(self.insides[BOX].path(DENIED), after), MOST_EVENTS))
 
     @cached_property
-    def adoption(self) -> Adoption:
-        """What can be asked about its policy, and done with it."""
-        return Adoption(self)
+    def rollout(self) -> PolicyRollout:
+        """The policy: shown, proved, and replaced while the testbed runs."""
+        return PolicyRollout(self)
 
     def restart(self, *service_ids: str) -> None:
         """Start what does not run of these services; returns when all are ready and joined (recovery.py)."""

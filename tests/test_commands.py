@@ -100,7 +100,7 @@ def running() -> Callable[..., Claim]:
         ("up --layout tiered", "--layout tiered: not built yet; available today: --layout stacked"),
         ("up --detach now", "unrecognized arguments: now (see --help)"),
         ("switchover", "the following arguments are required: host (see --help)"),
-        ("--db async --servers 1", "--db async --servers 1: nobody could take over; use --servers 2 or more"),
+        ("--db async --servers 1", "--db async --servers 1: no server could take over; use --servers 2 or more"),
         (
             "stats",
             f"stats: no such command; commands: {COMMANDS} (did you mean status?)",

@@ -36,7 +36,7 @@ class PromptTestbed:
         self.healed: list[int | None] = []
         services = [("srv1", "web"), ("srv1", "database"), ("lb", "balancer")]
         self.supervisor = SimpleNamespace(units=[_unit(*service) for service in services])
-        self.adoption = SimpleNamespace(verify=lambda: VERIFIED)
+        self.rollout = SimpleNamespace(verify=lambda: VERIFIED)
         faults = [{"number": 1, "by_hand": True}, {"number": 2, "by_hand": False}]
         self.active_faults = SimpleNamespace(heal=self.heal, status=lambda: faults)
         self.network = SimpleNamespace(mininet={})

@@ -11,7 +11,7 @@ from controllers.flow import Flow
 from controllers.overlay import Overlay
 from controllers.policy import Rule
 from controllers.policyfile import render
-from testbed.rollout import Adoption
+from testbed.rollout import PolicyRollout
 from topo.errors import FoobarError, RefusedError
 from topo.plan import Plan
 
@@ -19,7 +19,7 @@ Rules = tuple[Rule, ...]
 MORE = Rule("more", "client", "lb", "tcp", 8080, "allow", "for the test")
 
 
-class Tried(Adoption):
+class Tried(PolicyRollout):
     """Without switches: what they would be found to do wrong, look by look, and what was installed."""
 
     def __init__(self, plan: Plan, rules: Rules, *looks: str | None, broken: bool = False) -> None:

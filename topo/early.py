@@ -13,7 +13,7 @@ INTERRUPTED = "foobar: interrupted; nothing is left behind"
 
 
 def arm() -> None:
-    """Leave with 130 on Ctrl-C until somebody handles it better. Inside a box the line is the launcher's to print."""
+    """Leave with 130 on Ctrl-C until a better handler is set. Inside a box the launcher prints the line."""
     _signal.signal(_signal.SIGINT, _leave)
 
 

@@ -1,7 +1,7 @@
 """Every error the testbed raises on purpose, with the exit code it ends in.
 
     FoobarError                 3   the testbed itself broke
-    |- UsageError              64   what was asked cannot be meant: a flag, a name, a file
+    |- UsageError              64   the request makes no sense: a flag, a name, a file
     |  |- PlanError                 a plan contradicts itself
     |  `- PolicyError               a rule names what the plan does not have
     |- RefusedError             2   the testbed is not in the state the request needs
@@ -31,7 +31,7 @@ class FoobarError(Exception):
 
 
 class UsageError(FoobarError):
-    """What was asked cannot be meant."""
+    """The request makes no sense: a flag, a name or a file is wrong."""
 
     exit_code = EXIT_USAGE
 
@@ -63,7 +63,7 @@ class DeadlineError(FoobarError):
 
 
 def among(word: str, possible: Iterable[str]) -> str:
-    """What a wrong word could have been: all possible ones, and the one that was probably meant."""
+    """The words that a wrong word could have been, and the one that was probably meant."""
     words = list(possible)
     close = difflib.get_close_matches(word, words, n=1)
     return ", ".join(words) + (f" (did you mean {close[0]}?)" if close else "")

@@ -1,4 +1,4 @@
-"""``python -m topo.foobar``: the testbed's command. It hands over to testbed/cli.py."""
+"""``python -m topo.foobar``: the testbed's command. It calls testbed/cli.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where things are: the project, the box, a host's private places; and the environment that processes begin with."""
+"""Places: the project, the box, a host's private directories; and the environment that processes begin with."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@
                            srv1  srv2  srv3                      zone servers
 
 This is the only file with an address or a port number in it. Changing one here changes every configuration, flow and
-test that follows from it. What runs where is said by the hosts' roles: code asks for ``hosts_of(WEB)`` or
+test that follows from it. A host's roles say what runs there: code asks for ``hosts_of(WEB)`` or
 ``endpoint(DATABASE)``, never for a host by its name.
 """
 
@@ -64,9 +64,9 @@ PORTS = {
 
 @dataclass(frozen=True)
 class Host:
-    """One emulated machine. ``ip`` is dotted, ``mac`` is lower-case with colons; ``duty``: what it is there for.
+    """One emulated machine. ``ip`` is dotted, ``mac`` is lower-case with colons; ``duty``: its purpose, in words.
 
-    ``roles``: what runs there, and so what it is asked for.
+    ``roles``: the parts of the site that run there.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a role is reached by the others."""
+    """An address and a port at which a role is reached."""
 
     host: Host
     port: int
@@ -165,18 +165,18 @@ class Plan(Wiring):
         return hosts[0]
 
     def together(self, role: str, other: str) -> bool:
-        """Whether every host with a role has the other one too, so that it reaches that without the network."""
+        """True if every host with a role has the other one too, and so reaches it without the network."""
         return all(other in host.roles for host in self.hosts_of(role))
 
     def port(self, role: str) -> int:
         """The port at which a role listens, or another port of one (STATISTICS, ...)."""
-        ports = PORTS | {WEB: PORTS[BALANCER if means(self.profile).inside else HTTP]}
+        ports = PORTS | {WEB: PORTS[BALANCER if means(self.profile).backend_tls else HTTP]}
         if role not in ports:
             raise PlanError(f"{role}: listens at no port; known: {', '.join(ports)}")
         return ports[role]
 
     def endpoint(self, role: str) -> Endpoint:
-        """Where others reach the one host of a role; the database where it takes writes: on the balancer."""
+        """The address of the one host of a role; the database's is where it takes writes: on the balancer."""
         return Endpoint(self.host_of(BALANCER if role == DATABASE else role), self.port(role))
 
     @property
@@ -220,7 +220,7 @@ def host(name: str, zone: str, number: int, duty: str, *roles: str) -> Host:
 
 
 def stacked(profile: Profile) -> Placement:
-    """The hosts of ``--layout stacked``, each with its zone, its number there and what it is for."""
+    """The hosts of ``--layout stacked``, each with its zone, its number there and its purpose."""
     servers = range(1, profile.servers + 1)
     duties = ["cluster"] * len(servers) if profile.cluster else ["primary", *["replica"] * (len(servers) - 1)]
     return (

@@ -41,7 +41,7 @@ class Profile:
         "single",
         ("single", "async", "semisync", "galera"),
         hardened="semisync",
-        why="who may take writes when the primary dies",
+        why="which database may take writes when the primary dies",
     )
     stack: str = axis(
         "uniform", ("uniform", "diverse"), hardened="diverse", later=("diverse",), why="are the servers alike"
@@ -55,27 +55,27 @@ class Profile:
     servers: int = axis(3, tuple(range(1, MAX_SERVERS + 1)), why="how many servers")
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            _refuse_unknown(each.name, getattr(self, each.name), each.metadata["values"])
+        for axis in fields(self):
+            _refuse_unknown(axis.name, getattr(self, axis.name), axis.metadata["values"])
         fewest = 3 if self.cluster else 2  # a cluster goes on only with a majority
         if self.db != "single" and self.servers == 1:
-            raise UsageError(f"--db {self.db} --servers 1: nobody could take over; use --servers {fewest} or more")
+            raise UsageError(f"--db {self.db} --servers 1: no server could take over; use --servers {fewest} or more")
         if self.cluster and self.tls == "mutual":
             raise UsageError("--db galera --tls mutual: databases of a cluster are not encrypted; use --tls reencrypt")
 
     @property
     def cluster(self) -> bool:
-        """Whether the databases agree among themselves who takes the writes."""
+        """True if the databases agree among themselves which of them take writes."""
         return self.db == "galera"
 
     @property
     def managed(self) -> bool:
-        """Whether a failover manager decides who takes the writes."""
+        """True if a failover manager decides which database takes writes."""
         return self.db in ("async", "semisync")
 
     def as_dict(self) -> dict[str, Any]:
         """Every axis and its value, in the order of declaration."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {axis.name: getattr(self, axis.name) for axis in fields(self)}
 
 
 def _refuse_unknown(name: str, value: Any, values: tuple[Any, ...]) -> None:
@@ -88,27 +88,27 @@ def _refuse_unknown(name: str, value: Any, values: tuple[Any, ...]) -> None:
 
 SEED = Profile()
 # every remedy that is built
-_REMEDIES = {each.name: each.metadata["hardened"] for each in fields(Profile)}
-_TO_COME = {each.name for each in fields(Profile) if each.metadata["hardened"] in each.metadata["later"]}
+_REMEDIES = {axis.name: axis.metadata["hardened"] for axis in fields(Profile)}
+_TO_COME = {axis.name for axis in fields(Profile) if axis.metadata["hardened"] in axis.metadata["later"]}
 HARDENED = replace(SEED, **{name: value for name, value in _REMEDIES.items() if name not in _TO_COME})
 NAMED: Mapping[str, Profile] = {"seed": SEED, "hardened": HARDENED}
 
 
 def refuse_later(profile: Profile) -> None:
     """Raise UsageError, naming every axis whose value is declared but not built yet: never silently ignore one."""
-    pending = [each for each in fields(profile) if getattr(profile, each.name) in each.metadata["later"]]
+    pending = [axis for axis in fields(profile) if getattr(profile, axis.name) in axis.metadata["later"]]
     if not pending:
         return
-    wanted = ", ".join(f"--{each.name} {getattr(profile, each.name)}" for each in pending)
+    asked = ", ".join(f"--{axis.name} {getattr(profile, axis.name)}" for axis in pending)
     now = ", ".join(
-        f"--{each.name} {'|'.join(str(v) for v in each.metadata['values'] if v not in each.metadata['later'])}"
-        for each in pending
+        f"--{axis.name} {'|'.join(str(v) for v in axis.metadata['values'] if v not in axis.metadata['later'])}"
+        for axis in pending
     )
-    raise UsageError(f"{wanted}: not built yet; available today: {now}")
+    raise UsageError(f"{asked}: not built yet; available today: {now}")
 
 
 def lacking(profile: Profile) -> str:
-    """What ``hardened`` does not have today, as flags; empty for every other profile."""
+    """The remedies that ``hardened`` does not have today, as flags; empty for every other profile."""
     return ", ".join(f"--{name} {_REMEDIES[name]}" for name in sorted(_TO_COME)) if profile == HARDENED else ""
 
 
@@ -119,10 +119,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--profile", metavar="NAME", default="seed", help=f"seed (default) or hardened: every remedy{but}"
     )
-    for each in fields(Profile):
-        values = each.metadata["values"]
+    for axis in fields(Profile):
+        values = axis.metadata["values"]
         shown = f"{values[0]}..{values[-1]}" if isinstance(values[0], int) else "|".join(values)
-        group.add_argument(f"--{each.name}", metavar=shown, help=f"{each.metadata['why']} (seed: {each.default})")
+        group.add_argument(f"--{axis.name}", metavar=shown, help=f"{axis.metadata['why']} (seed: {axis.default})")
 
 
 def from_flags(options: argparse.Namespace) -> Profile:
@@ -130,10 +130,10 @@ def from_flags(options: argparse.Namespace) -> Profile:
     if options.profile not in NAMED:
         raise UsageError(f"--profile {options.profile}: unknown; possible values: {among(options.profile, NAMED)}")
     changes: dict[str, Any] = {}
-    for each in fields(Profile):
-        given = getattr(options, each.name)
+    for axis in fields(Profile):
+        given = getattr(options, axis.name)
         if given is not None:
-            changes[each.name] = _whole_number(each.name, given) if isinstance(each.default, int) else given
+            changes[axis.name] = _whole_number(axis.name, given) if isinstance(axis.default, int) else given
     return replace(NAMED[options.profile], **changes)
 
 

@@ -1,9 +1,9 @@
-"""What ``--tls`` means: who encrypts to whom, and who must prove who it is.
+"""The meaning of ``--tls``: which connections are encrypted, and which ends must show a certificate.
 
     terminate    visitor ==TLS== balancer ------- nginx          databases in plain text
     reencrypt    visitor ==TLS== balancer ==TLS== nginx          databases in plain text
     passthrough  visitor =========TLS============ nginx          databases in plain text
-    mutual       as reencrypt; every client inside shows a certificate too, and so do the databases and theirs
+    mutual       as reencrypt; every client inside shows a certificate too, and so do the databases and their clients
 
 Rules, certificates, configurations and experiments all ask here, so that they cannot disagree.
 """
@@ -17,24 +17,24 @@ from topo.profile import Profile
 
 @dataclass(frozen=True)
 class Tls:
-    """``inside``: nginx speaks TLS. ``through``: it is the visitor's own, which the balancer only passes on.
+    """``backend_tls``: nginx speaks TLS. ``passthrough``: it is the visitor's own, which the balancer only passes on.
 
-    ``both``: who connects to nginx or to a database proves itself as well, and the databases speak TLS only.
+    ``mutual``: a client of nginx or of a database shows a certificate as well, and the databases speak TLS only.
     """
 
-    inside: bool = True
-    through: bool = False
-    both: bool = False
+    backend_tls: bool = True
+    passthrough: bool = False
+    mutual: bool = False
 
 
 MEANINGS = {
-    "terminate": Tls(inside=False),
+    "terminate": Tls(backend_tls=False),
     "reencrypt": Tls(),
-    "passthrough": Tls(through=True),
-    "mutual": Tls(both=True),
+    "passthrough": Tls(passthrough=True),
+    "mutual": Tls(mutual=True),
 }
 
 
 def means(profile: Profile) -> Tls:
-    """What a profile's ``--tls`` asks for."""
+    """The meaning of a profile's ``--tls``."""
     return MEANINGS[profile.tls]

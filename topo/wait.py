@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline, saying what the last look saw."""
+"""Waiting for a condition, with a deadline; the error says what the last look saw."""
 
 from __future__ import annotations
 

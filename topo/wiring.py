@@ -1,4 +1,4 @@
-"""Switches and links: a tree, and the ways through it. It knows nodes by name, and nothing of what runs there."""
+"""Switches and links: a tree, and the paths through it. Nodes are names here; what runs on them stands in plan.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Switch:
 
 @dataclass(frozen=True)
 class End:
-    """Where a link meets a node: the port number is OpenFlow's on a switch and 0 on a host."""
+    """The end of a link at a node: the port number is OpenFlow's on a switch and 0 on a host."""
 
     node: str
     port: int
@@ -49,7 +49,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Hop:
-    """A packet's passage through one switch."""
+    """A packet's way through one switch: in by one port, out by another."""
 
     switch: str
     in_port: int
@@ -113,13 +113,13 @@ class Wiring:
     def policed_by(self, src: str, dst: str) -> tuple[str, ...]:
         """The switches that decide about traffic between two hosts.
 
-        The firewalls on the path, each for itself; where no firewall stands on the path, ``core``.
+        All firewalls on the path decide, separately; where no firewall stands on the path, ``core`` does.
         """
         switches = [self._switches[hop.switch] for hop in self.path(src, dst)]
         return tuple(switch.name for switch in switches if switch.guards) or (switches[0].name,)
 
     def wiring_problems(self, hosts: list[str]) -> Iterator[str]:
-        """What contradicts itself, if these are the hosts."""
+        """Every contradiction in the wiring, if these are the hosts."""
         names = [*hosts, *self._switches]
         yield from twice("switch number", [switch.number for switch in self.switches])
         ends = [end for link in self.links for end in link.ends]

@@ -40,14 +40,14 @@ def measure(testbed: Testbed, run: Run) -> MatrixEvidence:
     rules = policy(replace(plan, profile=replace(testbed.profile, firewall="on")))
     pairs, values = pairs_named(run.options["pairs"], plan), values_named(run.options["ports"])
     wanted = [*(Sweep(*pair, values) for pair in pairs), *controls(plan, rules, pairs, values)]
-    before = testbed.adoption.dumped()
+    before = testbed.rollout.dumped()
     began = time.monotonic()
     with watched(testbed) as controller:
         swept = sweep(testbed, run, wanted)
     seconds = time.monotonic() - began
     run.keep("swept", [each.as_dict() for each in swept])
     with run.phase("proof and trace", len(pairs)) as progress:
-        flows = testbed.adoption.dumped()
+        flows = testbed.rollout.dumped()
 
         def trace(row: PairRow) -> list[TraceRow]:
             progress.advance(1)

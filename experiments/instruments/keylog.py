@@ -64,8 +64,8 @@ def keys_logged(testbed: Testbed, folder: Path) -> Iterator[Path]:
 def loggers(plan: Plan, profile: Profile) -> tuple[str, ...]:
     """The services that write: one end of every TLS link; of databases' the connecting one: the primary stays up."""
     tls = means(profile)
-    web = _ids(plan.hosts_of(WEB if tls.through else BALANCER), WEB if tls.through else BALANCER)
-    if not tls.both:
+    web = _ids(plan.hosts_of(WEB if tls.passthrough else BALANCER), WEB if tls.passthrough else BALANCER)
+    if not tls.mutual:
         return web
     manager = _ids(plan.hosts_of(MONITOR), "failover") if profile.managed else ()
     return (*_ids(plan.names["replicas"], DATABASE), *_ids(plan.hosts_of(APP), APP), *manager, *web)

@@ -60,7 +60,7 @@ def measure(testbed: Testbed, run: Run) -> JourneyEvidence:
 
 def _modes(profile: Profile) -> TlsModes:
     tls = means(profile)
-    return {"backend_tls": tls.inside, "passthrough": tls.through, "mutual": tls.both}
+    return {"backend_tls": tls.backend_tls, "passthrough": tls.passthrough, "mutual": tls.mutual}
 
 
 def _visitor(chance: Random) -> tuple[str, str, str]:

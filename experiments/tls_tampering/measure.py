@@ -91,7 +91,7 @@ def _impostor(testbed: Testbed, machine: Inside, server: str, line: str) -> Iter
     tls, home = means(testbed.profile), machine.home
     home.mkdir()
     certificate = None
-    if tls.inside:
+    if tls.backend_tls:
         certificate = home / "forged.pem"
         certificate.touch(0o600)
         certificate.write_text(Authority().issue(SITE, server).bundle)
@@ -99,7 +99,7 @@ def _impostor(testbed: Testbed, machine: Inside, server: str, line: str) -> Iter
         server=testbed.plan.host(server).ip,
         port=testbed.plan.port(WEB),
         certificate=str(certificate) if certificate else None,
-        proxy=tls.through,
+        proxy=tls.passthrough,
         line=line,
         log=str(home / "log.jsonl"),
     )

@@ -92,7 +92,7 @@ class Failover(Service):
 
     @property
     def _proves(self) -> bool:
-        return means(self.profile).both
+        return means(self.profile).mutual
 
     def _encryption(self) -> dict[str, Any]:
         if not self._proves:

@@ -99,7 +99,7 @@ class MariaDB(Service):
         return (File(CONFIG, config), File(ACCOUNTS, accounts, 0o600), *self._certificates())
 
     def _certificates(self) -> Iterator[File]:
-        if self.tls.both:
+        if self.tls.mutual:
             yield File(CERTIFICATE, self.secrets.databases[self.host].bundle, 0o600)
             yield File(AUTHORITY, self.secrets.authority)
 
@@ -148,7 +148,7 @@ class MariaDB(Service):
         """A replica begins to follow the primary; where there is a failover manager, that is its work."""
         if self.is_primary or self.profile.managed:
             return
-        follow = f"{FOLLOW}{ENCRYPTED if self.tls.both else PLAIN}"
+        follow = f"{FOLLOW}{ENCRYPTED if self.tls.mutual else PLAIN}"
         query(look, follow, self.plan.primary.ip, self.secrets.replication_password)
         query(look, "START SLAVE")
 

@@ -28,8 +28,8 @@ class PolicyCommand(Command):
     @property
     def requests(self) -> Mapping[str, Request]:
         return {
-            "rules": lambda testbed: testbed.adoption.rules(),
-            "apply": lambda testbed, text, name: testbed.adoption.apply(text, name),
+            "rules": lambda testbed: testbed.rollout.rules(),
+            "apply": lambda testbed, text, name: testbed.rollout.apply(text, name),
         }
 
     def arguments(self, parser: Parser) -> None:
@@ -95,7 +95,7 @@ def _apply(options: Namespace, origin: Origin) -> None:
 
 
 def _lines(applied: dict[str, Any]) -> list[str]:
-    """What a policy's application has done (Adoption.apply) in lines."""
+    """What a policy's application has done (PolicyRollout.apply) in lines."""
     known = applied["connections"]
     return [
         *applied["changes"],

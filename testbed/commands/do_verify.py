@@ -25,7 +25,7 @@ class VerifyCommand(Command):
 
     @property
     def requests(self) -> Mapping[str, Request]:
-        return {"verify": lambda testbed: testbed.adoption.verify()}
+        return {"verify": lambda testbed: testbed.rollout.verify()}
 
     def arguments(self, parser: Parser) -> None:
         parser.add_argument("--policy", type=Path, metavar="FILE", help="what would this one open and close instead?")
@@ -41,7 +41,7 @@ class VerifyCommand(Command):
 
 
 def _lines(proved: dict[str, Any]) -> list[str]:
-    """A proof's findings (Adoption.verify) in lines."""
+    """A proof's findings (PolicyRollout.verify) in lines."""
     from controllers.overlay import from_dict
 
     above = [f"note: {from_dict(row).text()}" for row in proved["overlays"]]

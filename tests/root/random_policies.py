@@ -63,8 +63,8 @@ class Probed(Body):
         proof = Proof(testbed.plan)
         for _ in range(self.number):
             rules = some_rules(testbed.plan, run.random)
-            testbed.adoption.apply(render(rules), "random")
-            reach = proof.reach(testbed.adoption.dumped())
+            testbed.rollout.apply(render(rules), "random")
+            reach = proof.reach(testbed.rollout.dumped())
             hosts = testbed.plan.hosts
             pairs = run.random.sample([(a, b) for a in hosts for b in hosts if a != b], PAIRS)
             swept = sweep(testbed, run, [Sweep(*pair, EDGES) for pair in pairs], attempts=1)

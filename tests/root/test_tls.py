@@ -23,7 +23,7 @@ from topo.tls import MEANINGS
 
 pytestmark = pytest.mark.root
 PLAN = plan_of(Profile())
-ENCRYPTED = [tls for tls, meaning in MEANINGS.items() if meaning.inside]
+ENCRYPTED = [tls for tls, meaning in MEANINGS.items() if meaning.backend_tls]
 URL = f"https://{SITE}/"
 KEYS = {"srv1": [nginx.CERTIFICATE, gunicorn.PROOF, mariadb.CERTIFICATE], "lb": [haproxy.CERTIFICATE, haproxy.PROOF]}
 # the same testbed as for the tests of all values
