@@ -15,6 +15,7 @@ from benchmarks import child
 from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, say
 from benchmarks.footprint import Footprint, footprint
 from testbed.body import Body
+from topo.plan import CLIENT, RESOLVER
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -66,7 +67,7 @@ class FirstWriteBody(Body):
         from benchmarks import first_visit
 
         steady = time.monotonic()
-        first_visit.write(testbed.inside("client"), testbed.plan.host("dns").ip)
+        first_visit.write(testbed.inside(testbed.plan.host_of(CLIENT).name), testbed.plan.endpoint(RESOLVER).ip)
         written = time.monotonic()
         services = {row["id"]: row["times"] for row in testbed.supervisor.status()}
         say("result", {"began": testbed.began, "steady": steady, "written": written, "services": services})

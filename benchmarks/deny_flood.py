@@ -16,13 +16,16 @@ from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target,
 from controllers.ovs import bypass
 from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
-from topo.plan import SITE
+from topo.plan import ATTACKER, CLIENT, DATABASE, SITE, plan
+from topo.profile import SEED
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
 FLOOD = str(Path(__file__).parent / "flood.py")
-SENDER, TARGET, PORT, RATE = "attacker", "srv1", 3306, 10_000
+PLAN = plan(SEED)
+SENDER, TARGET = PLAN.host_of(ATTACKER).name, PLAN.hosts_of(DATABASE)[0].name
+PORT, RATE = PLAN.port(DATABASE), 10_000
 FLOODED, QUIET, ELSEWHERE, UNSAMPLED = "flood", "no flood", "flood that no switch sees", "flood, not sampled"
 ASKED = f"https://{SITE}/static/style.css"
 TARGETS = {QUIET: 0.5, ELSEWHERE: 0.7, UNSAMPLED: 0.95}
@@ -78,7 +81,7 @@ class Floods(Body):
     def _measure(self, testbed: Testbed) -> dict[str, Any]:
         from benchmarks import https
 
-        client = testbed.inside("client")
+        client = testbed.inside(testbed.plan.host_of(CLIENT).name)
         https.rate(client, https.WARM_UP_SECONDS, (ASKED,))
         found: dict[str, list[dict[str, float]]] = {"requests": [], "flood": []}
         order = [FLOODED, *TARGETS]

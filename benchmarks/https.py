@@ -11,7 +11,7 @@ from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target,
 from testbed.body import Body
 from testbed.namespaces import Inside
 from topo.errors import EXIT_HOLDS, FoobarError
-from topo.plan import SITE
+from topo.plan import CLIENT, SITE
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -64,7 +64,7 @@ class Sites(Body):
         from benchmarks import loopback
 
         with loopback.site(testbed.plan, testbed.profile, testbed.home / "loopback") as client:
-            clients = {TESTBED: testbed.inside("client"), LOOPBACK: client}
+            clients = {TESTBED: testbed.inside(testbed.plan.host_of(CLIENT).name), LOOPBACK: client}
             say("result", self._measure(clients))
         return EXIT_HOLDS
 

@@ -27,13 +27,15 @@ from testbed.namespaces import Inside
 from topo import wait
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.paths import PROJECT
+from topo.plan import BALANCER, CLIENT, plan
+from topo.profile import SEED
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
 OURS, SCAPY, STREAMS = "dumpcap", "Scapy", "Scapy, streams"
 #: the links under load: the visitor's, and the balancer's, which carries everything twice
-HOSTS = ("client", "lb")
+HOSTS = tuple(plan(SEED).host_of(role).name for role in (CLIENT, BALANCER))
 CANARIES_PER_SECOND = 500
 #: frames of a capture that are searched and dissected
 FRAMES = 10_000

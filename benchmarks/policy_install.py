@@ -16,13 +16,16 @@ from controllers.flow import of_switch
 from controllers.ovs import bypass, vsctl
 from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
+from topo.plan import BALANCER, WEB, plan
+from topo.profile import SEED
 
 if TYPE_CHECKING:
     from experiments.instruments.packetsockets import PacketSockets
     from testbed.testbed import Testbed
 
 CONTROLLER, BY_HAND = "controller", "ovs-ofctl by hand"
-SENDER, TARGET, PORT = "lb", "srv1", 80
+PLAN = plan(SEED)
+SENDER, TARGET, PORT = PLAN.host_of(BALANCER).name, PLAN.hosts_of(WEB)[0].name, PLAN.port(WEB)
 # the balancer's own connections never come from these
 PORTS = range(2_000, 30_000)
 EVERY_S, LONGEST_S = 0.001, 10.0

@@ -13,6 +13,8 @@ from benchmarks import child
 from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
 from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
+from topo.plan import ATTACKER, BALANCER, plan
+from topo.profile import SEED
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 OURS, NMAP = "sweep", "nmap -sS -p- -T5"
 # nmap at its boldest; by itself it takes minutes where nothing answers
 BOLD = ("-T5", "--min-rate", "20000")
-SRC, DST = "attacker", "lb"
+SRC, DST = (plan(SEED).host_of(role).name for role in (ATTACKER, BALANCER))
 PORTS = 65535
 SECONDS = 600.0
 REACHED = re.compile(r"^(\d+)/tcp +(?:open|closed) ", re.MULTILINE)

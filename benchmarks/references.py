@@ -9,9 +9,10 @@ from benchmarks.reference_host import cable, reference_hosts, settle, within
 from services.openvswitch import OvsdbServer, Vswitchd
 from services.supervisor import Supervisor
 from testbed.namespaces import Inside
-from topo.plan import NETWORK, Plan
+from topo.plan import BALANCER, MONITOR, NETWORK, WEB, Plan, plan
+from topo.profile import SEED
 
-ASKS, ANSWERS, MIDDLE = "lb", "srv1", "mon"
+ASKS, ANSWERS, MIDDLE = (plan(SEED).hosts_of(role)[0].name for role in (BALANCER, WEB, MONITOR))
 Ends = tuple[Inside, Inside]
 
 

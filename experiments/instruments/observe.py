@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.mariadb import mariadb
+from topo.plan import DATABASE
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -62,7 +63,7 @@ def statements(testbed: Testbed, folder: Path) -> Iterator[list[dict[str, Any]]]
 
     The list is filled when the block ends: {file, line, host, time, sql}; each host's are also in a file of ``folder``.
     """
-    hosts = [host.name for host in testbed.plan.servers]
+    hosts = [host.name for host in testbed.plan.hosts_of(DATABASE)]
     rows: list[dict[str, Any]] = []
     with ExitStack() as off:
         for host in hosts:

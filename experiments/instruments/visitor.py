@@ -12,7 +12,7 @@ from testbed import databases
 from topo import wait
 from topo.errors import FoobarError
 from topo.paths import PROJECT
-from topo.plan import SITE
+from topo.plan import CLIENT, SITE
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -24,7 +24,9 @@ def visits(testbed: Testbed, name: str, password: str, messages: Sequence[str], 
     """The record of the visit (``visit.visit``). Raises FoobarError with its own words when it was not finished."""
     typed = (f"--asks={asks}", f"https://{SITE}/", name, password, *messages)
     command = (sys.executable, "-m", "experiments.instruments.visit", *typed)
-    done = testbed.inside("client").run(command, seconds=SECONDS, environment={"PYTHONPATH": str(PROJECT)})
+    done = testbed.inside(testbed.plan.host_of(CLIENT).name).run(
+        command, seconds=SECONDS, environment={"PYTHONPATH": str(PROJECT)}
+    )
     if done.returncode:
         raise FoobarError("the client could not finish its visit", detail=done.stderr.strip())
     seen: dict[str, Any] = json.loads(done.stdout)

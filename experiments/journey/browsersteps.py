@@ -17,22 +17,28 @@ def asks_for_the_site(index: EvidenceIndex) -> StepObservation:
 
 def asks_dns(index: EvidenceIndex) -> StepObservation:
     """The question for the site's name, on the client's link and on the resolver's."""
-    sent, arrived = index.dns("client", answers=False), index.dns("dns", answers=False)
+    sent, arrived = index.dns(index.client, answers=False), index.dns(index.resolver, answers=False)
     proofs = (frame_proof(sent), frame_proof(arrived))
     return StepObservation(
-        "client", "dns", f"A {index.site}?", proofs, sent["time"], ms=duration_ms(sent, arrived), encrypted=False
+        index.client,
+        index.resolver,
+        f"A {index.site}?",
+        proofs,
+        sent["time"],
+        ms=duration_ms(sent, arrived),
+        encrypted=False,
     )
 
 
 def dns_answers(index: EvidenceIndex) -> StepObservation:
     """The answer names the balancer's address."""
-    asked, answer = index.dns("client", answers=False), index.dns("client", answers=True)
+    asked, answer = index.dns(index.client, answers=False), index.dns(index.client, answers=True)
     addresses = answer["says"]["answer"]
     what = f"{index.site} is {', '.join(addresses) or 'unknown'}"
-    right = addresses == [index.hosts["lb"]]
+    right = addresses == [index.hosts[index.balancer]]
     ms = duration_ms(asked, answer)
     return StepObservation(
-        "dns", "client", what, (frame_proof(answer),), answer["time"], holds=right, ms=ms, encrypted=False
+        index.resolver, index.client, what, (frame_proof(answer),), answer["time"], holds=right, ms=ms, encrypted=False
     )
 
 
@@ -42,15 +48,17 @@ def sends_https(index: EvidenceIndex) -> StepObservation:
     def sent(row: Row) -> bool:
         return bool(row["src"] == index.shown["from"] and row["dst"] == index.shown["to"])
 
-    opened = index.frame("client", "SYN to the balancer", lambda row: sent(row) and row["flags"] == "S")
-    hello = index.frame("client", "ClientHello", lambda row: sent(row) and row["says"].get("text") == "ClientHello")
-    data = index.frames("client", lambda row: sent(row) and row["says"].get("text", "").startswith("application data"))
-    if not data or index.host_of(index.shown["to"]) != "lb":
+    opened = index.frame(index.client, "SYN to the balancer", lambda row: sent(row) and row["flags"] == "S")
+    hello = index.frame(index.client, "ClientHello", lambda row: sent(row) and row["says"].get("text") == "ClientHello")
+    data = index.frames(
+        index.client, lambda row: sent(row) and row["says"].get("text", "").startswith("application data")
+    )
+    if not data or index.host_of(index.shown["to"]) != index.balancer:
         raise Unseen("no TLS data from the client to the balancer")
-    secret = index.secret(sent, "client")
+    secret = index.secret(sent, index.client)
     return StepObservation(
-        "client",
-        "lb",
+        index.client,
+        index.balancer,
         f"{len(data)} packets of TLS, {readability(secret)}",
         (frame_proof(opened), frame_proof(hello), frame_proof(data[0])),
         opened["time"],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from experiments.engine.evidence import Evidence, Raw
+from topo.plan import DATABASE, PORTS
 
 
 class TlsModes(TypedDict):
@@ -93,18 +94,25 @@ def _with_named_modes(raw: Raw) -> Raw:
 
 @dataclass(frozen=True, kw_only=True)
 class JourneyEvidence(Evidence):
-    """``hosts``: addresses by name; ``firewalls``: switches by the server that they guard; ``positions``: GTIDs."""
+    """``client``, ``resolver``, ``balancer``, ``primary``: the hosts with these parts, by name; older runs do not say.
+
+    ``hosts``: addresses by name; ``firewalls``: switches by the server that they guard; ``positions``: GTIDs.
+    """
 
     upgrades = {0: _with_named_modes}  # noqa: RUF012 - a class variable, as in Evidence
 
     site: str
     balance: str
     tls: TlsModes
+    client: str = "client"
+    resolver: str = "dns"
+    balancer: str = "lb"
     primary: str
     group_port: int | None = None
     hosts: Mapping[str, str]
     firewalls: Mapping[str, str]
     app_port: int
+    database_port: int = PORTS[DATABASE]
     visit: VisitRecord
     message: str
     positions: Mapping[str, str]

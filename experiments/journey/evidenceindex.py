@@ -23,6 +23,7 @@ class EvidenceIndex:
         self.evidence = evidence
         self.site: str = evidence.site
         self.tls = evidence.tls
+        self.client, self.resolver, self.balancer = evidence.client, evidence.resolver, evidence.balancer
         self.primary: str = evidence.primary
         self.group_port: int | None = evidence.group_port
         self.requests: Sequence[Row] = evidence.visit["requests"]
@@ -89,7 +90,9 @@ class EvidenceIndex:
         """Was a request from the balancer, with all else of its connection, unreadable on the way?"""
         if not self.tls["backend_tls"]:
             return False
-        return self.secret(lambda row: {row["src"], row["dst"]} == {sent["src"], sent["dst"]}, "lb", self.server)
+        return self.secret(
+            lambda row: {row["src"], row["dst"]} == {sent["src"], sent["dst"]}, self.balancer, self.server
+        )
 
     def kept_secret(self, sent: Row) -> bool | None:
         """Is it encrypted where it is to be? True where it is not to be."""
@@ -112,7 +115,9 @@ class EvidenceIndex:
         """The request on its way from the balancer to nginx; encrypted, the first data of its connection meanwhile."""
         if not self.tls["backend_tls"]:
             return self.frame(
-                link, "request from the balancer", lambda row: self._asks(row) and self.host_of(row["src"]) == "lb"
+                link,
+                "request from the balancer",
+                lambda row: self._asks(row) and self.host_of(row["src"]) == self.balancer,
             )
         line = self.log("haproxy")["data"]
         return self.frame(

@@ -13,7 +13,7 @@ from experiments.journey.evidence import CaptureRow, FrameRow, JourneyEvidence, 
 from experiments.wire import payloads
 from experiments.wire.pcap import CapturedFrame, frames
 from testbed import databases
-from topo.plan import APP, GROUP, SITE, WEB
+from topo.plan import APP, BALANCER, CLIENT, DATABASE, GROUP, RESOLVER, SITE, WEB
 from topo.profile import Profile
 from topo.tls import means
 
@@ -42,11 +42,15 @@ def measure(testbed: Testbed, run: Run) -> JourneyEvidence:
         site=SITE,
         balance=testbed.profile.balance,
         tls=_modes(testbed.profile),
+        client=testbed.plan.host_of(CLIENT).name,
+        resolver=testbed.plan.host_of(RESOLVER).name,
+        balancer=testbed.plan.host_of(BALANCER).name,
         primary=databases.primary(testbed),
         group_port=testbed.plan.port(GROUP) if testbed.profile.cluster else None,
         hosts={host.name: host.ip for host in testbed.plan.hosts},
         firewalls={switch.guards: switch.name for switch in testbed.plan.switches if switch.guards},
         app_port=testbed.plan.port(APP),
+        database_port=testbed.plan.port(DATABASE),
         visit=seen,
         message=message,
         positions=positions,

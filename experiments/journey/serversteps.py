@@ -12,7 +12,7 @@ from experiments.journey.steps import ProofLocation, StepObservation, duration_m
 
 def passes_the_firewall(index: EvidenceIndex) -> StepObservation:
     """The request on both sides of the firewall, and the counter of the rule that let it pass."""
-    outside, inside, line = index.forwarded("lb"), index.forwarded(index.server), index.log("nginx")
+    outside, inside, line = index.forwarded(index.balancer), index.forwarded(index.server), index.log("nginx")
     firewall = index.firewalls[index.server]
     rose = index.rose(firewall, "web")
     ruled = "web" in index.evidence.counters["after"][firewall]
@@ -57,7 +57,8 @@ def asks_the_database(index: EvidenceIndex) -> StepObservation:
         index.primary,
         "write from the balancer's endpoint",
         lambda row: (
-            _may_hold_the_message(index, row) and (index.host_of(row["src"]), row["dst"]) == ("lb", _database(index))
+            _may_hold_the_message(index, row)
+            and (index.host_of(row["src"]), row["dst"]) == (index.balancer, _database(index))
         ),
     )
     replicas = [server for server in index.firewalls if server != index.primary]
@@ -87,11 +88,16 @@ def _databases_encrypted(index: EvidenceIndex, replicas: Sequence[str]) -> bool 
     """Was nothing of the visit readable on the way to the primary and from there to the replicas?"""
     if not index.tls["mutual"]:
         return False
-    return index.secret(lambda row: ":3306" in f"{row['src']} {row['dst']}", index.primary, "lb", *replicas)
+    return index.secret(
+        lambda row: f":{index.evidence.database_port}" in f"{row['src']} {row['dst']}",
+        index.primary,
+        index.balancer,
+        *replicas,
+    )
 
 
 def _database(index: EvidenceIndex) -> str:
-    return f"{index.hosts[index.primary]}:3306"
+    return f"{index.hosts[index.primary]}:{index.evidence.database_port}"
 
 
 def _copied_to(index: EvidenceIndex, replica: str) -> Row:
@@ -118,7 +124,7 @@ def _sent_by_database(index: EvidenceIndex, row: Row, group: int | None) -> bool
 
 def answer_goes_back(index: EvidenceIndex) -> StepObservation:
     """The answers of the application and of nginx, both with status 200."""
-    sent = index.forwarded("lb")
+    sent = index.forwarded(index.balancer)
     from_application, from_nginx = index.answered(index.asked_application), index.answered(sent)
     line = index.log("nginx")
     status = f"HTTP/1.1 {line['data']['status']}" if index.tls["backend_tls"] else from_nginx["says"]["text"]
@@ -126,7 +132,7 @@ def answer_goes_back(index: EvidenceIndex) -> StepObservation:
     statuses = [from_application["says"]["text"], status]
     return StepObservation(
         f"app ({index.server})",
-        "lb",
+        index.balancer,
         f"{statuses[0]} from the application, {statuses[1]} from nginx",
         (frame_proof(from_application), frame_proof(from_nginx), *logged),
         from_nginx["time"],

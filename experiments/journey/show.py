@@ -94,7 +94,15 @@ def _lanes(evidence: JourneyEvidence, taken: Sequence[JourneyStep]) -> list[str]
     """The participants from left to right, outside to inside."""
     passed = next((step.seen for step in taken if step.seen and step.seen.dst in evidence.firewalls), None)
     server = passed.dst if passed else "server"
-    return ["browser", "dns", "lb", evidence.firewalls.get(server, "firewall"), server, "app", "database"]
+    return [
+        "browser",
+        evidence.resolver,
+        evidence.balancer,
+        evidence.firewalls.get(server, "firewall"),
+        server,
+        "app",
+        "database",
+    ]
 
 
 def _arrow(step: JourneyStep, lanes: list[str]) -> Arrow:

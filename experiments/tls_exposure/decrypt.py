@@ -15,6 +15,7 @@ from pathlib import Path
 from experiments.wire.streams import StreamRun, Text
 from testbed.preflight import SYSTEM_PATH
 from topo.errors import FoobarError, MissingError
+from topo.plan import DATABASE, PORTS
 
 SECONDS = 120.0
 # one line per frame that is its number, then the dump of each of its data sources
@@ -61,7 +62,7 @@ def check() -> None:
 
 def tshark(file: Path, *words: str) -> str:
     """Its output. Raises FoobarError with its own words when it fails."""
-    command = ("tshark", "-n", "-r", str(file), "-d", "tcp.port==3306,mysql", *words)
+    command = ("tshark", "-n", "-r", str(file), "-d", f"tcp.port=={PORTS[DATABASE]},mysql", *words)
     environment = {"PATH": SYSTEM_PATH, "HOME": "/nonexistent", "LANG": "C.UTF-8"}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment, stdin=subprocess.DEVNULL

@@ -21,6 +21,7 @@ from services.mariadb import mariadb
 from services.mariadb.mariadb import MariaDB
 from testbed import databases
 from topo import wait
+from topo.plan import APP
 
 if TYPE_CHECKING:
     from experiments.engine.run import Run
@@ -37,7 +38,7 @@ class Keys(NamedTuple):
 def measure(testbed: Testbed, run: Run) -> ExposureEvidence:
     """As many messages a visit as there are servers: by turns, each of them has written."""
     decrypt.check()
-    visits = [canaries.typed(run.random, len(testbed.plan.servers)) for _ in range(run.repeat or 1)]
+    visits = [canaries.typed(run.random, len(testbed.plan.hosts_of(APP))) for _ in range(run.repeat or 1)]
     places = [(testbed.inside(host.name), host.interface) for host in testbed.plan.hosts]
     with ExitStack() as stack:
         recording = stack.enter_context(ExitStack())

@@ -24,7 +24,7 @@ from experiments.tls_tampering.impostor import ImpostorSettings
 from services.pki import Authority
 from services.service import Look
 from topo import wait
-from topo.plan import CLIENT, SITE, WEB
+from topo.plan import BALANCER, CLIENT, SITE, WEB
 from topo.tls import means
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ EVERY_SECONDS = 0.02
 
 def measure(testbed: Testbed, run: Run) -> TamperingEvidence:
     """Ask, redirect, ask on, heal, ask on; then look whose pages had the line."""
-    server, line = testbed.plan.servers[0].name, f"New account for payments: {run.random.getrandbits(64):016x}"
+    server, line = testbed.plan.hosts_of(WEB)[0].name, f"New account for payments: {run.random.getrandbits(64):016x}"
     during = float(run.options["seconds"])
     run.keep("server", server)
     with ExitStack() as stack:
         machine = stack.enter_context(redirect.plugged_in(testbed, server, testbed.home / redirect.NAME))
         stack.enter_context(_impostor(testbed, machine, server, line))
-        rung = stack.enter_context(alarms(testbed.inside("lb"), server))
+        rung = stack.enter_context(alarms(testbed.inside(testbed.plan.host_of(BALANCER).name), server))
         with _asking(testbed, run, line) as asked:
             _let_pass(run, "before", BEFORE_SECONDS)
             moved = _redirect(testbed, run, server, during)
@@ -53,7 +53,7 @@ def measure(testbed: Testbed, run: Run) -> TamperingEvidence:
     return TamperingEvidence(
         tls=testbed.profile.tls,
         server=server,
-        servers=[each.name for each in testbed.plan.servers],
+        servers=[each.name for each in testbed.plan.hosts_of(WEB)],
         line=line,
         asked=asked,
         redirect=moved,

@@ -23,7 +23,7 @@ from controllers.ovs import ofctl
 from testbed.namespaces import Inside
 from topo import wait
 from topo.errors import FoobarError
-from topo.plan import NETWORK, Plan
+from topo.plan import BALANCER, NETWORK, Plan
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -37,7 +37,7 @@ PORT = 90  # no port of any plan
 def plugged_in(testbed: Testbed, server: str, home: Path) -> Iterator[Inside]:
     """A machine on a new port of the switch in front of ``server``; its inside. Nothing is sent to it yet."""
     plan, switch = testbed.plan, _switch(testbed.plan, server)
-    own, lb, srv = plan.host(STRANGER), plan.host("lb"), plan.host(server)
+    own, lb, srv = plan.host(STRANGER), plan.host_of(BALANCER), plan.host(server)
     with ExitStack() as undo:
         holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], stdin=subprocess.DEVNULL)
         undo.callback(holder.wait)
@@ -81,7 +81,7 @@ def as_compiled(testbed: Testbed, server: str) -> bool:
 
 
 def _switch(plan: Plan, server: str) -> str:
-    return plan.path("lb", server)[-1].switch
+    return plan.path(plan.host_of(BALANCER).name, server)[-1].switch
 
 
 def _is_apart(pid: int) -> bool:

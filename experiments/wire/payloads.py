@@ -10,6 +10,8 @@ import dns.exception
 import dns.message
 import dns.rdatatype
 
+from topo.plan import BALANCER, DATABASE, PORTS, RESOLVER
+
 TLS_TYPES = {20: "change cipher spec", 21: "alert", 22: "handshake", 23: "application data"}
 HANDSHAKES = {1: "ClientHello", 2: "ServerHello"}
 HTTP_LINE = re.compile(rb"^(?:(?:GET|POST|HEAD|OPTIONS|PUT|DELETE) \S+ HTTP/1\.[01]|HTTP/1\.[01] \d{3}[^\r\n]*)")
@@ -19,15 +21,15 @@ PROXY_V2, PROXY_HEADER = b"\r\n\r\n\x00\r\nQUIT\n", 16
 
 def describe(payload: bytes, ports: set[int]) -> dict[str, Any]:
     """{} when nothing is recognised, else {"kind": "dns"|"tls"|"http"|"sql", "text", ...}."""
-    if 53 in ports:
+    if PORTS[RESOLVER] in ports:
         return _dns(payload)
-    if 443 in ports:
+    if PORTS[BALANCER] in ports:
         return _tls(payload)
     if found := HTTP_LINE.match(payload):
         return {"kind": "http", "text": found[0].decode("latin-1").strip()}
-    if 3306 in ports and payload[1:3] in (b"\x03\x01", b"\x03\x03"):
+    if PORTS[DATABASE] in ports and payload[1:3] in (b"\x03\x01", b"\x03\x03"):
         return _tls(payload)
-    if 3306 in ports and len(payload) > 5 and payload[3] == 0 and payload[4] == COM_QUERY:
+    if PORTS[DATABASE] in ports and len(payload) > 5 and payload[3] == 0 and payload[4] == COM_QUERY:
         return {"kind": "sql", "text": payload[5:].decode("utf-8", "replace").strip("\0\1")[:300]}
     return {}
 
