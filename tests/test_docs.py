@@ -142,6 +142,31 @@ def test_a_dead_link_is_seen(tmp_path: Path) -> None:
     ]
 
 
+# --- decisions -----------------------------------------------------------------------------------------------------
+
+DECISION = re.compile(r"^\*\*(?:(\d+)\. )?", re.M)
+
+
+def misnumbered(page: str) -> list[str]:
+    """The bold beginnings of paragraphs that do not bear the next number."""
+    begins = [(entry[1], page[entry.start() :].split("\n")[0]) for entry in DECISION.finditer(page)]
+    return [line for place, (number, line) in enumerate(begins, start=1) if number != str(place)]
+
+
+def test_decisions_are_numbered_in_their_order() -> None:
+    page = (PROJECT / "docs" / "decisions.md").read_text()
+    assert len(DECISION.findall(page)) > 100
+    assert misnumbered(page) == []
+    paragraphs = [part for part in page.split("\n\n")[2:] if not part.startswith("#")]
+    assert [part for part in paragraphs if len(DECISION.findall(part)) != 1] == [], "one paragraph for each entry"
+
+
+def test_a_wrong_number_is_seen() -> None:
+    page = "# D\n\n**1. One.** A.\n\n**3. Three.** B **c**.\n\n**No number.** C.\n"
+    assert misnumbered(page) == ["**3. Three.** B **c**.", "**No number.** C."]
+    assert misnumbered("**1. One.**\n\n**2. Two.**\n") == []
+
+
 # --- commands ------------------------------------------------------------------------------------------------------
 
 
