@@ -1,4 +1,4 @@
-"""Active faults: what is broken on purpose at the moment, numbered, so that it can be shown and healed one by one."""
+"""Active faults: everything that is broken on purpose now, numbered, so that it can be shown and healed one by one."""
 
 from __future__ import annotations
 

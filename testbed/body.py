@@ -1,4 +1,4 @@
-"""The work that is done with a testbed once it is steady: whoever asks for a testbed says it, the session calls it."""
+"""The work that is done with a testbed once it is steady: a command gives it, the session calls it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # it loads mininet
 
 
 class Body(ABC):
-    """What to do with a steady testbed; returns the exit code."""
+    """The work on a steady testbed; returns the exit code."""
 
     @abstractmethod
     def __call__(self, testbed: Testbed) -> int: ...

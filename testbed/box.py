@@ -32,7 +32,7 @@ STOP, GRACE_SECONDS = b"s", 30.0
 
 @dataclass(frozen=True)
 class Ties:
-    """What the inside gets from the outside: its name and three descriptors."""
+    """The things that a box gets from its launcher: its name and three descriptors."""
 
     name: str
     control: int
@@ -61,7 +61,7 @@ def move_in(ties: Ties) -> None:
 
 
 def report(ties: Ties, **news: Any) -> None:
-    """Tell the launcher what other terminals should know (fields of state.Entry)."""
+    """Send the launcher what other terminals should know (fields of state.Entry)."""
     os.write(ties.report, (json.dumps(news) + "\n").encode())
 
 

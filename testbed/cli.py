@@ -48,7 +48,7 @@ def _done(words: list[str], visit: Visit) -> int:
 
 
 def boot_parser() -> Parser:
-    """What reads the words of a command line without a command."""
+    """The parser of a command line without a command."""
     parser = Parser(
         prog="foobar",
         description="Boot www.foobar.com: box, network, firewalls and daemons.",

@@ -1,4 +1,4 @@
-"""What every command line here shares: how arguments are read, and how errors become lines and exit codes."""
+"""The parts that every command line shares: reading arguments, and turning errors into lines and exit codes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def guarded(work: Callable[[], int]) -> int:
     code = _code(work)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough; Python would complain again at exit
+    except BrokenPipeError:  # the reader of our output has closed it; Python would complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 

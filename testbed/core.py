@@ -1,4 +1,4 @@
-"""What a running testbed consists of, and what it holds now: boot, steady state, recovery and faults all act on it."""
+"""The parts of a running testbed and their present state: boot, steady state, recovery and faults all act on them."""
 
 from __future__ import annotations
 

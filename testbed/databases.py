@@ -1,4 +1,4 @@
-"""Who is the primary now: asked of those who know, because roles move."""
+"""The present primary, asked of the daemons that know it, because it moves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def primary(testbed: TestbedCore) -> str:
 
 
 def replicas(testbed: TestbedCore) -> list[str]:
-    """All the others."""
+    """The database servers other than the primary."""
     first = primary(testbed)
     return [host.name for host in testbed.plan.hosts_of(DATABASE) if host.name != first]
 

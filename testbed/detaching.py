@@ -18,7 +18,7 @@ _libc = ctypes.CDLL(None)
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
-    """What a new process does first, so that the kernel ends it when its parent has died."""
+    """A function for a new process to call first, so that the kernel ends it when its parent has died."""
 
     def set_up() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

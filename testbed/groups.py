@@ -16,25 +16,25 @@ GATHERING_SECONDS = 3.0
 def start_again(supervisor: Supervisor, unit: Unit) -> None:
     """Start a member; returns when it serves.
 
-    When the group is gone, nobody can say how far it was until all are back: then a member waits, and the last one that
+    When the group is gone, its last state is not known until all are back: then a member waits, and the last one that
     may start again starts them all.
     """
     if unit.runs:
         return
-    group = [each for each in supervisor.units if each.service.role == unit.service.role]
+    group = [member for member in supervisor.units if member.service.role == unit.service.role]
     if _is_there(group):
         supervisor.launch(unit.service.id)
         return
     supervisor.hold(unit.service.id)
-    if all(each.state == WAITING or (each.runs and not each.paused) for each in group):
+    if all(member.state == WAITING or (member.runs and not member.paused) for member in group):
         _start_together(supervisor, group)
 
 
 def _is_there(group: list[Unit]) -> bool:
     """Members that run may be about to find each other."""
-    alive = [each for each in group if each.runs and not each.paused]
+    alive = [member for member in group if member.runs and not member.paused]
     with suppress(DeadlineError):
-        look = lambda: None if any(_gathered(each) for each in alive) else "nobody in a group"  # noqa: E731
+        look = lambda: None if any(_gathered(member) for member in alive) else "no member in a group"  # noqa: E731
         wait.until(look, what="a group", seconds=GATHERING_SECONDS if alive else 0)
         return True
     return False
@@ -46,7 +46,7 @@ def _gathered(unit: Unit) -> bool:
 
 
 def _start_together(supervisor: Supervisor, group: list[Unit]) -> None:
-    """Those that run as well: outside of a group they serve nobody."""
+    """Restart all members, also those that run: outside of a group they serve no client."""
     for unit in group:
         with suppress(RefusedError):  # it does not run
             supervisor.kill(unit.service.id)

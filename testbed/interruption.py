@@ -21,10 +21,10 @@ class Interruption:
 
     During the boot a wish to leave is granted on the spot: nothing has been made yet that the kernel does not undo.
     Once up, it is SystemExit in the main thread, so that faults heal and results are saved. The launcher prints the
-    line that says so, because Ctrl-C may come before there is anybody here to print it.
+    line that says so, because Ctrl-C may come before this process can print it.
 
     An exception may be lost where Python swallows them, so it is raised again when the wish is repeated a while later;
-    but not while things are being undone: half an undoing helps nobody.
+    but not while things are being undone: half an undoing is of no use.
     """
 
     def __init__(self) -> None:

@@ -35,11 +35,12 @@ class Links:
         if not other and len(far) == 1:
             (other,) = far
         if other not in far:
-            raise UsageError(f"{node} has no link to {other or 'nobody'}; it has links to: {among(other, far)}")
+            said = f"has no link to {other}" if other else "has several links: say which"
+            raise UsageError(f"{node} {said}; it has links to: {among(other, far)}")
         return next(link for link in self.plan.links if {link.a.node, link.b.node} == {node, other})
 
     def cut(self, link: Link) -> None:
-        """Nothing passes any more, in either direction; at once, and no packet tells anybody."""
+        """Nothing passes any more, in either direction; at once, and no packet announces it."""
         with self._lock:
             self._cuts[link] += 1
             if self._cuts[link] == 1:

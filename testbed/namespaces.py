@@ -58,7 +58,7 @@ class Inside:
         self.home = home
 
     def path(self, path: str) -> Path:
-        """Where the box sees a file that the host sees as ``path`` (below /run, /tmp or /var/log)."""
+        """The path in the box of a file that the host sees as ``path`` (below /run, /tmp or /var/log)."""
         if self.pid is None:
             return Path(path)
         for inside, outside in PRIVATE.items():

@@ -123,7 +123,7 @@ class Network:
         self.mininet.build()
 
     def start(self) -> None:
-        """Start the switches. The controller should listen by now: a switch that finds nobody waits a second."""
+        """Start the switches. The controller should listen by now: a switch that finds none waits a second."""
         self.mininet.start()
 
     def __getitem__(self, name: str) -> Any:
@@ -131,9 +131,9 @@ class Network:
 
 
 def write_host_files(plan: Plan, name: str, home: Path, authority: str) -> None:
-    """What a host finds in /etc: hosts, resolv.conf, trusted certificates; and its private directories.
+    """Write a host's files for /etc: hosts, resolv.conf, trusted certificates; and its private directories.
 
-    The public hosts know only themselves and ask DNS; the inner ones know each other and ask nobody.
+    The public hosts know only themselves and ask DNS; the inner ones know each other and ask no DNS.
     """
     for directory in ("run", "tmp", "log", "etc"):
         (home / directory).mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ class Overlays:
 
     @property
     def standing(self) -> tuple[Overlay, ...]:
-        """All that are desired now, whoever asked for them; read from the controller's file."""
+        """All that are desired now, by any caller; read from the controller's file."""
         return Controller.overlays(self._box)
 
     def put(self, overlay: Overlay) -> None:

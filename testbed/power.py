@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from testbed.namespaces import Inside
     from testbed.testbed import Testbed
 
-# how often a socket without a process says good-bye: 0 means the kernel's own idea, some minutes
+# how often a socket without a process sends its FIN again: 0 means the kernel's default, some minutes
 ORPHAN_RETRIES = "ipv4/tcp_orphan_retries"
 USUAL, ONCE = 0, 1
 # connections end with a reset, which would wait for the neighbour's address and go out when the link is back
@@ -26,7 +26,7 @@ SECONDS = 125.0  # the kernel's longest wait before it tries again is 120 s
 
 
 def host_off(testbed: Testbed, name: str) -> None:
-    """The link first, then every service at once: nobody hears a good-bye."""
+    """Cut the link first, so that no FIN or RST leaves the host; then kill every service at once."""
     services = running(testbed, name)
     testbed.links.cut(testbed.links.between(name))
     testbed.powerless[name] = services
@@ -38,7 +38,7 @@ def host_off(testbed: Testbed, name: str) -> None:
 def host_on(testbed: Testbed, name: str) -> None:
     """Its link, then the services that ran, as at the boot; returns when they are ready.
 
-    The kernel still tries to say good-bye for what connections processes had when they were killed. A machine without
+    The kernel still sends FIN for the connections that processes had when they were killed. A machine without
     power has forgotten them: the link comes back when the last of them is gone, which may take the kernel a minute
     where it cannot destroy connections.
     """
@@ -56,7 +56,7 @@ def running(testbed: Testbed, host: str) -> list[str]:
 
 
 def orphans(inside: Inside) -> str | None:
-    """None when no TCP socket of a host is without a process, but for those that have said all there is to say."""
+    """None when no TCP socket of a host is without a process, but for those whose FIN was acknowledged."""
     tables = [Path(f"/proc/{inside.pid}/net/{name}") for name in ("tcp", "tcp6")]
     lines = [line for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
     rows = [line.split() for line in lines]
@@ -78,7 +78,7 @@ def switch_off(testbed: Testbed, name: str) -> None:
 def switch_on(testbed: Testbed, name: str) -> None:
     """It finds its controller and gets its flows; returns when it holds them, and its links carry again.
 
-    Where the controller is broken too it lets nothing through until somebody heals that.
+    Where the controller is broken too it lets nothing through until that is healed.
     """
     del testbed.powerless[name]
     vsctl.lead_to_controller(name, CONTROLLER_ADDRESS)

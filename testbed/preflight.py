@@ -1,4 +1,4 @@
-"""What the machine must have before a box can be made: asked for first, so that a boot never fails half-way for it."""
+"""Preflight: the programs and rights that a box needs, looked for first, so that no boot fails half-way for them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ TUN = Path("/dev/net/tun")
 def check(*, cluster: bool = False) -> None:
     """Raise MissingError with one line that names everything missing and what to do."""
     wanted = {**PACKAGES, **(CLUSTER if cluster else {})}
-    missing = [each for each in wanted if not _is_there(each)]
+    missing = [name for name in wanted if not _is_there(name)]
     if missing:
-        packages = sorted({wanted[each] for each in missing})
+        packages = sorted({wanted[name] for name in missing})
         raise MissingError(
             f"missing: {', '.join(missing)} (packages: {' '.join(packages)}); run: sudo ./foobar, which installs them"
         )

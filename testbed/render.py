@@ -31,7 +31,7 @@ PHASES = ("configured", "started", "ready")
 
 
 class Waterfall:
-    """What has been configured, started and ready since the boot began, as a table that grows.
+    """The services that were configured, started and ready since the boot began, as a table that grows.
 
     ``with waterfall:`` shows it live on a terminal, and once at the end elsewhere; ``shown=False``: not at all.
     """
@@ -187,14 +187,14 @@ def flows(switch: str, dump: str, policy: tuple[Rule, ...]) -> Group:
     """A switch's flows, table by table, each with the name of its rule or of its part of the pipeline."""
     shown: list[RenderableType] = [Text(switch, style="bold")]
     for line in dump.splitlines():
-        found = FLOW.match(line)
-        if not found:
+        match = FLOW.match(line)
+        if not match:
             continue
         cookie, table, packets, rest = (
-            int(found["cookie"], 16),
-            TABLE_NAMES[int(found["table"])],
-            found["packets"],
-            found["rest"],
+            int(match["cookie"], 16),
+            TABLE_NAMES[int(match["table"])],
+            match["packets"],
+            match["rest"],
         )
         shown.append(
             Text.assemble((f"{table:8}", "cyan"), (f"{cookie_name(cookie, policy):18}", "bold"), f"{packets:>8} ", rest)

@@ -1,4 +1,4 @@
-"""What happens around a testbed: outside, entering a box; inside, boot, show, do something, leave."""
+"""A testbed's session: outside, entering a box; inside, boot, show, work, leave."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from topo.errors import RefusedError, UsageError
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 DEFAULT_NAME = "foobar"
 SOCKET_PATH_LIMIT = 107
-LOOK_SECONDS = 0.2  # ample for somebody who locks a file only to see whether its owner lives
+LOOK_SECONDS = 0.2  # ample for a process that locks a file only to see whether its owner lives
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Entry:
 
 
 def folder() -> Path:
-    """Where state lives: $FOOBAR_STATE, else /run/foobar for root, else below $XDG_RUNTIME_DIR or /tmp."""
+    """The folder of the state: $FOOBAR_STATE, else /run/foobar for root, else below $XDG_RUNTIME_DIR or /tmp."""
     if os.environ.get("FOOBAR_STATE"):
         path = Path(os.environ["FOOBAR_STATE"])
     elif os.geteuid() == 0:
@@ -52,7 +52,7 @@ def folder() -> Path:
         path = Path(tempfile.gettempdir()) / f"foobar-{os.geteuid()}"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.geteuid():
-        raise UsageError(f"{path} belongs to somebody else; set XDG_RUNTIME_DIR to a folder of your own")
+        raise UsageError(f"{path} belongs to another user; set XDG_RUNTIME_DIR to a folder of your own")
     return path
 
 
@@ -94,8 +94,8 @@ class Claim:
 
 def running() -> list[Entry]:
     """Every testbed whose launcher lives, by name. Stale and corrupt files of dead ones are removed."""
-    found = (entry(path.stem) for path in sorted(folder().glob("*.json")))
-    return [each for each in found if each]
+    entries = (entry(path.stem) for path in sorted(folder().glob("*.json")))
+    return [testbed for testbed in entries if testbed]
 
 
 def entry(name: str) -> Entry | None:
@@ -110,7 +110,7 @@ def entry(name: str) -> Entry | None:
         return None
     descriptor = _open_locked(path)
     if descriptor is not None:
-        # the file last: whoever takes the name next makes a socket of its own
+        # the file last: the next testbed of that name makes a socket of its own
         (folder() / f"{name}.sock").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         os.close(descriptor)
@@ -124,11 +124,11 @@ def entry(name: str) -> Entry | None:
 
 def the(name: str | None) -> Entry:
     """The testbed a command means: the named one, or the only one. Raises UsageError, saying which there are."""
-    names = [each.name for each in running()]
+    names = [testbed.name for testbed in running()]
     wanted = name or (names[0] if len(names) == 1 else DEFAULT_NAME)
-    found = entry(wanted)
-    if found:
-        return found
+    chosen = entry(wanted)
+    if chosen:
+        return chosen
     if not names:
         raise UsageError("no testbed is running; start one with: up --detach")
     if name:
@@ -138,10 +138,10 @@ def the(name: str | None) -> Entry:
 
 def up(name: str | None) -> Entry:
     """The same, for commands that need it up. Raises RefusedError while it boots."""
-    found = the(name)
-    if found.phase != "up":
-        raise RefusedError(f"testbed {found.name} is {found.phase}: try again when it is up")
-    return found
+    chosen = the(name)
+    if chosen.phase != "up":
+        raise RefusedError(f"testbed {chosen.name} is {chosen.phase}: try again when it is up")
+    return chosen
 
 
 def _owner(path: Path) -> int | None:
@@ -157,7 +157,7 @@ def _owner(path: Path) -> int | None:
 
 
 def _locked_soon(path: Path) -> int | None:
-    """``_open_locked``, given the time that somebody needs who only looks."""
+    """``_open_locked``, repeated for as long as another process may need that only looks."""
     deadline = time.monotonic() + LOOK_SECONDS
     while (descriptor := _open_locked(path)) is None and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -165,7 +165,7 @@ def _locked_soon(path: Path) -> int | None:
 
 
 def _open_locked(path: Path) -> int | None:
-    """An open, exclusively locked descriptor of the file at that path, or None when somebody else has the lock."""
+    """An open, exclusively locked descriptor of the file at that path, or None when another process has the lock."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

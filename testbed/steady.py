@@ -71,7 +71,7 @@ def look(testbed: TestbedCore) -> Steady:
         replication = pool.submit(_replication, testbed)
         looks.append(pool.submit(_site, testbed))
         looks.append(pool.submit(_overlays, testbed))
-        single = tuple(each.result() for each in looks)
+        single = tuple(future.result() for future in looks)
         return Steady((*single, *replication.result(), *_failover(testbed)))
 
 
@@ -105,12 +105,12 @@ def tried(rule: Rule, rules: tuple[Rule, ...], plan: Plan) -> list[tuple[Host, H
 
 
 def passes(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
-    """Whether a packet that the rule allows gets there, and an answer back."""
+    """Try a packet that the rule allows: it must get there, and an answer back."""
     name = f"rule {rule.name}: {src.name} -> {dst.name}"
     assert isinstance(rule.port, int)
     try:
         if rule.proto == "tcp":
-            with suppress(ConnectionRefusedError):  # somebody has answered; whether services run is looked at besides
+            with suppress(ConnectionRefusedError):  # the host has answered; services are looked at besides
                 inside.connect(rule.port, dst.ip, SECONDS).close()
         elif rule.proto == "udp":
             _ask_dns(inside, dst.ip, rule.port)
@@ -174,16 +174,17 @@ def _site(testbed: TestbedCore) -> Check:
     except (OSError, subprocess.SubprocessError) as error:
         return Check(f"https://{SITE}/", str(error))
     enough = bool(answered) if testbed.profile.balance == "source" else set(answered) == wanted
-    return Check(f"https://{SITE}/", None if enough else f"answered by {dict(answered) or 'nobody'}")
+    return Check(f"https://{SITE}/", None if enough else f"answered by {dict(answered) or 'no server'}")
 
 
 def servers_answering(client: Inside, requests: int) -> list[str]:
-    """Who answered each of some HTTPS requests by name, each on a connection of its own: where TLS is passed on, it is
-    connections that are balanced. Raises ConnectionError with curl's words.
+    """The servers that answered some HTTPS requests by name, each request on a connection of its own.
+
+    Where TLS is passed on, connections are balanced, not requests. Raises ConnectionError with curl's words.
     """
-    each = [part for _ in range(requests) for part in ("-o", "/dev/null", f"https://{SITE}/")]
+    outputs = [part for _ in range(requests) for part in ("-o", "/dev/null", f"https://{SITE}/")]
     separate = ["--http1.1", "-H", "Connection: close"]
-    result = client.run(["curl", "-sS", "--fail", "--max-time", "5", "-D", "-", *separate, *each], seconds=20)
+    result = client.run(["curl", "-sS", "--fail", "--max-time", "5", "-D", "-", *separate, *outputs], seconds=20)
     if result.returncode:
         raise ConnectionError(result.stderr.strip() or f"curl exit status {result.returncode}")
     lines = [line.partition(":") for line in result.stdout.splitlines()]

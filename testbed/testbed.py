@@ -60,7 +60,7 @@ class Testbed(TestbedCore):
         self._undo.close()
 
     def status(self) -> dict[str, Any]:
-        """What ``status --json`` shows: steady as at the last look, unless a service has left its state since."""
+        """The content of ``status --json``: steady as at the last look, unless a service has left its state since."""
         return {
             "steady": self.steady.holds and all(unit.state == "ready" for unit in self.supervisor.units),
             "datapath": self.datapath,

@@ -178,7 +178,7 @@ def test_somebody_elses_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "geteuid", lambda: 1234)
     monkeypatch.setattr(Path, "stat", _owned_by(4321))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with pytest.raises(UsageError, match="belongs to somebody else; set XDG_RUNTIME_DIR to a folder of your own"):
+    with pytest.raises(UsageError, match="belongs to another user; set XDG_RUNTIME_DIR to a folder of your own"):
         state.folder()
 
 

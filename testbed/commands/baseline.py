@@ -1,4 +1,4 @@
-"""What another policy is compared with: that of a running testbed, or a profile's."""
+"""The policy that another one is compared with: that of a running testbed, or a profile's."""
 
 from __future__ import annotations
 

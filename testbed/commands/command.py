@@ -38,7 +38,7 @@ class Command(ABC):
 
     @property
     def requests(self) -> Mapping[str, Request]:
-        """What it asks of a running testbed, by name; answered in the box, from whichever side it is asked."""
+        """The requests that it sends to a running testbed, by name; they are answered in the box."""
         return {}
 
     def arguments(self, parser: Parser) -> None:  # noqa: B027 - it need not have any
@@ -49,7 +49,7 @@ class Command(ABC):
         """Do it and print what it has to say; the exit code. Raises FoobarError."""
 
     def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:  # noqa: ARG002 - none by default
-        """What the next argument may be, after these arguments; for completion."""
+        """The words that the next argument may be, after these arguments; for completion."""
         return ()
 
 
@@ -61,7 +61,7 @@ class BootingCommand(Command):
 
     @abstractmethod
     def body(self, options: Namespace) -> Body:
-        """What is done on the testbed."""
+        """The work on the testbed."""
 
     def run(self, options: Namespace, origin: Origin) -> int:
         return origin.boot(options, self.body(options))
@@ -108,7 +108,7 @@ def handlers(testbed: Testbed, requests: Mapping[str, Request]) -> dict[str, Req
 
 
 class Origin(ABC):
-    """Where a command was typed: in a terminal outside, or at a testbed's own prompt."""
+    """The place where a command was typed: a terminal outside, or a testbed's own prompt."""
 
     at_prompt: bool
 
@@ -137,4 +137,4 @@ class Origin(ABC):
 
     @abstractmethod
     def suggest(self, words: Sequence[str], text: str) -> list[str]:
-        """What a word that begins with ``text`` may be, after these words of a command line."""
+        """The words that begin with ``text`` and may follow these words of a command line."""

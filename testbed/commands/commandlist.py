@@ -50,7 +50,7 @@ def requests() -> Mapping[str, Request]:
 
 def available(*, at_prompt: bool) -> dict[str, Command]:
     """The commands that can be typed there, by name."""
-    return {each.name: each for each in COMMANDS if (each.at_prompt if at_prompt else each.outside)}
+    return {command.name: command for command in COMMANDS if (command.at_prompt if at_prompt else command.outside)}
 
 
 def named(word: str, *, at_prompt: bool) -> Command:
@@ -65,7 +65,7 @@ def named(word: str, *, at_prompt: bool) -> Command:
 
 
 def parser(*, at_prompt: bool) -> Parser:
-    """What reads the words of every command that can be typed there."""
+    """The parser of every command that can be typed there."""
     root = Parser(prog="foobar", allow_abbrev=False, add_help=False)
     parsers = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in available(at_prompt=at_prompt).values():
@@ -100,7 +100,7 @@ def overview(*, at_prompt: bool) -> str:
 
 
 def suggest(words: Sequence[str], text: str, origin: Origin) -> list[str]:
-    """What a word that begins with ``text`` may be, after these words of a command line, typed there."""
+    """The words that begin with ``text`` and may follow these words of a command line, typed there."""
     if not words:
         possible: Iterable[str] = available(at_prompt=origin.at_prompt)
     elif words[0] in available(at_prompt=origin.at_prompt):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _dumped(testbed: Testbed, switches: list[str]) -> dict[str, str]:
-    """What ovs-ofctl prints of each of these switches, or of all."""
+    """The flows as ovs-ofctl prints them, of each of these switches, or of all."""
     from controllers.ovs import ofctl
 
     names = [testbed.plan.switch(name).name for name in switches]

@@ -27,8 +27,9 @@ class SwitchoverCommand(Command):
         parser.add_argument("host", help="a replica")
 
     def run(self, options: Namespace, origin: Origin) -> int:
-        told = origin.target(options.name).ask("switchover", host=options.host)
-        print(f"{told['primary']} takes the writes instead of {told['before']}; they waited for {told['held_ms']:g} ms")
+        answer = origin.target(options.name).ask("switchover", host=options.host)
+        held = f"they waited for {answer['held_ms']:g} ms"
+        print(f"{answer['primary']} takes the writes instead of {answer['before']}; {held}")
         return EXIT_HOLDS
 
     def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""What a word of a command line may be, by the parser that will read it."""
+"""Suggestions for the next word of a command line, from the parser that will read it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Candidates = Callable[[Sequence[str]], Iterable[str]]
 
 
 def suggestions(parser: argparse.ArgumentParser, words: Sequence[str], candidates: Candidates) -> list[str]:
-    """What may come next, after words that this parser reads: a flag, a flag's value, a verb or an argument.
+    """The words that may come next, after words that this parser reads: flags, a flag's values, verbs or arguments.
 
-    Flags come last: who wants one begins it with a dash.
+    Flags come last: a dash is enough to ask for them.
     """
     arguments: list[str] = []
     flag: argparse.Action | None = None
@@ -50,7 +50,7 @@ def _choices(parser: argparse.ArgumentParser, position: int) -> Iterable[str]:
 
 
 def _values(flag: argparse.Action) -> Iterable[str]:
-    """What a flag may be given: an axis its values, a testbed's name one that runs."""
+    """The values that a flag takes: an axis its own, a testbed's name one that runs."""
     if flag.dest in profile.SEED.as_dict():
         field = profile.Profile.__dataclass_fields__[flag.dest]
         return [str(value) for value in field.metadata["values"] if value not in field.metadata["later"]]

@@ -1,4 +1,4 @@
-"""What compound faults of the database share: killing a part of it, and seeing what it does."""
+"""The steps that compound faults of the database share: killing a part of it, and reading its reaction."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def others(testbed: Testbed, primary: str) -> tuple[str, ...]:
 
 
 def manager_events(testbed: Testbed) -> Events:
-    """What the manager logs from now on."""
+    """The manager's events from now on, out of its log."""
     return Events(testbed.inside(testbed.plan.host_of(MONITOR).name).path(LOG))
 
 
@@ -46,7 +46,7 @@ def reaction(events: Events, name: str, since: float) -> Event | None:
 
 
 def database_greets(testbed: Testbed, host: str) -> bool:
-    """Whether a host's database greets a connection from the balancer."""
+    """Does a host's database greet a connection from the balancer?"""
     plan = testbed.plan
     place = (plan.port(DATABASE), plan.host(host).ip, PROBE_SECONDS)
     with suppress(OSError), testbed.inside(plan.host_of(BALANCER).name).connect(*place) as connection:

@@ -73,7 +73,7 @@ def by_hand(testbed: Testbed, kind: str, target: str = "", what: str = "") -> di
 
 
 def selected(testbed: Testbed, fault: Fault) -> list[Fault]:
-    """The faults that it stands for at the moment, one for each host that its selectors mean. Raises UsageError."""
+    """The faults that it stands for now, one for every host that its selectors mean. Raises UsageError."""
     select = Selection(testbed.plan, lambda: databases.primary(testbed))
     whats = select(fault.what) if _kind(fault.kind).between else (fault.what,)
     services = tuple(unit.service for unit in testbed.supervisor.units)
@@ -94,11 +94,11 @@ def meant(fault: Fault, plan: Plan, services: Services) -> Fault:
         names = among(fault.target, targets) if any(targets) else NOTHING_MORE
         raise UsageError(f"{usage}: {said}; possible: {names}")
     whats = targets[fault.target]
-    here = [each for each in services if each.host == fault.target and each.role in whats]
-    what = next((each.role for each in here if each.is_called(fault.what)), fault.what)
+    here = [service for service in services if service.host == fault.target and service.role in whats]
+    what = next((service.role for service in here if service.is_called(fault.what)), fault.what)
     what = whats[0] if not what and len(whats) == 1 else what
     if what not in (whats or ("",)):
-        known = (*whats, *(each.product for each in here if what and each.product))
+        known = (*whats, *(service.product for service in here if what and service.product))
         said = f"{what} is not of {fault.target}" if what else f"which of {fault.target}?"
         raise UsageError(f"{usage}: {said}; possible: {among(what, known) if whats else NOTHING_MORE}")
     return Fault(fault.kind, fault.target, what)

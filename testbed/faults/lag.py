@@ -23,7 +23,7 @@ BACKLOG = 30  # transactions
 
 @contextmanager
 def _lagging(injection: Injection, fault: Fault) -> Iterator[None]:
-    """What was received must not be forgotten: it may have been acknowledged."""
+    """Keep what was received: it may have been acknowledged."""
     testbed, replicas = injection.testbed, others(injection.testbed, fault.target)
     with ExitStack() as stack:
         for name in replicas:

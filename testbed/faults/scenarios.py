@@ -37,7 +37,7 @@ class Scenario:
 
     @property
     def symptom(self) -> str:
-        """How it shows: its kind's."""
+        """The symptom of its kind of fault."""
         return KINDS[self.fault.kind].symptom
 
     def at(self, host: str, plan: Plan, what: str = "") -> Fault:

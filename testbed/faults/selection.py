@@ -1,4 +1,4 @@
-"""Which hosts, switches and services faults can hit, and selectors: ``primary``, a role, ``one of web``.
+"""The hosts, switches and services that faults can hit, and selectors: ``primary``, a role, ``one of web``.
 
 A role means every host that has it, all at once; ``one of ROLE`` is one of them by chance; ``firewall of HOST`` is the
 switch in front of a host.
@@ -22,7 +22,7 @@ ONE_WEB = f"{ONE_OF}{WEB}"
 
 @dataclass(frozen=True)
 class Selection:
-    """What selectors mean at the moment. ``primary`` is asked only when a selector needs it."""
+    """The present meaning of selectors. ``primary`` is asked only when a selector needs it."""
 
     plan: Plan
     primary: Callable[[], str]
@@ -50,7 +50,7 @@ def firewall(plan: Plan, host: str) -> str:
 
 
 def words(typed: Sequence[str]) -> list[str]:
-    """What was typed after ``fault``, with the words of each selector put together: kind, target, what."""
+    """The words typed after ``fault``, with those of a selector put together: kind, target, what."""
     parts: list[str] = []
     for word in typed:
         if parts and parts[-1].endswith((ONE_OF.strip(), FIREWALL_OF.strip())):

@@ -23,7 +23,7 @@ AHEAD = 10  # transactions
 
 @contextmanager
 def _cut_off(injection: Injection, fault: Fault) -> Iterator[None]:
-    """The replicas receive nothing for a moment, then the primary dies."""
+    """The replicas receive nothing for at most `SEVERED_SECONDS`, then the primary is killed."""
     testbed, primary = injection.testbed, fault.target
     with ExitStack() as stack:
         injection.begin()

@@ -1,4 +1,4 @@
-"""``stop HOST SERVICE`` and ``stop-controller``: somebody ends it in order."""
+"""``stop HOST SERVICE`` and ``stop-controller``: an administrator ends it in order."""
 
 from __future__ import annotations
 
