@@ -5,7 +5,7 @@ A packet's way through a switch:
     BIND     is it what this port's host may send?  (its own MAC and address, untagged whole IPv4 or ARP)
     TRACK    does this switch decide about it, or only pass it on to the firewall that does?
     POLICY   which rule allows it?  Connections are remembered under the number of the rule that allowed them
-    FORWARD  which port leads to the destination?  Static, from the plan: no learning, nobody is asked
+    FORWARD  which port leads to the destination?  Static, from the plan: no learning, the controller is not asked
     ARP      requests and answers go straight to the host they ask for: no flooding
 
 What is dropped on this way is sampled to the controller (sampling.py).
@@ -79,21 +79,21 @@ def compile_flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
 
 
 def overlay_flows(plan: Plan, overlay: Overlay) -> tuple[Flow, ...]:
-    """What an overlay becomes on its switch: in the first table, above what is bound, so that no tracker is asked.
+    """An overlay's flows on its switch: in the first table, above what is bound, so that no tracker is asked.
 
-    What is exempt is bound as ever, one priority above, and the policy is asked about it.
+    Packets of exempt hosts are bound as ever, one priority above, and the policy decides about them.
     """
     switch, match = plan.switch(overlay.match.switch), overlay.match
     ways = [(match.src, match.dst, "dst")] + ([(match.dst, match.src, "src")] if match.answers else [])
     if isinstance(overlay.action, Divert):
         return tuple(_diverted(plan, overlay, overlay.action))
-    said = [_conversation(match, side) | _sent(plan, switch, src, dst) for src, dst, side in ways]
+    matches = [_conversation(match, side) | _sent(plan, switch, src, dst) for src, dst, side in ways]
     passing = [
         (src if src != ANY else host, dst if dst != ANY else host, side)
         for host in match.exempt
         for src, dst, side in ways
     ]
-    dropped = (_overlaid(switch, overlay, each) for each in said)
+    dropped = (_overlaid(switch, overlay, dropping) for dropping in matches)
     return (*dropped, *(_passed(plan, switch, overlay, *way) for way in passing))
 
 
@@ -121,7 +121,7 @@ def _overlaid(switch: Switch, overlay: Overlay, match: dict[str, MatchValue], *a
 
 
 def _sent(plan: Plan, switch: Switch, src: str, dst: str) -> dict[str, MatchValue]:
-    """Packets of one host to another, or to or from any: behind which port they must come from, and the addresses."""
+    """A match for packets of one host to another, or to or from any: the port they come in by, and addresses."""
     match: dict[str, MatchValue] = {}
     if src != ANY:
         match |= {"in_port": _port_to(plan, switch, plan.host(src)), "ipv4_src": plan.host(src).ip}
@@ -129,7 +129,7 @@ def _sent(plan: Plan, switch: Switch, src: str, dst: str) -> dict[str, MatchValu
 
 
 def _conversation(match: Match, side: str) -> dict[str, MatchValue]:
-    """What is said: to a port (``dst``), or in answer from there (``src``)."""
+    """A match for one direction of a conversation: to a port (``dst``), or in answer from there (``src``)."""
     fields: dict[str, MatchValue] = {"eth_type": IPV4}
     if match.proto != ANY:
         fields["ip_proto"] = PROTO_NUMBERS[match.proto]
@@ -191,7 +191,7 @@ def _bind(plan: Plan, switch: Switch) -> Iterator[Flow]:
 def _track(plan: Plan, switch: Switch) -> Iterator[Flow]:
     own = OWN_COOKIES
     if not switch.guards:
-        guarded = [plan.host(each.guards) for each in plan.switches if each.guards]
+        guarded = [plan.host(firewall.guards) for firewall in plan.switches if firewall.guards]
         for host in guarded:
             for side in ("ipv4_src", "ipv4_dst"):
                 match: dict[str, MatchValue] = {"eth_type": IPV4, side: host.ip}

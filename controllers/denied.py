@@ -1,4 +1,4 @@
-"""Denied packets as events: what the controller writes down of the samples that it is sent (sampling.py).
+"""Denied packets as events, which the controller writes from the samples that it is sent (sampling.py).
 
 One JSON object a line, in a file that the monitoring host sees, whose size is bounded:
 
@@ -30,7 +30,7 @@ LATER_FRAGMENT = 0x1FFF
 
 @dataclass(frozen=True)
 class Headers:
-    """What a packet's first bytes say of it. ``proto``: a name, IPv4's number of it, or else the ethertype in hex."""
+    """The headers in a packet's first bytes. ``proto``: a name, IPv4's number of it, or else the ethertype in hex."""
 
     src: str
     dst: str
@@ -57,7 +57,7 @@ class Denied:
 
 
 def parse(frame: bytes) -> Headers:
-    """The headers of a frame, however short or strange: whoever is denied also chooses its bytes."""
+    """The headers of a frame, however short or malformed: the sender of a denied packet chooses its bytes."""
     at = 12
     while _number(frame, at, 2) in TAGS:
         at += 4
@@ -93,15 +93,15 @@ def _mac(data: bytes) -> str:
 
 def event(when: float, switch: str, rule: str | None, in_port: int, frame: bytes, hosts: Mapping[str, str]) -> Denied:
     """A sampled packet as an event. ``hosts``: name by address."""
-    said = parse(frame)
-    src, dst = (hosts.get(each, each) for each in (said.src, said.dst))
-    return Denied(when, switch, rule, src, dst, said.proto, said.port, in_port)
+    headers = parse(frame)
+    src, dst = (hosts.get(address, address) for address in (headers.src, headers.dst))
+    return Denied(when, switch, rule, src, dst, headers.proto, headers.port, in_port)
 
 
-def note(path: Path, found: Denied, most_bytes: int = MOST_BYTES) -> None:
-    """Write an event down. A file that is full becomes the one before, which is let go."""
+def note(path: Path, denial: Denied, most_bytes: int = MOST_BYTES) -> None:
+    """Append an event to the file. A file that is full replaces the one before it, which is lost."""
     with path.open("a") as stream:
-        stream.write(json.dumps(asdict(found)) + "\n")
+        stream.write(json.dumps(asdict(denial)) + "\n")
         full = stream.tell() >= most_bytes
     if full:
         path.replace(before(path))
@@ -114,6 +114,6 @@ def before(path: Path) -> Path:
 
 def read(path: Path, after: float = 0.0) -> Iterator[dict[str, Any]]:
     """The events that were written after that time, in order. A line that is being written now is left for later."""
-    for each in (before(path), path):
-        lines = each.read_text().splitlines(keepends=True) if each.exists() else []
-        yield from (found for line in lines if line.endswith("\n") and (found := json.loads(line))["time"] > after)
+    for file in (before(path), path):
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        yield from (denial for line in lines if line.endswith("\n") and (denial := json.loads(line))["time"] > after)

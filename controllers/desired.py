@@ -1,6 +1,6 @@
-"""The desired state of the switches: the policy's flows, as they were given, and the overlays that were put since.
+"""The desired state of the switches: the policy's flows from the controller's file, and the overlays put since.
 
-Overlays are kept in a file, so that a controller that dies and comes back still wants them, until their time is over.
+Overlays are kept in a file, so that a controller that is started again still desires them, until their time is over.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Desired:
         return self._overlays.get(name)
 
     def put(self, overlay: Overlay) -> None:
-        """From now on this overlay is wanted, in place of one of the same name."""
+        """From now on this overlay is desired, in place of one of the same name."""
         self._overlays[overlay.name] = overlay
         self._keep()
 
     def lift(self, name: str) -> None:
-        """From now on this overlay is not wanted."""
+        """From now on this overlay is not desired."""
         if self._overlays.pop(name, None):
             self._keep()
 
@@ -81,15 +81,15 @@ class Desired:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file whole: whoever reads it sees the old text or the new one."""
+    """Write a file whole: its readers see the old text or the new one, never a part."""
     partial = path.with_suffix(".part")
     partial.write_text(text)
     partial.replace(path)
 
 
 def controller_file(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> str:
-    """The one file the Ryu application reads: the policy's flows by dpid, the profile from which it has the plan, and
-    what its events call the cookies: the rule of each."""
+    """The one file that the Ryu application reads: the policy's flows by dpid, the profile that its plan is made from,
+    and the rule of each cookie, for its events."""
     content: dict[str, Any] = {
         "profile": plan.profile.as_dict(),
         "flows": by_dpid(plan, flows),

@@ -1,5 +1,5 @@
-"""The Ryu application: installs the desired state on every switch that connects, and changes it as it is asked;
-writes down what it is sent of denied packets.
+"""The Ryu application: installs the desired state on every switch that connects, changes it on request,
+and logs the samples of denied packets.
 
     python -m controllers.firewall FLOWS.json INSTALLED.json OVERLAYS.json SOCKET DENIED.jsonl
 
@@ -158,7 +158,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
             self.requests.lift_what_is_over(time.time())
 
     def samples(self) -> dict[str, Any]:
-        """What this process has been sent so far, by switch, and the processor time that all of its work took (s)."""
+        """The number of samples received so far, by switch, and the processor time of the whole process (s)."""
         return {"pid": os.getpid(), "packet_ins": dict(self.packet_ins), "cpu_s": time.process_time()}
 
 

@@ -102,7 +102,7 @@ class Flow:
 
     @property
     def drops(self) -> bool:
-        """Whether nothing that it matches goes on."""
+        """True if no packet that it matches goes on."""
         return all(isinstance(action, Sample) for action in self.actions)
 
     def text(self) -> str:
@@ -144,10 +144,10 @@ def _match_text(name: str, value: MatchValue) -> str:
 def _value_text(name: str, value: MatchValue) -> str:
     if isinstance(value, tuple):
         if name in ADDRESSES:
-            return "/".join(str(IPv4Address(each)) for each in value)
+            return "/".join(str(IPv4Address(number)) for number in value)
         if name in MACS:
-            return "/".join(":".join(f"{each:012x}"[at : at + 2] for at in range(0, 12, 2)) for each in value)
-        return "/".join(f"{each:#x}" for each in value)
+            return "/".join(":".join(f"{number:012x}"[at : at + 2] for at in range(0, 12, 2)) for number in value)
+        return "/".join(f"{number:#x}" for number in value)
     return f"{value:#x}" if name in ("eth_type", "ct_mark", "vlan_tci") else f"{value}"
 
 

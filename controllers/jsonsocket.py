@@ -14,12 +14,12 @@ from topo.errors import EXIT_BROKEN, FoobarError, RefusedError, UsageError
 
 Handler = Callable[..., Any]
 SECONDS = 60.0
-# an error that crosses a socket keeps its kind, as far as its asker can tell kinds apart
-KINDS = {each.exit_code: each for each in (FoobarError, RefusedError, UsageError)}
+# an error that crosses a socket keeps its kind, as far as exit codes tell kinds apart
+KINDS = {kind.exit_code: kind for kind in (FoobarError, RefusedError, UsageError)}
 
 
 def exchange(path: Path, who: str, request: str, **arguments: Any) -> Any:
-    """Ask whoever listens on a socket; ``who`` is what errors call it."""
+    """Ask the process that listens on a socket; ``who`` is its name in errors."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(SECONDS)
         try:
@@ -37,7 +37,7 @@ def exchange(path: Path, who: str, request: str, **arguments: Any) -> Any:
 
 
 def serve(descriptor: int, handlers: Mapping[str, Handler]) -> None:
-    """Answer on a listening socket, from a background thread each, until the process ends."""
+    """Answer on a listening socket, with a background thread for each connection, until the process ends."""
     listening = socket.socket(fileno=descriptor)
 
     def accept() -> None:
@@ -49,14 +49,14 @@ def serve(descriptor: int, handlers: Mapping[str, Handler]) -> None:
 
 
 def answer(connection: socket.socket, handlers: Mapping[str, Handler]) -> None:
-    """Read one request from a connection and answer it, with an error when that is what it comes to."""
-    # an asker who has gone away takes no answer
+    """Read one request from a connection and answer it with its value or its error."""
+    # a client that has gone away takes no answer
     with suppress(OSError), connection, connection.makefile("rw") as stream:
         try:
             asked = json.loads(stream.readline())
-            told: dict[str, Any] = {"value": handlers[asked["request"]](**asked["arguments"])}
+            reply: dict[str, Any] = {"value": handlers[asked["request"]](**asked["arguments"])}
         except FoobarError as error:  # an error of ours is a line that stands for itself
-            told = {"error": str(error), "exit_code": error.exit_code}
-        except Exception as error:  # whatever it is, the asker is told and the testbed lives on
-            told = {"error": f"{type(error).__name__}: {error}"}
-        stream.write(json.dumps(told) + "\n")
+            reply = {"error": str(error), "exit_code": error.exit_code}
+        except Exception as error:  # any other error is answered too, and the testbed goes on
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        stream.write(json.dumps(reply) + "\n")

@@ -14,7 +14,7 @@ BUNDLE = 1
 
 
 def exchange(datapath: Any, old: Iterable[FlowDict], new: Iterable[FlowDict]) -> list[Any]:
-    """What turns the one set of flows into the other, as a bundle; equal flows are left alone and go on counting."""
+    """The bundle that turns one set of flows into another; equal flows are left alone, so that they go on counting."""
     was, will = ({json.dumps(flow): flow for flow in flows} for flows in (old, new))
     gone, come = (
         [flow_mod(datapath, flow) for text, flow in one.items() if text not in other]
@@ -89,12 +89,12 @@ def meter(datapath: Any, number: int) -> Any:
 
 
 def _key(entry: Any) -> tuple[int, int, frozenset[Any]]:
-    """What makes an entry itself: two entries equal in this are one entry to the switch."""
+    """The identity of an entry: two entries that are equal in this are one entry to the switch."""
     return entry.table_id, entry.priority, frozenset(entry.match.items())
 
 
 def _match(parser: Any, flow: FlowDict) -> Any:
-    """Ryu puts Open vSwitch's own fields first, but one of them is refused before what kind of packet it is about."""
+    """A match in an order that Open vSwitch accepts: Ryu puts ip_frag first, but it must follow eth_type."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in flow["match"].items()}
     ordered = sorted(parser.OFPMatch(**fields).items(), key=lambda field: field[0] == "ip_frag")
     return parser.OFPMatch(_ordered_fields=ordered)

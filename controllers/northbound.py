@@ -1,4 +1,4 @@
-"""Asking the controller for something: a socket on the monitoring host, as an out-of-band management port would be.
+"""Asking the controller for something: a socket on the monitoring host, in place of an out-of-band management port.
 
     put {"overlay": {...}}      an overlay is in force (controllers/overlay.py), in place of one of the same name
     fence {"host": "srv1"}      ... made by its kind: nothing to or from that host's database passes any more
@@ -11,7 +11,7 @@
 One JSON object asked, one answered (jsonsocket.py). A change is answered when every switch that it concerns has
 confirmed it with a barrier reply: {"switches": ["fw1"], "ms": 1.2, "overlays": ["fence srv1"]}. Any may be asked twice.
 
-A Unix socket is reached by its path, whatever network namespace one is in: so the network's faults cannot keep the
+A Unix socket is reached by its path from every network namespace: so the network's faults cannot keep the
 monitoring host from its controller, and no other host has the file.
 """
 
@@ -27,5 +27,5 @@ SOCKET = Path("/run/controller/northbound.sock")
 
 
 def ask(request: str, *, socket: Path = SOCKET, **arguments: Any) -> Any:
-    """The controller's answer. Raises RefusedError when nobody answers, FoobarError when it cannot be done."""
+    """The controller's answer. Raises RefusedError when it does not answer, FoobarError when it cannot do it."""
     return jsonsocket.exchange(socket, "the controller", request, **arguments)

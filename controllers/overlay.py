@@ -40,7 +40,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Divert:
-    """Out of a port that no plan knows, to a machine that goes under a host's addresses; and from there back."""
+    """Send packets out of a port that is in no plan, to a machine that uses a host's addresses; take its answers."""
 
     under: str
     port: int
@@ -70,7 +70,7 @@ class Overlay:
         return f"overlay {self.name}: {self.reason}{end}"
 
     def over(self, now: float) -> bool:
-        """Whether its time is over."""
+        """True if its time is over."""
         return self.until is not None and self.until <= now
 
 
@@ -80,29 +80,29 @@ def fence(plan: Plan, host: str, *, reason: str = "asked for", until: float | No
     At the one switch that the host hangs on. The monitoring host still reaches it, as far as the policy lets it: a
     failover manager that fenced a database must be able to close it.
     """
-    databases = [each.name for each in plan.hosts_of(DATABASE)]
+    databases = [database.name for database in plan.hosts_of(DATABASE)]
     if host not in databases:
         raise UsageError(f"{host}: no host with a database; those are: {among(host, databases)}")
-    monitors = tuple(each.name for each in plan.hosts_of(MONITOR))
+    monitors = tuple(monitor.name for monitor in plan.hosts_of(MONITOR))
     match = Match(_switch_of(plan, host), ANY, host, "tcp", plan.port(DATABASE), answers=True, exempt=monitors)
     return Overlay(f"fence {host}", match, DROP, FENCED, reason, until)
 
 
 def black_hole(plan: Plan, src: str, dst: str, *, reason: str = "asked for", until: float | None = None) -> Overlay:
-    """What one host sends to another vanishes at the first switch; what comes back does not."""
+    """Packets from one host to another are dropped at the first switch; those of the other direction are not."""
     plan.host(dst)
     return Overlay(f"black-hole {src} {dst}", Match(_switch_of(plan, src), src, dst), DROP, BLACK_HOLED, reason, until)
 
 
 def block(plan: Plan, host: str, *, reason: str = "asked for", until: float | None = None) -> Overlay:
-    """Nothing that a host sends goes on: told by the switch port that it hangs on and the address bound there."""
+    """All packets of a host are dropped: it is recognised by its switch port and the address bound there."""
     return Overlay(f"block {host}", Match(_switch_of(plan, host), host), DROP, BLOCKED, reason, until)
 
 
 def redirect(
     plan: Plan, server: str, port: int | str, under: str, out: int | str, *, reason: str = "asked for"
 ) -> Overlay:
-    """What the balancer sends to a server's port leaves the switch in front of the server by the port ``out``.
+    """Packets from the balancer to a server's port leave the switch in front of the server by the port ``out``.
 
     The machine there is addressed as the host ``under``; what it answers comes back under the server's address, and
     what it asks of the server reaches it under the balancer's.
@@ -113,7 +113,7 @@ def redirect(
     return Overlay(f"redirect {server} {port} {under} {out}", match, action, REDIRECTED, reason)
 
 
-#: the first word of an overlay's name -> what makes it of the others
+#: the first word of an overlay's name -> its constructor, which takes the other words
 KINDS: Mapping[str, Callable[..., Overlay]] = {
     "fence": fence,
     "black-hole": black_hole,
@@ -134,7 +134,7 @@ def named(plan: Plan, name: str) -> Overlay:
 
 
 def from_dict(content: Mapping[str, Any]) -> Overlay:
-    """An overlay from what ``as_dict`` made of it, on its way through JSON too."""
+    """The overlay of an ``as_dict``, also after a way through JSON."""
     match = Match(**{**content["match"], "exempt": tuple(content["match"]["exempt"])})
     action = content["action"] if isinstance(content["action"], str) else Divert(**content["action"])
     return Overlay(**{**content, "match": match, "action": action})
@@ -143,7 +143,7 @@ def from_dict(content: Mapping[str, Any]) -> Overlay:
 def kept(path: Path) -> tuple[Overlay, ...]:
     """The overlays in a controller's file, by name."""
     content = json.loads(path.read_text()) if path.exists() else []
-    return tuple(from_dict(each) for each in content)
+    return tuple(from_dict(overlay) for overlay in content)
 
 
 def fenced(overlays: Iterable[Overlay]) -> list[str]:

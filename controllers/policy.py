@@ -47,8 +47,8 @@ class Rule:
 
     ``src`` and ``dst`` name a role, a host, a zone, a group or ``any``, or several with commas between. ``port`` is the
     destination's (tcp, udp), or the ICMP type; several are closed ranges, ascending and apart: ((80, 80), (8000,
-    8080)); None: all of them. An allow-rule speaks of who may *begin* a conversation: answers pass because conntrack
-    knows them, so there are no return rules that a server could abuse. ``when``: the plans in which it is there.
+    8080)); None: all of them. An allow-rule names the host that may *begin* a conversation: answers pass because
+    conntrack knows them, so there are no return rules that a server could abuse. ``when``: the plans it is in.
     """
 
     name: str
@@ -68,11 +68,11 @@ class Rule:
     @property
     def what(self) -> str:
         """Protocol and ports in words: ``tcp/80,8000-8080``."""
-        return self.proto + ("/" + ",".join(shown_range(*each) for each in self.ports) if self.ports else "")
+        return self.proto + ("/" + ",".join(shown_range(*span) for span in self.ports) if self.ports else "")
 
     @property
     def mark(self) -> int:
-        """The number that this rule's connections are known by. It follows from what the rule says and allows, not from
+        """The conntrack mark of this rule's connections. It follows from what the rule says and allows, not from
         its name or place: a connection stays known to the same rule when the policy around it changes."""
         said = (self.src, self.dst, self.proto, self.ports, self.action)
         return int.from_bytes(hashlib.sha256(repr(said).encode()).digest()[:4], "big") or 1
@@ -105,7 +105,7 @@ def _apart(role: str, other: str) -> When:
 
 
 def firewalls_on(plan: Plan) -> tuple[Rule, ...]:
-    """What the parts need of each other, and nothing more: every rule that there may be, with its condition."""
+    """Every rule that a plan may have, with its condition: the connections that the parts need, and no others."""
     dns, lb, web, app, db, mon = RESOLVER, BALANCER, WEB, APP, DATABASE, MONITOR
     port, sql = plan.port, plan.port(db)
     copies = ((port(TRANSFER), port(TRANSFER)), (port(INCREMENTAL), port(INCREMENTAL)))

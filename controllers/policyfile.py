@@ -50,7 +50,7 @@ class Token:
 
 
 class Mistake(Exception):
-    """What is wrong with a line, and in which column."""
+    """An error in a line, and its column."""
 
     def __init__(self, column: int, what: str) -> None:
         super().__init__(what)
@@ -64,8 +64,8 @@ def parse(text: str, name: str, plan: Plan) -> tuple[Rule, ...]:
     mistakes: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         mistakes += [
-            f"{name}:{number}:{each.column}: {each}"
-            for each in sorted(reading.line(number, line), key=lambda each: each.column)
+            f"{name}:{number}:{mistake.column}: {mistake}"
+            for mistake in sorted(reading.line(number, line), key=lambda mistake: mistake.column)
         ]
     if mistakes:
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
@@ -82,9 +82,9 @@ class Reading:
         self._taken: dict[str, int] = {}
 
     def line(self, number: int, line: str) -> list[Mistake]:
-        """Read one line; what is wrong with it."""
+        """Read one line and return its mistakes."""
         said, _, comment = line.partition("#")
-        tokens = [Token(found[0], found.start() + 1) for found in TOKEN.finditer(said)]
+        tokens = [Token(word[0], word.start() + 1) for word in TOKEN.finditer(said)]
         if not tokens:
             return []
         parts = Line(tokens, len(said.rstrip()) + 1, self._known)
@@ -102,10 +102,10 @@ class Reading:
         return parts.mistakes
 
     def _name(self, number: int, line: str, comment: str, mistakes: list[Mistake]) -> tuple[str, str]:
-        found = NAMED.fullmatch(comment)
-        name, why = found.groups() if found else (f"line-{number}", comment.strip() or "no reason is given")
+        named = NAMED.fullmatch(comment)
+        name, why = named.groups() if named else (f"line-{number}", comment.strip() or "no reason is given")
         if name in self._taken:
-            column = line.index(comment) + (found.start(1) if found else 0) + 1
+            column = line.index(comment) + (named.start(1) if named else 0) + 1
             mistakes.append(Mistake(column, f"{name}: line {self._taken[name]} has this name already"))
         if name != DENY_REST.name:
             self._taken[name] = number
@@ -203,10 +203,10 @@ class Line:
             self._tokens.pop(0)
 
     def _wrong(self, what: str, token: Token | None = None) -> None:
-        """A line that ends too soon is said to do so once."""
+        """Note a mistake; for a line that ends too soon, only one."""
         place = token or (self._tokens[0] if self._tokens else None)
         column = place.column if place else self._end
-        if place or all(each.column != column for each in self.mistakes):
+        if place or all(mistake.column != column for mistake in self.mistakes):
             self.mistakes.append(Mistake(column, what))
 
 
@@ -215,12 +215,12 @@ def _span(text: str, kind: str) -> tuple[int, int]:
     names = SERVICES if kind == "port" else ICMP_TYPES
     if text in names:
         return names[text], names[text]
-    found = NUMBERS.fullmatch(text)
-    if not found:
+    numbers = NUMBERS.fullmatch(text)
+    if not numbers:
         kinds = f"a number, a range like 8-18, {', '.join(names)}"
         close = difflib.get_close_matches(text, names, n=1)
         raise ValueError(f"{text}: no such {kind}; " + (f"did you mean {close[0]}?" if close else f"known: {kinds}"))
-    low, high = int(found[1]), int(found[2] or found[1])
+    low, high = int(numbers[1]), int(numbers[2] or numbers[1])
     if low > high:
         raise ValueError(f"{text}: the range ends before it begins")
     if high > LIMITS[kind]:
@@ -256,7 +256,7 @@ def _ported(rule: Rule) -> str:
     if rule.ports is None:
         return ""
     if rule.proto != "icmp":
-        return " port " + ", ".join(shown_range(*each) for each in rule.ports)
+        return " port " + ", ".join(shown_range(*span) for span in rule.ports)
     names = {number: name for name, number in ICMP_TYPES.items()}
     return " type " + ", ".join(
         names.get(low, str(low)) if low == high else f"{low}-{high}" for low, high in rule.ports

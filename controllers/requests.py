@@ -24,7 +24,7 @@ BARRIER_SECONDS = 2.0
 
 @dataclass
 class Outstanding:
-    """What one request has sent to one switch, and what came of it. ``barrier``: an event."""
+    """The messages that one request has sent to one switch, and their outcome. ``barrier``: an event."""
 
     dpid: str
     barrier: Any
@@ -33,7 +33,7 @@ class Outstanding:
 
 
 class Requests:
-    """``semaphore`` and ``event`` make what the caller's kind of threads waits with."""
+    """Takes requests, one change at a time. ``semaphore`` and ``event`` make those of the caller's kind of threads."""
 
     def __init__(self, desired: Desired, semaphore: Callable[[], Any], event: Callable[[], Any]) -> None:
         self.desired = desired
@@ -58,7 +58,7 @@ class Requests:
         return {**kinds, "put": self.put, "lift": self.lift, "overlays": self.overlays, "reload": self.reload}
 
     def put(self, overlay: Mapping[str, Any]) -> dict[str, Any]:
-        """An overlay is in force. Where a switch refuses it, it is not desired any more; where one is away, it is."""
+        """Put an overlay in force. A switch's refusal makes it undesired again; a switch that is away does not."""
         new = overlays.from_dict(overlay)
         flows = self.desired.compiled(new)
         try:
@@ -80,7 +80,7 @@ class Requests:
     def overlays(self) -> dict[str, Any]:
         """The overlays that switches have confirmed, how many changes there have been, and whether one is under way."""
         pending = set(self._pending.values())
-        standing = [each.as_dict() for each in self.desired.overlays if each.name not in pending]
+        standing = [overlay.as_dict() for overlay in self.desired.overlays if overlay.name not in pending]
         return {"overlays": standing, "changes": self._changes, "pending": len(self._pending)}
 
     def reload(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Requests:
     # --- what switches say -------------------------------------------------------------------------------------
 
     def connected(self, datapath: Any, present: list[Any]) -> int:
-        """A switch gets what it lacks and loses what is not desired; how many flows it shall hold."""
+        """Give a switch the flows that it lacks and delete those not desired; returns how many it shall hold."""
         dpid = str(datapath.id)
         with self._turn:
             self.switches[dpid] = datapath
@@ -121,20 +121,20 @@ class Requests:
         return len(flows)
 
     def gone(self, datapath: Any) -> None:
-        """A switch has hung up, unless it is back already."""
+        """Forget a switch whose connection has ended, unless it is back already."""
         dpid = str(datapath.id)
         if self.switches.get(dpid) is datapath:
             del self.switches[dpid]
 
     def barrier(self, dpid: str, xid: int) -> bool:
-        """A switch has carried out all that came before; whether a request has waited for that."""
+        """A switch has carried out all messages before its barrier. Returns True if a request has waited for that."""
         sent = self._sent.pop((dpid, xid), None)
         if sent:
             sent.barrier.set()
         return sent is not None
 
     def refused(self, dpid: str, xid: int, why: str) -> None:
-        """A switch has refused a message: the request that sent it is told, and no other."""
+        """A switch has refused a message: this is noted for the request that sent it, and for no other."""
         if sent := self._sent.get((dpid, xid)):
             sent.refusal = sent.refusal or why
 
@@ -163,7 +163,7 @@ class Requests:
             del self._pending[number]
 
     def _send(self, old: Flows, new: Flows, asked: Mapping[str, str]) -> list[Outstanding]:
-        """To each switch that is there what makes the difference, and a barrier."""
+        """Send each connected switch the messages that make the difference, and a barrier."""
         sent = []
         for dpid in asked:
             datapath = self.switches.get(dpid)
@@ -183,7 +183,7 @@ class Requests:
         return sent
 
     def _confirmed(self, sent: list[Outstanding], asked: Mapping[str, str], began: float) -> dict[str, Any]:
-        """Returns when each switch has confirmed and no packet is judged as before."""
+        """Wait until each switch has confirmed and no packet is decided by the old flows."""
         try:
             for one in sent:
                 if not one.barrier.wait(max(began + BARRIER_SECONDS - time.monotonic(), 0)):
@@ -201,7 +201,7 @@ class Requests:
         return {
             "switches": list(asked.values()),
             "ms": round((time.monotonic() - began) * 1000, 3),
-            "overlays": [each.name for each in self.desired.overlays],
+            "overlays": [overlay.name for overlay in self.desired.overlays],
         }
 
     def _possible(self, dpid: str, flows: list[FlowDict]) -> list[FlowDict]:

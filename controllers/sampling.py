@@ -1,12 +1,12 @@
-"""Denied packets are sampled: the controller gets the first bytes of some, and a flood of them loads nobody.
+"""Denied packets are sampled: the controller gets the first bytes of some, and a flood of them does not load it.
 
-Every flow that drops tells the controller, but for fences and faults, which say nothing about who sent the packet. It
+Every flow that drops tells the controller, but for fences and faults, which say nothing about the packet's sender. It
 does so through a meter, which the datapath itself keeps: what exceeds it costs the switch no more than any drop, and
 the controller nothing. All packets are counted by their flow, sampled or not.
 
-There is a meter for each (rule, port) of a switch, so that a flood is alone with its own rule and with those who send
-from behind the same port: it hides nobody else's packets. One more meter, the switch's own for everything that goes to
-its controller, bounds the sum, however many rules there are.
+There is a meter for each (rule, port) of a switch, so that a flood takes the samples of its own rule and port only:
+it does not hide the denied packets of other rules and ports. One more meter, the switch's own for everything that
+goes to its controller, bounds the sum, however many rules there are.
 """
 
 from __future__ import annotations
@@ -64,6 +64,6 @@ def meters(flows: Iterable[Flow]) -> dict[str, set[int]]:
 
 
 def most(flows: Iterable[Flow], seconds: float) -> float:
-    """How many samples the switches can have sent in that time, whatever was sent to them."""
+    """The largest number of samples that the switches can have sent in that time, whatever was sent to them."""
     whole = SWITCH_RATE * seconds + SWITCH_BURST
-    return sum(min(whole, len(each) * (RATE * seconds + BURST)) for each in meters(flows).values())
+    return sum(min(whole, len(numbers) * (RATE * seconds + BURST)) for numbers in meters(flows).values())

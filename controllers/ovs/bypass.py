@@ -31,5 +31,5 @@ def delete_all_flows(switch: str) -> None:
 
 
 def _place(flow: Flow) -> str:
-    """What makes a flow itself: table, priority and match."""
+    """The identity of a flow: table, priority and match."""
     return flow.text().split(",", 1)[1].rpartition(",actions=")[0]

@@ -1,4 +1,4 @@
-"""What the connection tracker knows, and which of it another policy would not have let begin."""
+"""The connection tracker's entries, and those of them that another policy would not have let begin."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NUMBERS = {**PROTO_NUMBERS, "igmp": 2, "dccp": 33, "icmpv6": 58, "sctp": 132, "u
 
 @dataclass(frozen=True)
 class Connection:
-    """One entry: who began it with whom. ``number``: the protocol's; ``ports``, of those that rules name alone, are as
-    dumped: sport and dport, or id, type and code.
+    """One entry; ``src`` is the host that began it. ``number``: the protocol's; ``ports``, only of the protocols that
+    rules name, are as dumped: sport and dport, or id, type and code.
     """
 
     zone: int
@@ -53,16 +53,16 @@ def parse(text: str) -> list[Connection]:
     """The entries of ``dpctl/dump-conntrack``."""
     made = []
     for line in text.splitlines():
-        found = LINE.match(line)
-        if not found:
+        entry = LINE.match(line)
+        if not entry:
             continue
-        named = found["proto"]
+        named = entry["proto"]
         number = NUMBERS.get(named) or int(named)
-        fields = dict(part.split("=") for part in found["orig"].split(","))
+        fields = dict(part.split("=") for part in entry["orig"].split(","))
         src, dst = fields.pop("src"), fields.pop("dst")
         ports = tuple((name, int(value)) for name, value in fields.items()) if named in PROTO_NUMBERS else ()
         mark = MARK.search(line)
-        made.append(Connection(int(found["zone"] or 0), int(mark[1]) if mark else 0, number, src, dst, ports))
+        made.append(Connection(int(entry["zone"] or 0), int(mark[1]) if mark else 0, number, src, dst, ports))
     return made
 
 
@@ -70,8 +70,8 @@ def parse(text: str) -> list[Connection]:
 class Judged:
     """Connections under another policy.
 
-    ``kept`` go on as they are; ``cut`` it would not have let begin; ``anew`` another rule of it allows: they are known
-    under that one's mark as soon as their beginner speaks again.
+    ``kept`` go on as they are; ``cut``: the policy would not have let them begin; ``anew``: another of its rules allows
+    them, and they get that rule's mark as soon as the host that began them sends again.
     """
 
     kept: list[Connection] = field(default_factory=list)
@@ -80,21 +80,22 @@ class Judged:
 
 
 def judged(connections: Iterable[Connection], rules: Sequence[Rule], plan: Plan) -> Judged:
-    """What becomes of each connection."""
+    """Sort connections by what another policy does with them."""
     hosts = {host.ip: host.name for host in plan.hosts}
     marks = {rule.mark for rule in rules if rule.action == "allow"}
-    found = Judged()
-    for each in connections:
-        if not _allowed(each, tuple(rules), plan, hosts):
-            found.cut.append(each)
-        elif each.mark in marks:
-            found.kept.append(each)
+    sorted_out = Judged()
+    for connection in connections:
+        if not _allowed(connection, tuple(rules), plan, hosts):
+            sorted_out.cut.append(connection)
+        elif connection.mark in marks:
+            sorted_out.kept.append(connection)
         else:
-            found.anew.append(each)
-    return found
+            sorted_out.anew.append(connection)
+    return sorted_out
 
 
-def _allowed(each: Connection, rules: tuple[Rule, ...], plan: Plan, hosts: Mapping[str, str]) -> bool:
-    if each.src not in hosts or each.dst not in hosts:
+def _allowed(connection: Connection, rules: tuple[Rule, ...], plan: Plan, hosts: Mapping[str, str]) -> bool:
+    if connection.src not in hosts or connection.dst not in hosts:
         return False
-    return decide(rules, plan, hosts[each.src], hosts[each.dst], each.proto, each.asked).action == "allow"
+    src, dst = hosts[connection.src], hosts[connection.dst]
+    return decide(rules, plan, src, dst, connection.proto, connection.asked).action == "allow"

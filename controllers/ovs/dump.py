@@ -1,6 +1,6 @@
-"""Flows read back from what ``ovs-ofctl dump-flows`` prints: what a switch holds, as the same values that we compile.
+"""Flows read back from what ``ovs-ofctl dump-flows`` prints: a switch's tables, as the same values that we compile.
 
-Nothing is passed over: what is not understood raises RefusedError with the flow, because a proof that left it out
+Nothing is skipped: what is not understood raises RefusedError with the flow, because a proof that left it out
 would prove nothing.
 """
 
@@ -159,8 +159,8 @@ def _actions(text: str) -> Iterator[Action]:
             yield Output(int(word[7:]))
         elif word.startswith("goto_table:"):
             yield Goto(int(word[11:]))
-        elif found := SET_FIELD.fullmatch(word):
-            yield SetField(FIELDS_SET[found[2]], found[1])
+        elif setting := SET_FIELD.fullmatch(word):
+            yield SetField(FIELDS_SET[setting[2]], setting[1])
         else:
             raise ValueError(f"action {word}")
 
@@ -175,8 +175,8 @@ def _conntrack(text: str) -> Conntrack:
             zone = int(value)
         elif name == "table":
             table = int(value)
-        elif found := COMMIT.fullmatch(word):
-            mark = int(found[1] or found[2], 0)
+        elif committed := COMMIT.fullmatch(word):
+            mark = int(committed[1] or committed[2], 0)
         else:
             raise ValueError(f"ct's {word}")
     return Conntrack(zone, table, commit, mark)

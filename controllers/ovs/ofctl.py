@@ -25,7 +25,7 @@ def flow_differences(switch: str, expected: Path) -> str | None:
 
 
 def packets_by_cookie(switch: str) -> dict[int, int]:
-    """How many packets the flows of each cookie have matched on a switch so far."""
+    """The number of packets that the flows of each cookie have matched on a switch so far."""
     counts: dict[int, int] = {}
     for cookie, packets in COUNTER.findall(dump_flows(switch)):
         counts[int(cookie, 16)] = counts.get(int(cookie, 16), 0) + int(packets)

@@ -8,7 +8,7 @@ from topo.errors import FoobarError, MissingError
 
 
 def run(*argv: str, said: str = "") -> str:
-    """What a program prints. Raises MissingError when it is not there, FoobarError, with its words, when it fails."""
+    """Run a program and return its output. Raises MissingError when it is not installed, FoobarError when it fails."""
     try:
         result = subprocess.run(argv, input=said, capture_output=True, text=True, timeout=20, check=False)
     except FileNotFoundError:

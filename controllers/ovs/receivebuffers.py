@@ -27,8 +27,8 @@ def widen_receive_buffers(pid: int) -> None:
             if not stat.S_ISSOCK(os.fstat(borrowed).st_mode):
                 os.close(borrowed)
                 continue
-            with socket.socket(fileno=borrowed) as each, suppress(OSError):
-                if each.family == socket.AF_PACKET:
-                    each.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
+            with socket.socket(fileno=borrowed) as copy, suppress(OSError):
+                if copy.family == socket.AF_PACKET:
+                    copy.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
     finally:
         os.close(process)

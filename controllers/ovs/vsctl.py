@@ -1,4 +1,4 @@
-"""Open vSwitch's configuration, by ovs-vsctl: its offloads, its ports, and which controller a switch looks for."""
+"""Open vSwitch's configuration, by ovs-vsctl: its offloads, its ports, and the controller of a switch."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from topo.plan import Plan
 
 def detect_datapath() -> str:
     """``kernel`` where the machine has Open vSwitch's module, else ``user``."""
-    found = subprocess.run(["ovs-dpctl", "dump-dps"], capture_output=True, check=False)
-    return "kernel" if found.returncode == 0 else "user"
+    dumped = subprocess.run(["ovs-dpctl", "dump-dps"], capture_output=True, check=False)
+    return "kernel" if dumped.returncode == 0 else "user"
 
 
 def prefer_offloads() -> None:
-    """The userspace datapath leaves segmentation to the hosts; must be said before ovs-vswitchd starts."""
+    """Let the userspace datapath leave segmentation to the hosts; must be set before ovs-vswitchd starts."""
     run("ovs-vsctl", "--no-wait", "init")
     run("ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".", "other_config:userspace-tso-enable=true")
 
 
 def part_from_controller(switch: str) -> None:
-    """The switch knows no controller any more, and hangs up."""
+    """Take a switch's controller away, so that it closes its connection."""
     run("ovs-vsctl", "del-controller", switch)
 
 
 def lead_to_controller(switch: str, controller: tuple[str, int]) -> None:
-    """The switch looks for its controller, as it does from the boot on."""
+    """Give a switch its controller, as at boot, so that it connects to it."""
     address, port = controller
     target = f"tcp:{address}:{port}"
     run("ovs-vsctl", "set-controller", switch, target, "--", "set", "controller", switch, "max_backoff=1000")
 
 
 def wait_for_interfaces(plan: Plan, seconds: float = 5) -> None:
-    """Open vSwitch has opened every port of the plan. Raises DeadlineError with what it said."""
+    """Wait until Open vSwitch has opened every port of the plan. Raises DeadlineError, naming the others."""
     wanted = {end.interface for link in plan.links for end in link.ends if plan.is_switch(end.node)}
 
     def look() -> str | None:

@@ -13,7 +13,7 @@ SECONDS = 5.0
 
 
 def tell(command: str, *words: str, directory: Path = DIRECTORY) -> str:
-    """What it answers. Raises RefusedError when it does not, FoobarError when it says no. Takes less than 1 ms."""
+    """Its answer to a command, within 1 ms. Raises RefusedError when none comes, FoobarError when it refuses."""
     try:
         pid = (directory / "ovs-vswitchd.pid").read_text().strip()
         with socket.socket(socket.AF_UNIX) as connection:
