@@ -1,4 +1,4 @@
-"""What became of every write, as Jepsen accounts for it. Pure: text in, findings out.
+"""The fate of every write, as Jepsen accounts for it. Pure: text in, findings out.
 
 Each write has a name (writer, number) and is tried until the database has said yes (``ok``), until it is certain that
 nothing was executed (``failed``), or until it cannot be known (``unknown``: the connection was lost after the statement

@@ -54,7 +54,7 @@ class Experiment(ABC, Generic[E]):
         """The experiment's part of report.html, as HTML."""
 
     def plots(self, evidence: E) -> Sequence[Plot]:  # noqa: ARG002 - the default has nothing to draw
-        """Pictures of the evidence, as values: report.html shows them, ``compare`` lays two runs' over each other."""
+        """Plots of the evidence, as values: report.html shows them, ``compare`` lays two runs' over each other."""
         return ()
 
 

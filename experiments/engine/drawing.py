@@ -56,7 +56,7 @@ STYLE = {
 
 
 def png(plot: Plot) -> bytes:
-    """The picture, on a light ground, with the legend outside of the data."""
+    """The figure, on a light ground, with the legend outside of the data."""
     # matplotlib's list of fonts goes where the testbed keeps things made once, not into a folder of its own
     os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))
     from matplotlib import rc_context

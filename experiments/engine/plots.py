@@ -29,7 +29,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A moment (or a limit) on the x axis: a fault, a heal, a target."""
+    """A mark on the x axis, a time or a limit: a fault, a heal, a target."""
 
     x: float
     label: str
@@ -37,7 +37,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Plot:
-    """One picture. Labels of axes carry their units; ``log`` names the logarithmic axes: "", "x", "y", "xy".
+    """One plot. Labels of axes carry their units; ``log`` names the logarithmic axes: "", "x", "y", "xy".
 
     Plots of two runs with the same title are laid over each other by ``compare``. Raises ValueError when a series does
     not have the shape that its kind asks for.

@@ -1,4 +1,4 @@
-"""The timeline of a run, read back: rows for a table, spans for a picture. Pure."""
+"""The timeline of a run, read back: rows for a table, spans for a plot. Pure."""
 
 from __future__ import annotations
 

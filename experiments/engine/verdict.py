@@ -22,7 +22,7 @@ SEVERITY = {False: 0, None: 1, True: 2}
 
 @dataclass(frozen=True)
 class Verdict:
-    """``holds``: True, False, or None for unknown: a blind probe proves neither."""
+    """``holds``: True, False, or None for unknown: an inconclusive probe proves neither."""
 
     holds: bool | None
     because: str

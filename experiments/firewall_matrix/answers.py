@@ -54,12 +54,12 @@ def without(one: Intervals, other: Intervals) -> Intervals:
 
 
 def size(intervals: Intervals) -> int:
-    """How many values."""
+    """The number of values."""
     return sum(high - low + 1 for low, high in intervals)
 
 
 def total(answer: Answer) -> int:
-    """How many values of all kinds."""
+    """The number of values of all kinds."""
     return sum(map(size, answer.values()))
 
 
@@ -70,7 +70,7 @@ def segments(kind: str, *sets: Intervals) -> Intervals:
 
 
 def covered(intervals: Intervals, value: int) -> bool:
-    """Whether a value is one of them."""
+    """Is a value one of them?"""
     return any(low <= value <= high for low, high in intervals)
 
 

@@ -219,7 +219,7 @@ def samples_wrong(row: ControllerRow) -> list[str]:
 
 
 def samples_doubts(row: ControllerRow) -> list[str]:
-    """Why the number of samples is not known."""
+    """The reasons for which the number of samples is not known."""
     return ["the controller did not tell how many packets it was sent"] if row["packet_ins"] is None else []
 
 

@@ -42,7 +42,7 @@ class TraceRow(TypedDict):
 
 
 class SweepRow(TypedDict):
-    """Where the probes of one sweep ended: the fields of sweep.Swept."""
+    """The fate of one sweep's probes: the fields of sweep.Swept."""
 
     src: str
     dst: str
@@ -125,7 +125,7 @@ class ControllerRow(TypedDict):
 
 
 class Seconds(TypedDict):
-    """How long the parts of a run took."""
+    """The durations of the parts of a run."""
 
     sweep: float
 

@@ -219,7 +219,7 @@ def _contradiction(row: TryRow) -> str | None:
 
 
 def inconclusive(tries: Sequence[TryRow]) -> list[str]:
-    """Why it proves nothing that a packet was not seen, in words; empty when all well-formed packets were seen."""
+    """The reason why a packet's absence proves nothing, in words; empty when all well-formed packets were seen."""
     if not tries:
         return ["no malformed packet was sent"]
     missing = [f"{row['src']} -> {row['dst']}: {row['packet']} did not arrive" for row in tries if _missing(row)]
@@ -232,7 +232,7 @@ def inconclusive(tries: Sequence[TryRow]) -> list[str]:
 
 
 def may_arrive(row: TryRow) -> bool:
-    """Whether the packet may reach its destination."""
+    """May the packet reach its destination?"""
     return row["may"] != NEVER and row["allowed"]
 
 

@@ -45,7 +45,7 @@ def measure(testbed: Testbed, run: Run) -> MatrixEvidence:
     with watched(testbed) as controller:
         swept = sweep(testbed, run, wanted)
     seconds = time.monotonic() - began
-    run.keep("swept", [each.as_dict() for each in swept])
+    run.keep("swept", [account.as_dict() for account in swept])
     with run.phase("proof and trace", len(pairs)) as progress:
         flows = testbed.rollout.dumped()
 
@@ -58,7 +58,7 @@ def measure(testbed: Testbed, run: Run) -> MatrixEvidence:
         hosts={host.name: host.ip for host in plan.hosts},
         **compared,
         malformed=tries.send(testbed, run, rules),
-        controls=[control(plan, rules, each) for each in swept[len(pairs) :]],
+        controls=[control(plan, rules, account) for account in swept[len(pairs) :]],
         controller=controller,
         changed=set(flows) != set(before),
         seconds={"sweep": round(seconds, 3)},
@@ -135,7 +135,7 @@ def rows(
     proof = Proof(plan)
     checked = proof.check(flows, rules)
     seconds = time.monotonic() - began
-    pairs = [_pair(plan, rules, proof, checked.reach, each) for each in swept]
+    pairs = [_pair(plan, rules, proof, checked.reach, account) for account in swept]
     for pair in pairs:
         pair["trace"] = traced(pair)
     return {

@@ -39,7 +39,7 @@ class OracleMismatch:
 
 
 def exact(swept: SweepRow) -> bool:
-    """Whether every probe of a sweep is accounted for, by captures that lost nothing."""
+    """Is every probe of a sweep accounted for, by captures that lost nothing?"""
     return lost(swept) == 0 and not swept["inconclusive"]
 
 

@@ -62,24 +62,24 @@ def shown(evidence: MatrixEvidence) -> RenderableType:
     pairs = by_ends(evidence)
     for src in evidence.hosts:
         table.add_row(src, *(_cell(pairs.get((src, dst))) for dst in evidence.hosts))
-    found = findings(evidence)
+    findings_seen = findings(evidence)
     legend = [part for words, what in LEGEND for part in ((words, STYLES[what]), "   ")]
-    return Group(table, Text.assemble(*legend), _numbers(found), *_lines(found))
+    return Group(table, Text.assemble(*legend), _numbers(findings_seen), *_lines(findings_seen))
 
 
 def _cell(pair: PairRow | None) -> Text:
     return Text("\n".join(lines(pair)), STYLES[state(pair)]) if pair else Text("")
 
 
-def _numbers(found: Findings) -> str:
+def _numbers(findings: Findings) -> str:
     said = "{probes:,} probes, {probes_per_s:,} a second; {flows} flows proved in {proof_ms:.0f} ms; "
     return (said + "{traces} classes traced; {malformed} malformed packets, {malformed_wrong} wrong").format(
-        **found.numbers
+        **findings.numbers
     )
 
 
-def _lines(found: Findings) -> list[str]:
-    return [*_first(found.wrong), *_first([f"doubt: {doubt}" for doubt in found.doubts])]
+def _lines(findings: Findings) -> list[str]:
+    return [*_first(findings.wrong), *_first([f"doubt: {doubt}" for doubt in findings.doubts])]
 
 
 def _first(lines: Sequence[str]) -> list[str]:

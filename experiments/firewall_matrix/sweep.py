@@ -112,7 +112,7 @@ class Swept:
 
     @property
     def exact(self) -> bool:
-        """Whether every single probe is accounted for."""
+        """Is every single probe accounted for?"""
         return not self.lost and not self.inconclusive
 
     def as_dict(self) -> Any:
@@ -180,7 +180,7 @@ def _sent(testbed: Testbed, sweep: Sweep, marker: int) -> Sent:
     (_, end), *_ = testbed.plan.links_of(src.name)
     before = _counters(testbed, switches)
     began = time.monotonic()
-    frames = b"".join(each.tobytes() for each in crafted)
+    frames = b"".join(frame.tobytes() for frame in crafted)
     send_paced(testbed.inside(src.name), src.interface, frames, LENGTH, end.interface)
     duration = time.monotonic() - began
     vswitchd.settle_counters()
@@ -202,7 +202,7 @@ def _forget(testbed: Testbed, sweep: Sweep, counters: Mapping[str, FlowCounts]) 
 
 
 def _tuples(sweep: Sweep, counted: FlowCounts) -> Iterator[str]:
-    """What a tracker may know of these probes. ICMP's have an identity for each direction: they answer nothing."""
+    """Entries that a tracker may hold for these probes. ICMP's have an identity a direction: they answer nothing."""
     ends = f"ct_nw_src={sweep.src.ip},ct_nw_dst={sweep.dst.ip}"
     for kind, number in PORTED.items():
         if counted.begun[kind] or counted.begun["ip"]:

@@ -173,7 +173,7 @@ class Sightings:
         self._begins = [begin for begin, _ in self._frames]
 
     def arrived(self, frame: bytes, sign: bytes) -> int:
-        """How often it is there as a frame for this host, or for many; or exactly as it was sent, for any host.
+        """The times that it is there as a frame for this host, or for many; or exactly as it was sent, for any host.
 
         A frame that this host sends itself, quoting it, is for another host.
         """

@@ -9,22 +9,22 @@ from experiments.firewall_mutants.evidence import CAUGHT, EQUIVALENT, MutantRow,
 
 
 def by_packets(row: MutantRow) -> bool:
-    """Whether oracle 4 caught it."""
+    """Did oracle 4 catch it?"""
     return bool(row["quick"] or row["witness"])
 
 
 def is_inconclusive(row: MutantRow) -> bool:
-    """Whether nothing can be said: it was not on the switches, an oracle gave no answer, or frames were lost."""
+    """Is the row inconclusive: the mutant was not on the switches, an oracle gave no answer, or frames were lost."""
     return not row["installed"] or not row["restored"] or bool(row["refused"] or row["lost"])
 
 
 def survives(row: MutantRow) -> bool:
-    """Whether an oracle missed a mutation that makes a difference."""
+    """Did an oracle miss a mutation that makes a difference?"""
     return not is_inconclusive(row) and row["proof"] != EQUIVALENT and not (row["proof"] == CAUGHT and by_packets(row))
 
 
 def contradicts(row: MutantRow) -> bool:
-    """Whether packets went astray under flows that are proved to let exactly the same packets through."""
+    """Did packets go astray under flows that are proved to let exactly the same packets through."""
     return not is_inconclusive(row) and row["proof"] == EQUIVALENT and by_packets(row)
 
 

@@ -48,7 +48,7 @@ class SwitchFixture:
         return tuple(flow for name, text in zip(self._names, texts, strict=True) for flow in dump.parse(name, text))
 
     def as_compiled(self) -> bool:
-        """Whether the switches hold exactly the compiled flows, cookies included."""
+        """Do the switches hold exactly the compiled flows, cookies included?"""
         return alike(self.dumped()) == alike(self.right)
 
     def forget_strange_connections(self) -> None:

@@ -133,7 +133,7 @@ def _beside(flows: Flows, one: Flow) -> list[Flow]:
 
 
 def _is_of_pieces(flow: Flow) -> bool:
-    """Whether it drops first or later fragments: a mutation of one of these two shows in no packet.
+    """Does it drop first or later fragments? A mutation of one of these two shows in no packet.
 
     For a tracker holds pieces back until it has all of them.
     """

@@ -93,7 +93,7 @@ class Prober:
         }
 
     def _ask(self, probes: Sequence[Probe]) -> list[set[str]]:
-        """Where each probe arrived."""
+        """The places that each probe reached."""
         self._number = (self._number + 1) % NUMBERS
         number = FIRST_NUMBER + STEP * self._number
         seen: list[set[str]] = [set() for _ in probes]
@@ -138,7 +138,7 @@ class Prober:
 
 
 def _sign_of(signs: Mapping[bytes, set[str]], data: bytes) -> set[str] | None:
-    """Where the probe has arrived so far that this frame is; None when it is no probe."""
+    """The places that this frame's probe has reached so far; None when it is no probe."""
     where = signs.get(data)
     if where is None and data[12:14] == IPV4 and data[23] == TCP:
         return signs.get(data[ENDS])

@@ -151,7 +151,7 @@ def conversation(src: Host, dst: Host, point: Point, state: str) -> Talk | None:
 
 
 def is_well_formed(src: Host, dst: Host, point: Point) -> bool:
-    """Whether a host sends under its own name, untagged, to the right neighbour: IPv4 or ARP."""
+    """Does a host send under its own name, untagged, to the right neighbour: IPv4 or ARP?"""
     if point["vlan_tci"] & 0x1FFF or point["eth_src"] != mac_number(src.mac) or point["nw_src"] != address(src):
         return False
     if point["nw_dst"] != address(dst):

@@ -99,9 +99,9 @@ def _end(capture: Capture, process: subprocess.Popen[Any]) -> None:
     """Stop once the canary, the last packet, has been written: dumpcap forgets what it has not read yet."""
     seen = _plant_canary(capture)
     process.send_signal(signal.SIGINT)
-    found = COUNTS.search("".join(_words(process)))
+    match = COUNTS.search("".join(_words(process)))
     process.wait(SECONDS)
-    capture.dropped = int(found[1]) if found and seen else None
+    capture.dropped = int(match[1]) if match and seen else None
 
 
 def _plant_canary(capture: Capture) -> bool:
@@ -136,9 +136,9 @@ class _Tail:
         """The new bytes, and the end of the known ones: something may have been half there."""
         with self._file.open("rb") as stream:
             stream.seek(self._place)
-            found = stream.read()
-        self._place += max(0, len(found) - OVERLAP)
-        return found
+            chunk = stream.read()
+        self._place += max(0, len(chunk) - OVERLAP)
+        return chunk
 
 
 def _words(process: subprocess.Popen[Any]) -> IO[str]:

@@ -56,7 +56,7 @@ class LoadConnection:
 
     @property
     def fresh(self) -> bool:
-        """Whether it may carry another request."""
+        """May it carry another request?"""
         return (
             self._http.our_state is h11.IDLE
             and not self._reader.at_eof()
@@ -132,7 +132,7 @@ class Client:
         await asyncio.gather(*self._running)
 
     async def _come(self, due: Iterator[float], ended: asyncio.Event) -> AsyncIterator[float]:
-        """Each moment, yielded when it has come; those that pass during a pause are left out."""
+        """Each due time, yielded when it has come; those that pass during a pause are left out."""
         for moment in due:
             if (pause := moment - time.monotonic()) > 0:
                 with suppress(asyncio.TimeoutError):

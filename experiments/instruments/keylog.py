@@ -41,7 +41,7 @@ def keys_logged(testbed: Testbed, folder: Path) -> Iterator[Path]:
     has ended. Yields the file ``folder/keys.log`` in NSS key log format (what tshark reads), which
     is there when the block has ended. Raises MissingError where there is no compiler.
     """
-    units = [testbed.supervisor.unit(each) for each in loggers(testbed.plan, testbed.profile)]
+    units = [testbed.supervisor.unit(service) for service in loggers(testbed.plan, testbed.profile)]
     homes = list(dict.fromkeys(unit.place.path(FOLDER) for unit in units))
     try:
         for home in homes:
@@ -77,7 +77,7 @@ def _ids(hosts: Iterable[Host], role: str) -> tuple[str, ...]:
 
 def compile_library(target: Path) -> None:
     """keylog.c as a shared object. Raises MissingError without a compiler, FoobarError with its words when it fails."""
-    compiler = next((found for name in COMPILERS if (found := shutil.which(name))), None)
+    compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
     if compiler is None:
         raise MissingError(f"no compiler for the key log: none of {', '.join(COMPILERS)} (package tcc)")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,11 +96,11 @@ def merged(files: Iterable[Path]) -> str:
 def _restart(testbed: Testbed) -> None:
     """The databases one after the other, so that there are always others; the rest side by side."""
     ids = loggers(testbed.plan, testbed.profile)
-    databases = [each for each in ids if each.endswith(f"/{DATABASE}")]
-    for each in databases:
-        _relaunch(testbed, each)
+    databases = [service for service in ids if service.endswith(f"/{DATABASE}")]
+    for service in databases:
+        _relaunch(testbed, service)
     with ThreadPoolExecutor(max_workers=16) as pool:
-        for done in [pool.submit(_relaunch, testbed, each) for each in ids if each not in databases]:
+        for done in [pool.submit(_relaunch, testbed, service) for service in ids if service not in databases]:
             done.result()
     wait.until(lambda: testbed.look().problems, what="steady state", seconds=STEADY_SECONDS)
 

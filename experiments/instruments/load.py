@@ -65,7 +65,7 @@ class LoadSettings:
 
 @dataclass
 class Outcome:
-    """What came of a request. ``time``: when it was due (s since 1970); ``latency_s`` counts from then.
+    """The outcome of a request. ``time``: when it was due (s since 1970); ``latency_s`` counts from then.
 
     ``late_s``: how much later it was begun, because the asking machine was busy. ``message``: the number that the site
     gave an acknowledged POST. ``shows``: the load's ``text`` is in the answer.

@@ -75,14 +75,14 @@ def statements(testbed: Testbed, folder: Path) -> Iterator[list[dict[str, Any]]]
 
 
 def _statements(testbed: Testbed, host: str, file: Path) -> list[dict[str, Any]]:
-    found = mariadb.query(
+    statements = mariadb.query(
         testbed.inside(host),
         "SELECT CAST(UNIX_TIMESTAMP(event_time) AS DOUBLE) AS time, CONVERT(argument USING utf8mb4) AS sql_text"
         " FROM mysql.general_log WHERE command_type IN ('Query', 'Execute') ORDER BY event_time",
     )
     rows = [
         {"file": file.name, "line": number, "host": host, "time": row["time"], "sql": row["sql_text"]}
-        for number, row in enumerate(found, start=1)
+        for number, row in enumerate(statements, start=1)
     ]
     file.write_text("".join(json.dumps({"time": row["time"], "sql": row["sql"]}) + "\n" for row in rows))
     return rows

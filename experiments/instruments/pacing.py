@@ -30,5 +30,5 @@ def moments(pace: str, rate: float, seed: int) -> Iterator[float]:
 
 
 def not_missed(due: Iterable[float], now: Callable[[], float] = time.monotonic) -> Iterator[float]:
-    """The moments that have not passed: what was missed is not made up for by a burst."""
+    """The due times that have not passed: what was missed is not made up for by a burst."""
     return (moment for moment in due if moment >= now())

@@ -192,8 +192,8 @@ def main(words: Sequence[str]) -> int:
     """Print the record; a visit that cannot be finished says why and exits 3."""
     parser = argparse.ArgumentParser(prog="python -m experiments.instruments.visit")
     parser.add_argument("--asks", default="", metavar="TEXT")
-    for each in ("url", "name", "password"):
-        parser.add_argument(each)
+    for argument in ("url", "name", "password"):
+        parser.add_argument(argument)
     parser.add_argument("messages", nargs="+")
     try:
         print(json.dumps(visit(**vars(parser.parse_args(words)))))

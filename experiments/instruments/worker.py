@@ -35,7 +35,7 @@ Say = Callable[[object], None]
 
 
 class Job(Protocol):
-    """What a worker does, in threads of its own."""
+    """The work of a worker, in threads of its own."""
 
     def start(self) -> None: ...
 
@@ -151,7 +151,7 @@ class HostWorker:
             self._problem = f"its results could not be taken in: {type(error).__name__}: {error}"
 
     def _words(self) -> str:
-        """What it has said on standard error."""
+        """Its standard error so far."""
         with suppress(ValueError):  # closed already
             self._errors.seek(0)
             return self._errors.read().decode(errors="replace").strip()

@@ -35,20 +35,20 @@ class EvidenceIndex:
 
     def _request(self, method: str, wanted: Wanted) -> Row:
         """The visit's last request of a kind."""
-        found = [request for request in self.requests if request["method"] == method and wanted(request)]
-        if not found:
+        requests = [request for request in self.requests if request["method"] == method and wanted(request)]
+        if not requests:
             raise Unseen(f"no {method} request in the visit")
-        return found[-1]
+        return requests[-1]
 
     def frames(self, link: str, wanted: Wanted) -> list[Row]:
         return [row for row in self.evidence.frames if row["link"] == link and wanted(row)]
 
     def frame(self, link: str, what: str, wanted: Wanted) -> Row:
         """The first such frame of a link."""
-        found = self.frames(link, wanted)
-        if not found:
+        matching = self.frames(link, wanted)
+        if not matching:
             raise Unseen(f"no {what} on the link {link}")
-        return found[0]
+        return matching[0]
 
     def log(self, service: str) -> Row:
         """A service's log line about the followed page; where TLS is passed on, the balancer's about its connection."""
@@ -64,10 +64,10 @@ class EvidenceIndex:
         """A request's last SQL statement with a word in it, as a database wrote it down."""
         rows: Sequence[Row] = self.evidence.sql
         mark = f"req={request['request_id']} "
-        found = [row for row in rows if row["host"] == host and mark in row["sql"] and word in row["sql"]]
-        if not found:
+        statements = [row for row in rows if row["host"] == host and mark in row["sql"] and word in row["sql"]]
+        if not statements:
             raise Unseen(f"no {word} of the request on {host}")
-        return found[-1]
+        return statements[-1]
 
     def host_of(self, end: str) -> str:
         """The host that an ``address:port`` belongs to."""
@@ -157,7 +157,7 @@ class EvidenceIndex:
 
     def _answered_in_tls(self, request: Row) -> Row:
         """A connection's first data may belong to its handshake; the last before the browser had all is the answer."""
-        found = self.frames(
+        matching = self.frames(
             request["link"],
             lambda row: (
                 is_tls_data(row)
@@ -166,9 +166,9 @@ class EvidenceIndex:
                 and is_during(self.shown, row)
             ),
         )
-        if not found:
+        if not matching:
             raise Unseen(f"no encrypted answer on the link {request['link']}")
-        return found[-1]
+        return matching[-1]
 
 
 def is_tls_data(row: Row) -> bool:
@@ -177,5 +177,5 @@ def is_tls_data(row: Row) -> bool:
 
 
 def is_during(request: Row, row: Row) -> bool:
-    """Did a frame pass between a request's first moment and its last, as the browser measured them?"""
+    """Did a frame pass between a request's start and its end, as the browser measured them?"""
     return bool(request["time"] <= row["time"] <= request["time"] + request["ms"] / 1000)

@@ -90,13 +90,13 @@ def _frames(captures: Iterable[Capture], marks: dict[str, bytes]) -> tuple[list[
     """Every frame as a row without its payload, and what each capture saw and lost."""
     rows, summary = list[FrameRow](), list[CaptureRow]()
     for capture in captures:
-        found = frames(capture.file)
-        rows += [_row(capture, frame, marks) for frame in found]
+        records = frames(capture.file)
+        rows += [_row(capture, frame, marks) for frame in records]
         summary.append(
             {
                 "link": capture.link,
                 "file": capture.file.name,
-                "frames": found[-1].number if found else 0,
+                "frames": records[-1].number if records else 0,
                 "dropped": capture.dropped,
             }
         )

@@ -81,7 +81,7 @@ def password_hashes(testbed: Testbed, names: Iterable[str]) -> list[str]:
 
 def log_lines(rows: Iterable[Mapping[str, Any]], lines: Mapping[str, list[str]], visits: Iterable[Typed]) -> list[str]:
     """nginx's own lines about the visitors' query strings; ``lines``: those of each file."""
-    marks = [each.query.split()[-1].rstrip("?") for each in visits]
+    marks = [visit.query.split()[-1].rstrip("?") for visit in visits]
     return [
         lines[row["file"]][row["line"] - 1]
         for row in rows

@@ -40,21 +40,21 @@ class ExposureReading:
 
 def judge(evidence: ExposureEvidence) -> Verdict:
     """A readable secret fails the claim; a doubt whether one would have been seen leaves it unknown."""
-    found = reading(evidence)
-    return composed(CHECKS, found, found.numbers)
+    exposure = reading(evidence)
+    return composed(CHECKS, exposure, exposure.numbers)
 
 
-def _nothing_readable(found: ExposureReading) -> CheckResult:
-    if found.exposures:
-        return CheckResult(False, _worst(found))
-    because = f"none of {len(found.secrets)} secrets is readable on {found.numbers['links']} links"
-    return CheckResult(True, f"{because}; {found.control}")
+def _nothing_readable(exposure: ExposureReading) -> CheckResult:
+    if exposure.exposures:
+        return CheckResult(False, _worst(exposure))
+    because = f"none of {len(exposure.secrets)} secrets is readable on {exposure.numbers['links']} links"
+    return CheckResult(True, f"{because}; {exposure.control}")
 
 
-def _all_would_have_been_seen(found: ExposureReading) -> CheckResult:
-    if found.doubts:
-        return CheckResult(None, f"nothing was found, but {found.doubts[0]}")
-    return CheckResult(True, found.control)
+def _all_would_have_been_seen(exposure: ExposureReading) -> CheckResult:
+    if exposure.doubts:
+        return CheckResult(None, f"nothing was found, but {exposure.doubts[0]}")
+    return CheckResult(True, exposure.control)
 
 
 CHECKS = (
@@ -63,15 +63,15 @@ CHECKS = (
 )
 
 
-def _worst(found: ExposureReading) -> str:
+def _worst(exposure: ExposureReading) -> str:
     """The worst exposures in words: ``log-in password readable on lb-srv1:80 (raw, lb.pcap#31); ...``."""
-    told = []
-    for secret in found.secrets:
-        rows = [row for row in found.exposures if row["secret"] == secret]
+    places = []
+    for secret in exposure.secrets:
+        rows = [row for row in exposure.exposures if row["secret"] == secret]
         if rows:
             links = _some(sorted({row["link"] for row in rows}))
-            told.append(f"{secret} readable on {links} ({rows[0]['form']}, {rows[0]['file']}#{rows[0]['frames'][0]})")
-    return _some(told, "; ")
+            places.append(f"{secret} readable on {links} ({rows[0]['form']}, {rows[0]['file']}#{rows[0]['frames'][0]})")
+    return _some(places, "; ")
 
 
 def _some(names: Sequence[str], between: str = ", ") -> str:
@@ -81,7 +81,7 @@ def _some(names: Sequence[str], between: str = ", ") -> str:
 
 def reading(evidence: ExposureEvidence) -> ExposureReading:
     """All that follows from the evidence."""
-    secrets = tuple(str(each["name"]) for each in evidence.secrets)
+    secrets = tuple(str(secret["name"]) for secret in evidence.secrets)
     exposures = _in_order(secrets, (row for row in evidence.exposures if row["form"] != SCRAMBLE))
     scrambles = _in_order(secrets, (row for row in evidence.exposures if row["form"] == SCRAMBLE))
     inside = _in_order(secrets, evidence.inside)
@@ -112,11 +112,11 @@ def reading(evidence: ExposureEvidence) -> ExposureReading:
     )
 
 
-def grid(found: ExposureReading, secret: str, link: str) -> int:
+def grid(exposure: ExposureReading, secret: str, link: str) -> int:
     """In how many packets a secret is readable on a link, in the capture that has most of them."""
     frames: dict[str, set[int]] = {}
     most = 0
-    for row in found.exposures:
+    for row in exposure.exposures:
         if (row["secret"], row["link"]) == (secret, link):
             frames.setdefault(row["file"], set()).update(row["frames"])
             most = max(most, row["packets"])
@@ -163,7 +163,7 @@ def _doubts(evidence: ExposureEvidence, links: Mapping[str, Any], seen: set[str]
     for capture in evidence.captures:
         if why := _blind(capture):
             yield f"{capture['file']} {why}"
-    if not evidence.visits or not all(each["has_message"] and each["has_name"] for each in evidence.visits):
+    if not evidence.visits or not all(visit["has_message"] and visit["has_name"] for visit in evidence.visits):
         yield "the visit did not show what was posted"
     for secret in evidence.secrets:
         if not secret["values"]:

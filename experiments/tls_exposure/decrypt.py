@@ -44,14 +44,14 @@ def decrypted(file: Path, keys: Path, said: Text) -> Text:
 def versions(file: Path) -> dict[int, str]:
     """The TLS version of each ServerHello, by its frame."""
     wanted = ("frame.number", "tls.handshake.version", "tls.handshake.extensions.supported_version")
-    fields = [word for each in wanted for word in ("-e", each)]
+    fields = [word for field in wanted for word in ("-e", field)]
     rows = tshark(file, "-Y", "tls.handshake.type == 2", "-T", "fields", *fields)
-    found = {}
+    values = {}
     for row in rows.splitlines():
         number, legacy, supported = (f"{row}\t\t".split("\t"))[:3]
         code = int((supported or legacy).split(",")[0], 16)
-        found[int(number)] = VERSIONS.get(code, f"TLS {code:#06x}")
-    return found
+        values[int(number)] = VERSIONS.get(code, f"TLS {code:#06x}")
+    return values
 
 
 def check() -> None:
@@ -76,14 +76,14 @@ def _plain(dumped: str) -> Iterator[tuple[int, bytes]]:
     """(frame, bytes) of each decrypted record in tshark's dump."""
     frame, source, plain = 0, "", b""
     for line in [*dumped.splitlines(), "end"]:
-        if found := DUMP.match(line):
-            plain += bytes.fromhex(found[1]) if source == "Decrypted TLS" else b""
+        if match := DUMP.match(line):
+            plain += bytes.fromhex(match[1]) if source == "Decrypted TLS" else b""
             continue
         if plain:
             yield frame, plain
             source, plain = "", b""
-        if found := SOURCE.match(line):
-            source = found[1]
+        if match := SOURCE.match(line):
+            source = match[1]
         elif line.strip().isdigit():
             frame = int(line)
 

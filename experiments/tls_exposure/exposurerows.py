@@ -50,8 +50,8 @@ def rows(file: str, hosts: Mapping[str, str], hits: Iterable[Hit]) -> list[dict[
     return [_row(file, *key, found) for key, found in grouped.items()]
 
 
-def _row(file: str, secret: str, on: LinkDirection, form: str, found: list[Hit]) -> dict[str, Any]:
-    frames = sorted({frame for hit in found for frame in hit.frames})
+def _row(file: str, secret: str, on: LinkDirection, form: str, hits: list[Hit]) -> dict[str, Any]:
+    frames = sorted({frame for hit in hits for frame in hit.frames})
     return {
         "secret": secret,
         "link": on.link,
@@ -59,7 +59,7 @@ def _row(file: str, secret: str, on: LinkDirection, form: str, found: list[Hit])
         "to": on.dst,
         "form": form,
         "packets": len(frames),
-        "bytes": sum(hit.length for hit in found),
+        "bytes": sum(hit.length for hit in hits),
         "file": file,
         "frames": frames[:SHOWN_FRAMES],
     }
@@ -117,8 +117,8 @@ FAR = 20_000
 def holds_tls_records(data: bytes, run: StreamRun) -> bool:
     """Does a run hold records? One is followed by the next, or ends with the run."""
     return any(
-        _follows(data, found.start(), run.end)
-        for found in BEGINNING.finditer(data, run.start, min(run.end, run.start + FAR))
+        _follows(data, match.start(), run.end)
+        for match in BEGINNING.finditer(data, run.start, min(run.end, run.start + FAR))
     )
 
 

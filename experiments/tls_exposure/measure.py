@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Keys(NamedTuple):
-    """The key log, and the moment from which on every connection that began is in it (seconds since 1970)."""
+    """The key log, and the time from which on every connection that began is in it (seconds since 1970)."""
 
     file: Path
     since: float
@@ -54,7 +54,7 @@ def measure(testbed: Testbed, run: Run) -> ExposureEvidence:
     values = _values(testbed, run.folder, visits, seen)
     hosts = {host.ip: host.name for host in testbed.plan.hosts}
     with run.phase("search", len(captures)) as progress:
-        found = _searched(captures, hosts, values, Keys(keys, since), progress.advance)
+        rows = _searched(captures, hosts, values, Keys(keys, since), progress.advance)
     return ExposureEvidence(
         visits=shown,
         hosts=hosts,
@@ -62,10 +62,10 @@ def measure(testbed: Testbed, run: Run) -> ExposureEvidence:
             {"name": place.name, "where": place.where, "travels": place.travels, "values": values[place.name]}
             for place in PLACES
         ],
-        captures=found["captures"],
-        links=found["links"],
-        exposures=found["exposures"],
-        inside=found["inside"],
+        captures=rows["captures"],
+        links=rows["links"],
+        exposures=rows["exposures"],
+        inside=rows["inside"],
     )
 
 
@@ -88,9 +88,9 @@ def _receiving(inside: Any) -> str | None:
 def _visits(testbed: Testbed, run: Run, visits: Sequence[Typed]) -> list[dict[str, Any]]:
     seen = []
     with run.phase("visit", len(visits)) as progress:
-        for each in visits:
-            seen.append(visitor.visits(testbed, each.name, each.password, each.messages, asks=each.query))
-            canaries.write_row(testbed, each.row)
+        for visit in visits:
+            seen.append(visitor.visits(testbed, visit.name, visit.password, visit.messages, asks=visit.query))
+            canaries.write_row(testbed, visit.row)
             progress.advance(1)
         visitor.wait_for_replicas(testbed)
     return seen
@@ -105,14 +105,14 @@ def _values(
     database = testbed.supervisor.unit(f"{testbed.plan.primary.name}/{MariaDB.role}").service
     assert isinstance(database, MariaDB)
     return {
-        canaries.PASSWORD.name: [each.password for each in visits],
-        canaries.COOKIE.name: [cookie for each in seen for cookie in each["cookies"]],
+        canaries.PASSWORD.name: [visit.password for visit in visits],
+        canaries.COOKIE.name: [cookie for row in seen for cookie in row["cookies"]],
         canaries.DATABASE.name: [database.secrets.write_password, database.secrets.replication_password],
-        canaries.HASH.name: canaries.password_hashes(testbed, [each.name for each in visits]),
-        canaries.NAME.name: [each.name for each in visits],
-        canaries.MESSAGE.name: [message for each in visits for message in each.messages],
-        canaries.ROW.name: [each.row for each in visits],
-        canaries.QUERY.name: [each.query for each in visits],
+        canaries.HASH.name: canaries.password_hashes(testbed, [visit.name for visit in visits]),
+        canaries.NAME.name: [visit.name for visit in visits],
+        canaries.MESSAGE.name: [message for visit in visits for message in visit.messages],
+        canaries.ROW.name: [visit.row for visit in visits],
+        canaries.QUERY.name: [visit.query for visit in visits],
         canaries.LOG.name: canaries.log_lines(logs, lines, visits),
     }
 

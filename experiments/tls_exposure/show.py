@@ -20,9 +20,9 @@ READABLE, INSIDE, PROOF, NOTHING = "readable", "inside TLS", "proof", ""
 MARKS = {READABLE: ("●", "bold red"), INSIDE: ("○", "green"), PROOF: ("◐", "yellow"), NOTHING: ("·", "dim")}
 
 
-def cell(found: ExposureReading, secret: str, link: str) -> str:
+def cell(exposure: ExposureReading, secret: str, link: str) -> str:
     """The worst form in which a secret is on a link."""
-    for what, rows in ((READABLE, found.exposures), (PROOF, found.scrambles), (INSIDE, found.inside)):
+    for what, rows in ((READABLE, exposure.exposures), (PROOF, exposure.scrambles), (INSIDE, exposure.inside)):
         if any((row["secret"], row["link"]) == (secret, link) for row in rows):
             return what
     return NOTHING
@@ -30,20 +30,22 @@ def cell(found: ExposureReading, secret: str, link: str) -> str:
 
 def show(evidence: ExposureEvidence, verdict: Verdict) -> RenderableType:  # noqa: ARG001 - shown below it anyway
     """A line for each link on which a secret travels, a column for each secret; below, what the columns are."""
-    found = reading(evidence)
+    exposure = reading(evidence)
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     table.add_column("link", no_wrap=True)
-    for letter, _ in zip(LETTERS, found.secrets, strict=False):
+    for letter, _ in zip(LETTERS, exposure.secrets, strict=False):
         table.add_column(letter)
     table.add_column("on the wire", no_wrap=True)
-    for link in found.shown_links:
-        cells = [Text(*MARKS[cell(found, secret, link)]) for secret in found.secrets]
-        table.add_row(link, *cells, _wire(found, link))
-    return Group(table, Text.assemble(*_legend()), *_columns(found), *(f"doubt: {doubt}" for doubt in found.doubts))
+    for link in exposure.shown_links:
+        cells = [Text(*MARKS[cell(exposure, secret, link)]) for secret in exposure.secrets]
+        table.add_row(link, *cells, _wire(exposure, link))
+    return Group(
+        table, Text.assemble(*_legend()), *_columns(exposure), *(f"doubt: {doubt}" for doubt in exposure.doubts)
+    )
 
 
-def _wire(found: ExposureReading, link: str) -> Text:
-    row = found.links[link]
+def _wire(exposure: ExposureReading, link: str) -> Text:
+    row = exposure.links[link]
     if not row["tls"]:
         return Text("plain text", "red")
     control = "opened by the key log" if row["control"] else "not opened by the key log"
@@ -57,32 +59,32 @@ def _legend() -> list[tuple[str, str] | str]:
     return parts
 
 
-def _columns(found: ExposureReading) -> list[str]:
-    width = max(map(len, found.secrets))
-    named = zip(LETTERS, found.secrets, strict=False)
-    return [f"{letter} {secret:{width}} {_summary(found, secret)}" for letter, secret in named]
+def _columns(exposure: ExposureReading) -> list[str]:
+    width = max(map(len, exposure.secrets))
+    named = zip(LETTERS, exposure.secrets, strict=False)
+    return [f"{letter} {secret:{width}} {_summary(exposure, secret)}" for letter, secret in named]
 
 
-def _summary(found: ExposureReading, secret: str) -> str:
-    rows = [row for row in found.exposures if row["secret"] == secret]
+def _summary(exposure: ExposureReading, secret: str) -> str:
+    rows = [row for row in exposure.exposures if row["secret"] == secret]
     if rows:
         links = len({row["link"] for row in rows})
         return f"readable on {links} links, first in {rows[0]['file']}#{rows[0]['frames'][0]}: {rows[0]['form']}"
-    if proofs := {row["link"] for row in found.scrambles if row["secret"] == secret}:
+    if proofs := {row["link"] for row in exposure.scrambles if row["secret"] == secret}:
         return f"travels on no link, but on {len(proofs)} of them its proof is readable"
-    return "travels on no link" if secret in found.absent else "inside TLS only"
+    return "travels on no link" if secret in exposure.absent else "inside TLS only"
 
 
 def page(evidence: ExposureEvidence) -> str:
     """The same as HTML, with every row of the evidence below."""
-    found = reading(evidence)
-    return TEMPLATES.get_template("exposure.html.j2").render(found=found, cell=cell, grid=grid, marks=MARKS)
+    exposure = reading(evidence)
+    return TEMPLATES.get_template("exposure.html.j2").render(exposure=exposure, cell=cell, grid=grid, marks=MARKS)
 
 
 def plots(evidence: ExposureEvidence) -> Sequence[Plot]:
     """In how many packets each secret is readable, by link."""
-    found = reading(evidence)
-    links = found.shown_links
-    series = [Series(secret, links, [grid(found, secret, link) for link in links]) for secret in found.secrets]
-    readable = [each for each in series if any(each.y)]
+    exposure = reading(evidence)
+    links = exposure.shown_links
+    series = [Series(secret, links, [grid(exposure, secret, link) for link in links]) for secret in exposure.secrets]
+    readable = [line for line in series if any(line.y)]
     return (Plot("Packets in which a secret is readable", "link", "packets", readable, kind="bars"),)

@@ -30,18 +30,20 @@ def judge(evidence: TamperingEvidence) -> Verdict:
     """It fails with a change that reached a visitor, and holds with none but an alarm; an inconclusive probe proves
     nothing, whatever else it saw.
     """
-    found = Tampering(evidence, _numbers(evidence), changed_answers(evidence))
-    if inconclusive := _inconclusive(found.numbers, evidence.server):
-        return Verdict(None, inconclusive, found.numbers)
-    return composed(CHECKS, found, found.numbers)
+    tampering = Tampering(evidence, _numbers(evidence), changed_answers(evidence))
+    if inconclusive := _inconclusive(tampering.numbers, evidence.server):
+        return Verdict(None, inconclusive, tampering.numbers)
+    return composed(CHECKS, tampering, tampering.numbers)
 
 
-def _none_changed(found: Tampering) -> CheckResult:
-    numbers, changed = found.numbers, found.changed
+def _none_changed(tampering: Tampering) -> CheckResult:
+    numbers, changed = tampering.numbers, tampering.changed
     if changed:
         because = f"{len(changed)} of {numbers['asked_meanwhile']} answers were changed"
         first = changed[0]["request_id"] or "without an id"
-        return CheckResult(False, f"{because} on their way from {found.evidence.server}; the first: request {first}")
+        return CheckResult(
+            False, f"{because} on their way from {tampering.evidence.server}; the first: request {first}"
+        )
     by = {"the balancer": numbers["alarms"], "the visitors": numbers["certificate_errors"]}
     refusing = " and ".join(name for name, times in by.items() if times)
     because = f"0 of {numbers['asked_meanwhile']} answers were changed: refused by {refusing}"
@@ -49,8 +51,8 @@ def _none_changed(found: Tampering) -> CheckResult:
     return CheckResult(True, f"{because}; {numbers['failed']} failed, {answered} answered")
 
 
-def _noticed(found: Tampering) -> CheckResult:
-    if found.numbers["alarms"] or found.numbers["certificate_errors"]:
+def _noticed(tampering: Tampering) -> CheckResult:
+    if tampering.numbers["alarms"] or tampering.numbers["certificate_errors"]:
         return CheckResult(True, "it was noticed")
     return CheckResult(None, "nothing was changed, and nothing was noticed: why is not known")
 

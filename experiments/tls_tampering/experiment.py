@@ -1,4 +1,4 @@
-"""``tls_tampering``: somebody who holds the switch in front of a server rewrites its pages. Is it noticed?
+"""``tls_tampering``: an attacker who holds the switch in front of a server rewrites its pages. Is it noticed?
 
 Visitors ask for the home page all the time. Then the balancer's connections to srv1 are sent to a machine in the middle
 that adds a line to each page, and after a while to srv1 again.

@@ -53,7 +53,7 @@ def measure(testbed: Testbed, run: Run) -> TamperingEvidence:
     return TamperingEvidence(
         tls=testbed.profile.tls,
         server=server,
-        servers=[each.name for each in testbed.plan.hosts_of(WEB)],
+        servers=[server.name for server in testbed.plan.hosts_of(WEB)],
         line=line,
         asked=asked,
         redirect=moved,
@@ -172,13 +172,13 @@ def alarms(balancer: Look, server: str) -> Iterator[list[AlarmLine]]:
         reader.join()
 
 
-def _read(balancer: Look, server: str, found: list[AlarmLine], done: threading.Event) -> None:
+def _read(balancer: Look, server: str, alarms: list[AlarmLine], done: threading.Event) -> None:
     with balancer.path(BALANCER_LOG).open(errors="replace") as log:
         log.seek(0, 2)
         partial = ""
         while not done.wait(EVERY_SECONDS):
             *lines, partial = (partial + log.read()).split("\n")
-            found += [{"time": time.time(), "line": line} for line in lines if is_alarm(line, server)]
+            alarms += [{"time": time.time(), "line": line} for line in lines if is_alarm(line, server)]
 
 
 def is_alarm(line: str, server: str) -> bool:

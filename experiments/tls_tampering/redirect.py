@@ -1,4 +1,4 @@
-"""Somebody holds the switch in front of a server: plugs in a machine, and sends what is meant for the server there.
+"""An attacker holds the switch in front of a server: a machine is plugged in there, and gets the server's packets.
 
                      lb ---- core ---- [fw1] ---- srv1
                                          |
@@ -52,7 +52,7 @@ def plugged_in(testbed: Testbed, server: str, home: Path) -> Iterator[Inside]:
             ("link", "set", "lo", "up"),
             ("link", "set", OWN_END, "address", own.mac, "up"),
             ("address", "add", address, "dev", OWN_END),
-            *(("neighbour", "add", each.ip, "lladdr", each.mac, "dev", OWN_END) for each in (lb, srv)),
+            *(("neighbour", "add", host.ip, "lladdr", host.mac, "dev", OWN_END) for host in (lb, srv)),
         ):
             _within(inside, "ip", *words)
         port = ("add-port", switch, SWITCH_END, "--", "set", "Interface", SWITCH_END, f"ofport_request={PORT}")
@@ -71,12 +71,12 @@ def redirected(testbed: Testbed, server: str, port: int) -> AbstractContextManag
 
 
 def packets(testbed: Testbed, server: str) -> int:
-    """How many packets the redirection has moved so far."""
+    """The number of packets that the redirection has moved so far."""
     return ofctl.packets_by_cookie(_switch(testbed.plan, server)).get(OWN_COOKIES["redirect"], 0)
 
 
 def as_compiled(testbed: Testbed, server: str) -> bool:
-    """Whether the switch holds exactly the desired flows again."""
+    """Does the switch hold exactly the desired flows again?"""
     return testbed.flow_differences(_switch(testbed.plan, server)) is None
 
 

@@ -27,7 +27,7 @@ def page(evidence: TamperingEvidence) -> str:
 
 
 def plots(evidence: TamperingEvidence) -> Sequence[Plot]:
-    """Every request by its moment and its latency, with the redirection's beginning and end."""
+    """Every request by its due time and its latency, with the redirection's beginning and end."""
     if not evidence.asked:
         return ()
     start, moments = evidence.asked[0]["time"], evidence.redirect

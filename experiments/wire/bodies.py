@@ -35,8 +35,8 @@ def readable(below: Layer, unread: Counter[str]) -> list[Layer]:
 
 
 def _body_starts(data: bytes) -> Iterator[int]:
-    for found in ENCODING.finditer(data):
-        end = data.find(b"\r\n\r\n", found.start(), found.start() + HEAD_LIMIT)
+    for match in ENCODING.finditer(data):
+        end = data.find(b"\r\n\r\n", match.start(), match.start() + HEAD_LIMIT)
         if end >= 0:
             yield end + 4
 
@@ -44,18 +44,18 @@ def _body_starts(data: bytes) -> Iterator[int]:
 def _codings(data: bytes, body: int) -> set[str]:
     """All that the head before a body says was done to it."""
     head = data[max(0, data.rfind(b"HTTP/1.", 0, body), body - HEAD_LIMIT) : body]
-    named = b",".join(found[1] for found in ENCODING.finditer(head)).decode("latin-1").lower()
-    return {each.strip() for each in named.split(",")}
+    named = b",".join(match[1] for match in ENCODING.finditer(head)).decode("latin-1").lower()
+    return {coding.strip() for coding in named.split(",")}
 
 
 def _dechunked(below: Layer, starts: list[int]) -> Layer | None:
     maker = Maker("chunked", below)
     for place in starts:
         limit = below.end(place)
-        while (found := CHUNK.match(below.data, place, limit)) is not None:
-            size = int(found[1], 16)
-            maker.copy(found.end(), min(limit, found.end() + size))
-            place = found.end() + size + 2
+        while (match := CHUNK.match(below.data, place, limit)) is not None:
+            size = int(match[1], 16)
+            maker.copy(match.end(), min(limit, match.end() + size))
+            place = match.end() + size + 2
             if not size:
                 break
         maker.gap()
@@ -67,9 +67,9 @@ def _inflated(below: Layer, raw: list[int], unread: Counter[str]) -> Layer | Non
     maker = Maker("compressed", below)
     for kind in (GZIP, ZLIB):
         end = 0
-        for found in kind.finditer(below.data):
-            if found.start() >= end:
-                end = _inflate(maker, below, found.start(), ANY_HEADER, unread)
+        for match in kind.finditer(below.data):
+            if match.start() >= end:
+                end = _inflate(maker, below, match.start(), ANY_HEADER, unread)
     for place in raw:
         _inflate(maker, below, place, NO_HEADER, unread)
     return maker.layer()

@@ -129,14 +129,14 @@ ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]
 LETTERS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0", b"Z": b"\x1a"}
 
 
-def _percent(found: re.Match[bytes]) -> bytes:
+def _percent(match: re.Match[bytes]) -> bytes:
     """A space becomes the + that it may be written as too: one text may hold both."""
-    return b"+" if found[1] == b"20" else bytes.fromhex(found[1].decode())
+    return b"+" if match[1] == b"20" else bytes.fromhex(match[1].decode())
 
 
-def _backslash(found: re.Match[bytes]) -> bytes:
+def _backslash(match: re.Match[bytes]) -> bytes:
     """As in JSON, and in MariaDB's string literals."""
-    escape = found[0][1:]
+    escape = match[0][1:]
     if escape[:1] == b"u":
         units = bytes.fromhex(escape.replace(b"\\u", b"").decode()[1:])
         return units.decode("utf-16-be", "replace").encode()
@@ -145,8 +145,8 @@ def _backslash(found: re.Match[bytes]) -> bytes:
     return LETTERS.get(escape, escape)
 
 
-def _entity(found: re.Match[bytes]) -> bytes:
-    name = found[0][1:-1].decode()
+def _entity(match: re.Match[bytes]) -> bytes:
+    name = match[0][1:-1].decode()
     if not name.startswith("#"):
         return html.unescape(f"&{name};").encode()
     number = int(name[2:], 16) if name[1] in "xX" else int(name[1:])
@@ -167,10 +167,10 @@ def unescaped(below: Layer, reach: int) -> Iterator[Layer]:
     """
     for form, pattern, meaning in ESCAPES:
         maker, place = Maker(form, below), 0
-        for found in pattern.finditer(below.data):
-            _between(maker, place, found.start(), reach)
-            maker.make(meaning(found), found.start(), found.end())
-            place = found.end()
+        for match in pattern.finditer(below.data):
+            _between(maker, place, match.start(), reach)
+            maker.make(meaning(match), match.start(), match.end())
+            place = match.end()
         if place:
             maker.copy(place, min(len(below.data), place + reach))
             if (layer := maker.layer()) is not None:

@@ -25,8 +25,8 @@ def describe(payload: bytes, ports: set[int]) -> dict[str, Any]:
         return _dns(payload)
     if PORTS[BALANCER] in ports:
         return _tls(payload)
-    if found := HTTP_LINE.match(payload):
-        return {"kind": "http", "text": found[0].decode("latin-1").strip()}
+    if match := HTTP_LINE.match(payload):
+        return {"kind": "http", "text": match[0].decode("latin-1").strip()}
     if PORTS[DATABASE] in ports and payload[1:3] in (b"\x03\x01", b"\x03\x03"):
         return _tls(payload)
     if PORTS[DATABASE] in ports and len(payload) > 5 and payload[3] == 0 and payload[4] == COM_QUERY:

@@ -97,23 +97,23 @@ class Packets:
 
 def packets(data: bytes) -> Packets:
     """A pcap file's content, taken apart. Raises UsageError when it is no capture of Ethernet frames."""
-    found = Packets(data)
+    result = Packets(data)
     flows: dict[bytes, list[Segment]] = {}
     frame = 0
     for frame, begin, end, length in Pcap(data).records():
         captured = end - begin
         if captured < length:
-            found.unread["cut off by the capture"] += 1
+            result.unread["cut off by the capture"] += 1
         # 54: Ethernet, IPv4 and TCP headers without options
         if captured < 54 or data[begin + 12 : begin + 14] != IPV4:
-            found.datagrams.append(Datagram("", "", frame, begin, end))
+            result.datagrams.append(Datagram("", "", frame, begin, end))
             continue
         version, total, fragment, protocol = _ip(data, begin + 14)
         transport = begin + 14 + (version & 15) * 4
         if protocol != TCP or fragment & FRAGMENT or transport + 20 > end:
             if fragment & FRAGMENT:
-                found.unread["IP fragment"] += 1
-            found.datagrams.append(_datagram(data, frame, begin, end, transport if protocol == UDP else None))
+                result.unread["IP fragment"] += 1
+            result.datagrams.append(_datagram(data, frame, begin, end, transport if protocol == UDP else None))
             continue
         sequence, header, flags = _tcp(data, transport)
         starts = transport + (header >> 4) * 4
@@ -123,19 +123,19 @@ def packets(data: bytes) -> Packets:
         if flags & SYN:
             sequence += 1
             if not (known := flows.get(key)) or known[0][0] != sequence:
-                flows[key] = _opened(found, key)
+                flows[key] = _opened(result, key)
                 # an empty segment says where the connection's data begins
                 flows[key].append((sequence, frame, starts, starts))
         if starts < stops:
             if key not in flows:
-                flows[key] = _opened(found, key)
+                flows[key] = _opened(result, key)
             flows[key].append((sequence, frame, starts, stops))
-    found.frames = frame
-    return found
+    result.frames = frame
+    return result
 
 
 def first_frame(data: bytes, moment: float) -> int:
-    """The first frame captured at or after a moment (seconds since 1970); one more than there are when none was."""
+    """The first frame captured at or after a time (seconds since 1970); one more than there are when none was."""
     pcap, frame = Pcap(data), 0
     for frame, begin, _, _ in pcap.records():
         if pcap.time(begin) >= moment:
@@ -195,9 +195,9 @@ def _segment(number: int, time: float, ends: tuple[str, str], content: bytes) ->
     return CapturedFrame(number, time, *ends, "tcp", flags, payload) if payload or set(flags) & set("SFR") else None
 
 
-def _opened(found: Packets, key: bytes) -> list[Segment]:
+def _opened(packets: Packets, key: bytes) -> list[Segment]:
     segments: list[Segment] = []
-    found.connections.append((_end(key[:4], key[8:10]), _end(key[4:8], key[10:12]), segments))
+    packets.connections.append((_end(key[:4], key[8:10]), _end(key[4:8], key[10:12]), segments))
     return segments
 
 

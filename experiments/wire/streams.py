@@ -52,8 +52,8 @@ class Text:
 
     def run(self, begin: int, end: int) -> StreamRun | None:
         """The run that these bytes lie in; None when they lie in more than one: no side sent that."""
-        found = self.runs[bisect_right(self._starts, begin) - 1]
-        return found if end <= found.end else None
+        containing = self.runs[bisect_right(self._starts, begin) - 1]
+        return containing if end <= containing.end else None
 
 
 def stream_text(packets: Packets) -> Text:
@@ -76,12 +76,17 @@ def _said(packets: Packets) -> Iterator[Said]:
     for src, dst, segments in packets.connections:
         for content, parts in runs(packets.data, segments):
             yield src, dst, content, parts
-    for each in packets.datagrams:
-        yield _alone(packets.data, each)
+    for datagram in packets.datagrams:
+        yield _alone(packets.data, datagram)
 
 
-def _alone(data: bytes, each: Datagram) -> Said:
-    return each.src, each.dst, data[each.begin : each.end], [(0, each.end - each.begin, each.frame)]
+def _alone(data: bytes, datagram: Datagram) -> Said:
+    return (
+        datagram.src,
+        datagram.dst,
+        data[datagram.begin : datagram.end],
+        [(0, datagram.end - datagram.begin, datagram.frame)],
+    )
 
 
 def runs(data: bytes, segments: list[Segment]) -> Iterator[tuple[bytes, list[tuple[int, int, int]]]]:
