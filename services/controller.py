@@ -67,8 +67,8 @@ class Controller(Service):
     def unmetered(self, look: Look) -> list[str]:
         """The switches that said that they have no meters: nothing is sampled there."""
         confirmed = _confirmed(look)
-        told = [switch for switch in self.plan.switches if str(switch.dpid) in confirmed]
-        return [switch.name for switch in told if not confirmed[str(switch.dpid)]["meters"]]
+        known = [switch for switch in self.plan.switches if str(switch.dpid) in confirmed]
+        return [switch.name for switch in known if not confirmed[str(switch.dpid)]["meters"]]
 
 
 def _confirmed(look: Look) -> dict[str, dict[str, Any]]:

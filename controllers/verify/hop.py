@@ -67,12 +67,12 @@ class HopSearch:
 
     def _follow(self, context: Context, table: int, packets: Node) -> None:
         """From one table on to the end, and again from wherever the tracker is asked."""
-        found = self._segment(context, table, packets)
-        for port, leaving in found.out:
+        cached = self._segment(context, table, packets)
+        for port, leaving in cached.out:
             self.out[port] = self.space.join(self.out.get(port, self.space.nothing), leaving)
-        self.commits += found.commits
-        self.oddities += found.oddities
-        for zone, onward, part in found.tracked:
+        self.commits += cached.commits
+        self.oddities += cached.oddities
+        for zone, onward, part in cached.tracked:
             for state, mark, said in self._said(zone):
                 told = self.space.within(said, part)
                 if told is not self.space.nothing:
@@ -84,19 +84,19 @@ class HopSearch:
         decided = self.space.within(packets, tables[0][1]) if tables and tables[0][0] == table else self.space.nothing
         memo = self.space.memo("segments")
         key = (tables[1:], self.port, table, decided)
-        found: SegmentResult | None = memo.get(key)
-        if found is None:
-            found = memo[key] = SegmentSearch(self.space, tables[1:], self.port).segment(table, decided)
-        return found
+        cached: SegmentResult | None = memo.get(key)
+        if cached is None:
+            cached = memo[key] = SegmentSearch(self.space, tables[1:], self.port).segment(table, decided)
+        return cached
 
     def _restricted(self, context: Context, first: int) -> tuple[tuple[int, Node], ...]:
         memo = self.space.memo("restricted")
         key = (self.pipeline, context, first)
-        found: tuple[tuple[int, Node], ...] | None = memo.get(key)
-        if found is None:
+        cached: tuple[tuple[int, Node], ...] | None = memo.get(key)
+        if cached is None:
             later = ((number, table) for number, table in self.pipeline.tables if number >= first)
-            found = memo[key] = tuple((number, restricted(table, context)) for number, table in later)
-        return found
+            cached = memo[key] = tuple((number, restricted(table, context)) for number, table in later)
+        return cached
 
     # --- the tracker ---------------------------------------------------------------------------------------
 
@@ -105,14 +105,14 @@ class HopSearch:
         known = self.memory.get(zone, self.space.nothing)
         memo = self.space.memo("said")
         key = (self.pipeline, self.port, self.state, None if self.state in FORGETFUL else known)
-        found: list[tuple[int, int, Node]] | None = memo.get(key)
-        if found is None:
+        cached: list[tuple[int, int, Node]] | None = memo.get(key)
+        if cached is None:
             unknown = SAID_OF_UNKNOWN.get(self.state)
-            found = [] if unknown is None else [(CT_TRK | unknown, 0, self.space.everything)]
+            cached = [] if unknown is None else [(CT_TRK | unknown, 0, self.space.everything)]
             for bits, which in SAID_OF_KNOWN.get(self.state, ()):
-                found += self._of_known(known, CT_TRK | bits, which)
-            memo[key] = found
-        return found
+                cached += self._of_known(known, CT_TRK | bits, which)
+            memo[key] = cached
+        return cached
 
     def _of_known(self, known: Node, state: int, which: Which) -> Iterator[tuple[int, int, Node]]:
         """The marks that the tables treat alike, together."""

@@ -123,11 +123,11 @@ class Intent:
 
     def _allow(self, told: tuple[tuple[str, Ranges | None, str], ...]) -> Node:
         """What the first match allows, of all that can be sent between one pair."""
-        found = self._allowed.get(told)
-        if found is None:
+        cached = self._allowed.get(told)
+        if cached is None:
             boxes = [box for proto in (*PROTOCOLS, "other") if (box := _allowed_box(proto, told)) is not None]
-            found = self._allowed[told] = self.space.all(self.space.box(box) for box in boxes)
-        return found
+            cached = self._allowed[told] = self.space.all(self.space.box(box) for box in boxes)
+        return cached
 
     def _related(self, allowed: Mapping[Pair, Node], taken: Mapping[Pair, Taken]) -> dict[Pair, Node]:
         """ICMP errors reach a host wherever each deciding switch knows one and the same conversation of that host."""
@@ -139,7 +139,7 @@ class Intent:
                     known[host].add(deciders)
         return {
             pair: self.space.within(self._errors, self._frames[pair])
-            if any(self._deciders[pair] <= each for each in known[pair[1]])
+            if any(self._deciders[pair] <= switches for switches in known[pair[1]])
             else nothing
             for pair in allowed
         }

@@ -154,9 +154,9 @@ class Space:
     def _zip(self, operation: Operation, name: str, one: Node, other: Node) -> Node:
         memo = self._memos.setdefault(name, {})
         key = (one, other)
-        found: Node | None = memo.get(key)
-        if found is not None:
-            return found
+        cached: Node | None = memo.get(key)
+        if cached is not None:
+            return cached
         if one.level < other.level:
             made = self.node(one.level, one.cuts, [operation(kid, other) for kid in one.kids])
         elif other.level < one.level:
@@ -176,37 +176,37 @@ class Space:
         if node.level == LEAF:
             return self.leaf(label(node.value))
         memo = self.memo(("relabel", name))
-        found: Node | None = memo.get(node)
-        if found is None:
+        cached: Node | None = memo.get(node)
+        if cached is None:
             kids = [self.relabel(kid, label, name) for kid in node.kids]
-            found = memo[node] = self.node(node.level, node.cuts, kids)
-        return found
+            cached = memo[node] = self.node(node.level, node.cuts, kids)
+        return cached
 
     def parted(self, node: Node, label: Callable[[Any], Any], name: Hashable) -> dict[Any, Node]:
         """A function as sets: each label of its leaves, with where it has such a leaf; ``name`` as in relabel."""
         if node.level == LEAF:
             return {} if node is self.nothing else {label(node.value): self.everything}
         memo = self.memo(("parted", name))
-        found: dict[Any, Node] | None = memo.get(node)
-        if found is None:
+        cached: dict[Any, Node] | None = memo.get(node)
+        if cached is None:
             parts = [self.parted(kid, label, name) for kid in node.kids]
             labels = dict.fromkeys(each for part in parts for each in part)
-            found = memo[node] = {
+            cached = memo[node] = {
                 each: self.node(node.level, node.cuts, [part.get(each, self.nothing) for part in parts])
                 for each in labels
             }
-        return found
+        return cached
 
     def forget(self, node: Node, kept: frozenset[int]) -> Node:
         """The packets that become one of the set's when the fields that are not ``kept`` (levels) are changed."""
         if node.level == LEAF:
             return node
         memo = self.memo(("forget", kept))
-        found: Node | None = memo.get(node)
-        if found is None:
+        cached: Node | None = memo.get(node)
+        if cached is None:
             kids = [self.forget(kid, kept) for kid in node.kids]
-            found = memo[node] = self.node(node.level, node.cuts, kids) if node.level in kept else self.all(kids)
-        return found
+            cached = memo[node] = self.node(node.level, node.cuts, kids) if node.level in kept else self.all(kids)
+        return cached
 
     def replace(self, node: Node, level: int, value: int) -> Node:
         """The set after every packet's field has been set to one value."""
@@ -218,10 +218,10 @@ class Space:
         if node.level == LEAF:
             return frozenset(() if node is self.nothing else (node.value,))
         memo = self.memo("leaves")
-        found: frozenset[Any] | None = memo.get(node)
-        if found is None:
-            found = memo[node] = frozenset().union(*(self.leaves(kid) for kid in set(node.kids)))
-        return found
+        cached: frozenset[Any] | None = memo.get(node)
+        if cached is None:
+            cached = memo[node] = frozenset().union(*(self.leaves(kid) for kid in set(node.kids)))
+        return cached
 
     def boxes(self, node: Node) -> Iterator[tuple[dict[str, Ranges], Any]]:
         """The set as disjoint boxes, each with the value of its leaf."""
@@ -237,11 +237,11 @@ class Space:
 
 def branches(node: Node) -> list[tuple[Node, Ranges]]:
     """A node's kids, each once, with all the values that lead to it."""
-    found: dict[Node, list[tuple[int, int]]] = {}
+    kids: dict[Node, list[tuple[int, int]]] = {}
     ends = (*(cut - 1 for cut in node.cuts[1:]), TOP[node.level])
     for low, high, kid in zip(node.cuts, ends, node.kids, strict=True):
-        found.setdefault(kid, []).append((low, high))
-    return [(kid, tuple(ranges)) for kid, ranges in found.items()]
+        kids.setdefault(kid, []).append((low, high))
+    return [(kid, tuple(ranges)) for kid, ranges in kids.items()]
 
 
 def _side_by_side(one: Node, other: Node) -> tuple[Sequence[int], Iterable[tuple[Node, Node]]]:

@@ -52,16 +52,16 @@ class Reachability:
 
     def _pipeline(self, tables: tuple[tuple[int, Node], ...]) -> Pipeline:
         memo = self.space.memo("pipelines")
-        found: Pipeline | None = memo.get(tables)
-        if found is None:
+        cached: Pipeline | None = memo.get(tables)
+        if cached is None:
             zones = {zone for _, table in tables for leaf in self.space.leaves(table) for zone in _zones(leaf)}
-            found = memo[tables] = Pipeline(tables, tuple(sorted(zones)))
-        return found
+            cached = memo[tables] = Pipeline(tables, tuple(sorted(zones)))
+        return cached
 
     def apart(self, pipelines: Mapping[str, Pipeline], state: str, memory: Memory) -> tuple[Memory, ...]:
-        """A memory for each kind of conversation, when a packet is about one: known to whom, and how treated there.
+        """A memory for each kind of conversation that a packet may be about: its zones, and how it is treated.
 
-        Who knows another conversation lets no error about this one pass.
+        A switch that knows another conversation lets no error about this one pass.
         """
         known = []
         for zone, conversations in memory.items():
@@ -78,10 +78,10 @@ class Reachability:
         """Everything that ``host`` can put on its link, followed to where it arrives."""
         remembered = () if state in FORGETFUL else tuple(sorted(memory.items()))
         key = (host, state, tuple(pipelines.values()), remembered)
-        found = self._journeys.get(key)
-        if found is None:
-            found = self._journeys[key] = self._travelled(pipelines, host, state, memory)
-        return found
+        cached = self._journeys.get(key)
+        if cached is None:
+            cached = self._journeys[key] = self._travelled(pipelines, host, state, memory)
+        return cached
 
     def _travelled(self, pipelines: Mapping[str, Pipeline], host: str, state: str, memory: Memory) -> HostReach:
         join = self.space.join
@@ -109,10 +109,10 @@ class Reachability:
         if state not in FORGETFUL:
             known = tuple(memory.get(zone) for zone in pipeline.zones)
         key = (pipeline, port, packets, state, known)
-        found = self._hops.get(key)
-        if found is None:
-            found = self._hops[key] = HopSearch(self.space, pipeline, port, state, memory).hop(packets)
-        return found
+        cached = self._hops.get(key)
+        if cached is None:
+            cached = self._hops[key] = HopSearch(self.space, pipeline, port, state, memory).hop(packets)
+        return cached
 
 
 def _treated(zone: int, tables: Sequence[Node], state: str, marks: frozenset[int]) -> frozenset[object]:

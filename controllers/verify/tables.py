@@ -106,10 +106,10 @@ class Tables:
         if all(self._last[row >> 1] < level for row in rows):
             return self.space.leaf(self._decided(rows))
         memo = self.space.memo(("table", level))
-        found: Node | None = memo.get(rows)
-        if found is None:
-            found = memo[rows] = self._split(level, rows)
-        return found
+        cached: Node | None = memo.get(rows)
+        if cached is None:
+            cached = memo[rows] = self._split(level, rows)
+        return cached
 
     def _shadowed_cut(self, level: int, rows: tuple[int, ...]) -> tuple[int, ...]:
         """Without the rows that stand lower than one which matches everything from here on."""
@@ -144,7 +144,7 @@ class Tables:
 
 
 def _left_over(rows: tuple[int, ...], kept: Sequence[int]) -> tuple[int, ...]:
-    """Some of the rows; a row whose equals in height were all left out before it is tied to nobody."""
+    """Some of the rows; a row whose equals in height were all left out before it is tied to none."""
     if len(kept) == len(rows):
         return rows
     made, before = [], -1
@@ -158,13 +158,13 @@ def _left_over(rows: tuple[int, ...], kept: Sequence[int]) -> tuple[int, ...]:
 
 def _cuts(level: int, wanted: Iterable[Ranges | None]) -> list[int]:
     top = (1 << FIELDS[NAMES[level]]) - 1
-    found = {0}
+    cuts = {0}
     for spans in wanted:
         for low, high in spans or ():
-            found.add(low)
+            cuts.add(low)
             if high < top:
-                found.add(high + 1)
-    return sorted(found)
+                cuts.add(high + 1)
+    return sorted(cuts)
 
 
 def constraints(flow: Flow) -> tuple[tuple[int, Ranges], ...]:

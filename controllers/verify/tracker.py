@@ -2,7 +2,7 @@
 
 What it says depends on what happened before; a *state* is one supposition about that, the same on all switches:
 
-    first     nobody knows the conversation
+    first     no tracker knows the conversation
     onward    every tracker that is asked knows it, and the packet goes the way of the first one
     answer    every tracker knows it, and the packet goes the other way
     related   an ICMP error for one of the two hosts of the conversation that it quotes, which each tracker may know
@@ -35,11 +35,11 @@ def marked(space: Space, known: Node, marks: frozenset[int]) -> Node:
 def reverse(space: Space, conversations: Node) -> Node:
     """The conversations' answers: addresses and ports changed round, ICMP's types replaced by those that answer."""
     memo = space.memo("reverse")
-    found: Node | None = memo.get(conversations)
-    if found is None:
+    cached: Node | None = memo.get(conversations)
+    if cached is None:
         parts = [part for box, _ in space.boxes(conversations) for part in _reversed_box(box)]
-        found = memo[conversations] = space.all(space.box(part) for part in parts)
-    return found
+        cached = memo[conversations] = space.all(space.box(part) for part in parts)
+    return cached
 
 
 def _reversed_box(box: Mapping[str, Ranges]) -> Iterator[dict[str, Ranges]]:
@@ -65,18 +65,18 @@ def _within(one: Ranges, other: Ranges) -> Ranges:
 
 
 def errors_about(space: Space, conversations: Node) -> Node:
-    """ICMP errors for either host of a conversation: trackers match what is quoted with whom it is told to."""
+    """ICMP errors for either host of a conversation: trackers match what is quoted with the host that it is sent to."""
     memo = space.memo("errors")
-    found: Node | None = memo.get(conversations)
-    if found is None:
+    cached: Node | None = memo.get(conversations)
+    if cached is None:
         hosts = [
             {"eth_type": ((0x0800, 0x0800),), **({"nw_dst": box[side]} if side in box else {})}
             for box, _ in space.boxes(space.forget(conversations, frozenset({LEVEL["nw_src"], LEVEL["nw_dst"]})))
             for side in ("nw_src", "nw_dst")
         ]
         errors = {"nw_proto": ((ICMP, ICMP),), "tp_src": ICMP_ERRORS}
-        found = memo[conversations] = space.all(space.box({**host, **errors}) for host in hosts)
-    return found
+        cached = memo[conversations] = space.all(space.box({**host, **errors}) for host in hosts)
+    return cached
 
 
 def itself(space: Space, conversations: Node) -> Node:  # noqa: ARG001 - as the others
