@@ -56,8 +56,8 @@ class BootTime(Benchmark):
     def _boot(self, size: Size, tell: Tell, environment: Mapping[str, str]) -> FirstWrite:
         began = time.monotonic()
         with child.running(self.name, size, environment) as running:
-            found = running.result(tell)
-            return first_write(found, began, footprint(running.pid))
+            boot = running.result(tell)
+            return first_write(boot, began, footprint(running.pid))
 
 
 class FirstWriteBody(Body):
@@ -75,14 +75,14 @@ class FirstWriteBody(Body):
             signal.pause()
 
 
-def first_write(found: Mapping[str, Any], began: float, memory: Footprint) -> FirstWrite:
+def first_write(boot: Mapping[str, Any], began: float, memory: Footprint) -> FirstWrite:
     """From the body's clock readings to seconds since the command, given at ``began``."""
-    inside = found["began"] - began
+    inside = boot["began"] - began
     waterfall = {"in the box": {"ready": inside}}
-    for service, times in found["services"].items():
+    for service, times in boot["services"].items():
         waterfall[service] = {phase: inside + seconds for phase, seconds in times.items()}
-    waterfall |= {"steady": {"ready": found["steady"] - began}, "first write": {"ready": found["written"] - began}}
-    return FirstWrite(found["written"] - began, waterfall, memory)
+    waterfall |= {"steady": {"ready": boot["steady"] - began}, "first write": {"ready": boot["written"] - began}}
+    return FirstWrite(boot["written"] - began, waterfall, memory)
 
 
 def report(warm: list[FirstWrite], cold: list[FirstWrite], *, dropped: bool) -> Report:

@@ -35,7 +35,7 @@ class DatabaseRemedies(Benchmark):
         return DatabaseBody(size)
 
 
-def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
+def report(answers: Mapping[str, list[dict[str, Any]]]) -> Report:
     """Series from each kind's rows, ``{design: {"gap_ms", "lost", "back"}}``."""
     series = [
         PairedSeries(
@@ -46,13 +46,13 @@ def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
             f"--db {reference}",
             Target("ours", "<=", BOUNDS[kind]),
         )
-        for kind, rows in found.items()
+        for kind, rows in answers.items()
         for reference in REFERENCES
     ]
-    every = [row for rows in found.values() for row in rows]
+    every = [row for rows in answers.values() for row in rows]
     # counted over all rounds: a median would hide a single one
     lost = {design: float(sum(row[design]["lost"] for row in every)) for design in DESIGNS}
-    pairs = len(next(iter(found.values())))
+    pairs = len(next(iter(answers.values())))
     series += [
         PairedSeries(
             f"acknowledged and lost / {reference}",

@@ -44,24 +44,24 @@ class Datapath(Benchmark):
         return Paths(size)
 
 
-def report(found: Mapping[str, Any]) -> Report:
+def report(answers: Mapping[str, Any]) -> Report:
     """Series from what the body found: ``throughput``, ``round trips`` and ``bad checksums``, each a row per pair."""
     wants = {BRIDGE: Target("ratio", ">=", 0.70), MININET: Target("ratio", ">=", 10)}
     series = [
-        _series(found, measure, f"{measure} / {short}", unit, reference, wants[reference])
+        _series(answers, measure, f"{measure} / {short}", unit, reference, wants[reference])
         for measure, unit in (("throughput", "Gb/s"), ("round trips", "1/s"))
         for reference, short in ((BRIDGE, "bridge"), (MININET, "mininet"))
     ]
     # counted over all pairs: a median would hide a single one
-    bad = {variant: sum(columns(found["bad checksums"], variant)) for variant in (TESTBED, BRIDGE, MININET)}
-    totals = {**found, "bad checksums": [bad for _ in found["bad checksums"]]}
+    bad = {variant: sum(columns(answers["bad checksums"], variant)) for variant in (TESTBED, BRIDGE, MININET)}
+    totals = {**answers, "bad checksums": [bad for _ in answers["bad checksums"]]}
     series.append(_series(totals, "bad checksums", "bad checksums", "segments", BRIDGE, Target("ours", "<=", 0)))
     counted = ", ".join(f"{variant} {count:g}" for variant, count in bad.items())
-    trips = median(columns(found["round trips"], TESTBED))
+    trips = median(columns(answers["round trips"], TESTBED))
     return Report(
         tuple(series),
         (
-            f"datapath: the testbed's Open vSwitch uses its {found['datapath']} datapath",
+            f"datapath: the testbed's Open vSwitch uses its {answers['datapath']} datapath",
             f"datapath: bad checksums in all pairs, at both ends: {counted}",
             f"datapath: one round trip through the testbed takes {1e6 / trips:.0f} us",
         ),

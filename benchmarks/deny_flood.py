@@ -46,9 +46,9 @@ class DenyFlood(Benchmark):
         return Floods(size)
 
 
-def report(found: Mapping[str, Any]) -> Report:
-    """Series from what the body found: ``requests`` a second, and ``flood``: what became of it; a row for each pair."""
-    rows, flood = found["requests"], found["flood"]
+def report(answers: Mapping[str, Any]) -> Report:
+    """Series from the answers: ``requests`` a second, and ``flood``: what became of it; a row for each pair."""
+    rows, flood = answers["requests"], answers["flood"]
     series = [
         PairedSeries(
             f"requests / {reference}",

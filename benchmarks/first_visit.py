@@ -38,10 +38,10 @@ class FirstVisitor:
 
     def token(self, page: str) -> str:
         """The token that a page's form must be sent with."""
-        found = TOKEN.search(self._ask("GET", page, OK))
-        if not found:
+        match = TOKEN.search(self._ask("GET", page, OK))
+        if not match:
             raise FoobarError(f"https://{SITE}{page}: no form")
-        return found[1]
+        return match[1]
 
     def send(self, page: str, fields: Mapping[str, str], expected: int, accept: str = "text/html") -> str:
         """Send a page's form; the answer's text. Raises FoobarError when the answer is not the expected one."""
@@ -81,5 +81,5 @@ def _address(host: Inside, resolver: str) -> str:
     with host.open_socket(socket.SOCK_DGRAM) as datagrams:
         datagrams.setblocking(False)
         answer = dns.query.udp(dns.message.make_query(SITE, "A"), resolver, SECONDS, sock=datagrams)
-    found = next(records for records in answer.answer if records.rdtype == dns.rdatatype.A)
-    return cast(str, found[0].to_text())
+    addresses = next(records for records in answer.answer if records.rdtype == dns.rdatatype.A)
+    return cast(str, addresses[0].to_text())

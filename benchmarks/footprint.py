@@ -55,10 +55,10 @@ def descendants(pid: int) -> list[int]:
 def pss(pid: int) -> int:
     """Bytes; 0 for a process that has ended meanwhile."""
     try:
-        found = PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
+        match = PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return int(found[1]) * 1024 if found else 0
+    return int(match[1]) * 1024 if match else 0
 
 
 def _pid_namespace(pid: int) -> str | None:

@@ -43,13 +43,13 @@ class Https(Benchmark):
         return Sites(size)
 
 
-def report(found: Mapping[str, Any]) -> Report:
-    """Series from what the body found: for each measure, a row per pair."""
+def report(answers: Mapping[str, Any]) -> Report:
+    """Series from the answers of the body: for each measure, a row per pair."""
     target = Target("ratio", ">=", 0.70)
     return Report(
         tuple(
             PairedSeries(measure, "1/s", columns(rows, TESTBED), columns(rows, LOOPBACK), LOOPBACK, target)
-            for measure, rows in found.items()
+            for measure, rows in answers.items()
         )
     )
 

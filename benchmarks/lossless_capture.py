@@ -82,9 +82,9 @@ def report(rows: Sequence[Mapping[str, Any]]) -> Report:
     )
 
 
-def _amount(found: Sequence[Mapping[str, Any]]) -> str:
-    sent, requests = (sum(count[what] for count in found) for what in ("sent", "requests"))
-    return f"{sent} canaries on {len(HOSTS)} links, beside {requests / len(found):.0f} requests a second"
+def _amount(answers: Sequence[Mapping[str, Any]]) -> str:
+    sent, requests = (sum(count[what] for count in answers) for what in ("sent", "requests"))
+    return f"{sent} canaries on {len(HOSTS)} links, beside {requests / len(answers):.0f} requests a second"
 
 
 class CaptureBody(Body):
@@ -125,7 +125,7 @@ class CanaryCount:
 
 
 def dumped(places: Sequence[Inside], folder: Path, seconds: float) -> CanaryCount:
-    """As experiments capture. Raises FoobarError when a capture is blind."""
+    """As experiments capture. Raises FoobarError when a capture is inconclusive."""
     with capturing([(inside, link(inside)) for inside in places], folder) as captures:
         sent, requests = load(places, seconds)
     dropped = 0
@@ -146,7 +146,7 @@ def sniffed(places: Sequence[Inside], seconds: float) -> CanaryCount:
             assert process.stdout is not None
             process.stdout.readline()
         sent, requests = load(places, seconds)
-        canaries = sum(_ended(each, process) for each, process in zip(places, processes, strict=True))
+        canaries = sum(_ended(place, process) for place, process in zip(places, processes, strict=True))
     return CanaryCount(sent, canaries, 0, requests)
 
 
@@ -211,13 +211,13 @@ def speeds(content: bytes) -> dict[str, float]:
     for way in (sniff.dissected, sniff.reassembled):
         way(content[: place(content, 2)])  # so that importing Scapy is not timed
     began = time.perf_counter()
-    found = {hit.secret for hit in search.capture(content).hits}
+    secrets_found = {hit.secret for hit in search.capture(content).hits}
     searched = time.perf_counter()
     dissected = sniff.dissected(content)
     ended = time.perf_counter()
     answers = sniff.reassembled(content)
     last = time.perf_counter()
-    if found != {"planted"} or dissected != frames or not answers:
+    if secrets_found != {"planted"} or dissected != frames or not answers:
         said = f"of {frames} frames Scapy dissected {dissected}, with {answers} answers in them"
-        raise FoobarError(f"{said}, and the search found {sorted(found)}")
+        raise FoobarError(f"{said}, and the search found {sorted(secrets_found)}")
     return {OURS: frames / (searched - began), SCAPY: frames / (ended - searched), STREAMS: frames / (last - ended)}

@@ -45,18 +45,18 @@ class PolicyInstall(Benchmark):
         return Installed(size)
 
 
-def report(found: Mapping[str, Any]) -> Report:
+def report(answers: Mapping[str, Any]) -> Report:
     """Series from the body's ``rows``: for each switch a row of ms for each pair; ``flows``: how many it holds."""
     series = tuple(
         PairedSeries(
-            f"{switch}, {found['flows'][switch]} flows",
+            f"{switch}, {answers['flows'][switch]} flows",
             "ms",
             columns(rows, CONTROLLER),
             columns(rows, BY_HAND),
             BY_HAND,
             Target("ours", "<=", 100),
         )
-        for switch, rows in found["rows"].items()
+        for switch, rows in answers["rows"].items()
     )
     return Report(series, ("policy_install: from the order to find the controller to the first allowed packet",))
 

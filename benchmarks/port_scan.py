@@ -43,16 +43,18 @@ class PortScan(Benchmark):
         return PortScanBody(size)
 
 
-def report(found: Mapping[str, Any]) -> Report:
+def report(answers: Mapping[str, Any]) -> Report:
     """Series from ``rows``, the seconds of each scan, a row per pair; ``plain``: those of nmap left to itself."""
-    ours, reference = columns(found["rows"], OURS), columns(found["rows"], NMAP)
-    quick, slow = (tuple(PORTS / seconds for seconds in told) for told in (ours, reference))
+    ours, reference = columns(answers["rows"], OURS), columns(answers["rows"], NMAP)
+    quick, slow = (tuple(PORTS / seconds for seconds in times) for times in (ours, reference))
     return Report(
         (
             PairedSeries("all ports", "s", ours, reference, NMAP, Target("ratio", "<=", 0.2)),
             PairedSeries("probes per second", "1/s", quick, slow, NMAP, Target("ratio", ">=", 5)),
         ),
-        tuple(f"firewall_matrix: nmap -sS -p- left to itself took {seconds:.0f} s, once" for seconds in found["plain"]),
+        tuple(
+            f"firewall_matrix: nmap -sS -p- left to itself took {seconds:.0f} s, once" for seconds in answers["plain"]
+        ),
     )
 
 
@@ -77,13 +79,13 @@ class PortScanBody(Body):
 
 
 def _timed(scans: Mapping[str, Scan]) -> dict[str, float]:
-    taken, found = {}, {}
+    taken, ports = {}, {}
     for name, scan in scans.items():
         began = time.monotonic()
-        found[name] = scan()
+        ports[name] = scan()
         taken[name] = time.monotonic() - began
-    if found[OURS] != found[NMAP]:
-        raise FoobarError(f"{OURS} reaches {sorted(found[OURS])}, but {NMAP} {sorted(found[NMAP])}")
+    if ports[OURS] != ports[NMAP]:
+        raise FoobarError(f"{OURS} reaches {sorted(ports[OURS])}, but {NMAP} {sorted(ports[NMAP])}")
     return taken
 
 

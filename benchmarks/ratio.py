@@ -22,16 +22,16 @@ def ratio(ours: Sequence[float], reference: Sequence[float]) -> float | None:
 def interval(ours: Sequence[float], reference: Sequence[float]) -> tuple[float, float] | None:
     """A bootstrap interval of the ratio, the same for the same series; None where some resample has no ratio.
 
-    Whole pairs are drawn: what slowed the machine down for a moment met both of a pair.
+    Whole pairs are drawn: what slowed the machine down for a while met both of a pair.
     """
     chance = random.Random(SEED)
     pairs = list(zip(ours, reference, strict=True))
-    found = []
+    ratios = []
     for _ in range(RESAMPLES):
         drawn = ratio(*zip(*chance.choices(pairs, k=len(pairs)), strict=True))
         if drawn is None:
             return None
-        found.append(drawn)
-    found.sort()
+        ratios.append(drawn)
+    ratios.sort()
     tail = round(RESAMPLES * (1 - CONFIDENCE) / 2)
-    return found[tail], found[-1 - tail]
+    return ratios[tail], ratios[-1 - tail]

@@ -40,7 +40,7 @@ class WebRemedies(Benchmark):
         return WebBody()
 
 
-def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
+def report(answers: Mapping[str, list[dict[str, Any]]]) -> Report:
     """Series from each kind's rows, ``{health: {"added_ms", "failed", "twice", "requests"}}``."""
 
     def series(measure: str, unit: str, values: Mapping[str, tuple[float, ...]], bound: float) -> PairedSeries:
@@ -49,7 +49,7 @@ def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
 
     added = [
         series(f"{kind}: added latency", "ms", _times(rows), bound)
-        for (kind, rows), bound in zip(found.items(), BOUNDS.values(), strict=True)
+        for (kind, rows), bound in zip(answers.items(), BOUNDS.values(), strict=True)
     ]
     # counted over all pairs: a median would hide a single one
     failed = [
@@ -59,9 +59,9 @@ def report(found: Mapping[str, list[dict[str, Any]]]) -> Report:
             {health: (_sum(rows, health, "failed"),) * len(rows) for health in HEALTHS},
             0,
         )
-        for kind, rows in found.items()
+        for kind, rows in answers.items()
     ]
-    every = [row for rows in found.values() for row in rows]
+    every = [row for rows in answers.values() for row in rows]
     sums = {health: {of: _sum(every, health, of) for of in ("requests", "failed", "twice")} for health in HEALTHS}
     notes = [
         f"web_failover: {health}: of {of['requests']:,.0f} requests {of['failed']:.0f} failed, {of['twice']:.0f} twice"

@@ -43,7 +43,7 @@ class JudgedRound:
         return str(self.round["scenario"])
 
     def answers(self, way: str = "endpoint") -> list[float]:
-        """When clients were told that a write is done (s since 1970), from a moment before the fault on."""
+        """When clients were told that a write is done (s since 1970), from `BEFORE` seconds before the fault on."""
         return unpacked(self.round["answers"][way], self.round["began"] - BEFORE)
 
     @cached_property
@@ -65,7 +65,7 @@ class JudgedRound:
 
     @property
     def parts(self) -> dict[str, float]:
-        """What the gap went into, in ms; nothing when there is no gap, or no manager that could tell."""
+        """The parts of the gap, in ms; none when there is no gap, or no manager that could tell."""
         if self.gap is None or self.design not in MANAGED:
             return {}
         return parts(self.gap, self.round["began"], self.round["events"], lossless=self.design == "semisync")
@@ -84,7 +84,7 @@ class JudgedRound:
 
     @property
     def inconclusive(self) -> str | None:
-        """Why this round proves nothing; None when it does."""
+        """The reason why this round proves nothing; None when it proves something."""
         before = [answer for answer in self.answers() if answer < self.round["began"]]
         if len(before) < FEWEST_ANSWERS:
             return f"only {len(before)} writes were acknowledged just before"
@@ -263,7 +263,7 @@ def _gaps(rounds: Iterable[JudgedRound], which: str = "gap") -> dict[str, Any]:
 
 
 def _targets(rounds: Sequence[JudgedRound]) -> dict[str, bool]:
-    """Which targets are met; only those that something was measured for."""
+    """The targets, met or not; only those that something was measured for."""
     met: dict[str, bool] = {}
     for symptom, bounds in TARGETS.items():
         group = [judged.gap for judged in rounds if SYMPTOMS[judged.scenario] == symptom]

@@ -1,6 +1,6 @@
 """The evidence of ``db_failover``, and how it is written down.
 
-Sets of numbers are short text, ``1-340,351``, and many moments are the distances between them: the evidence of a
+Sets of numbers are short text, ``1-340,351``, and many times are the distances between them: the evidence of a
 thousand faults stays small, and a person can read it.
 """
 
@@ -16,7 +16,7 @@ TICKS = 10_000  # a second, in the unit of `packed`
 
 
 class NodeRow(TypedDict):
-    """What one node has of the writes; ``problem``: why it could not be read."""
+    """The writes that one node has; ``problem``: why it could not be read."""
 
     problem: str | None
     writable: bool
@@ -113,15 +113,15 @@ def _runs(ordered: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def packed(times: Iterable[float], origin: float) -> str:
-    """Many moments as short text: the distance of each from the one before it, in 0.1 ms, the first from ``origin``."""
+    """Many times as short text: the distance of each from the one before it, in 0.1 ms, the first from ``origin``."""
     ticks = [round((time - origin) * TICKS) for time in sorted(times)]
     return " ".join(str(here - before) for before, here in zip([0, *ticks], ticks, strict=False))
 
 
 def unpacked(text: str, origin: float) -> list[float]:
-    """The moments that a text stands for."""
-    moments, ticks = [], 0
+    """The times that a text stands for."""
+    times, ticks = [], 0
     for step in text.split():
         ticks += int(step)
-        moments.append(origin + ticks / TICKS)
-    return moments
+        times.append(origin + ticks / TICKS)
+    return times

@@ -51,7 +51,7 @@ def gap(answers: Sequence[float], fault: float, until: float) -> Gap | None:
 
 
 def parts(whole: Gap, fault: float, events: Iterable[Mapping[str, Any]], *, lossless: bool = False) -> dict[str, float]:
-    """What the gap's time went into, by the manager's events: part -> ms, for every name in `PARTS`.
+    """The parts of the gap's time, by the manager's events: part -> ms, for every name in `PARTS`.
 
     ``lossless``: a commit waits for a replica, so the first write waits until one follows the new primary.
     """
@@ -82,7 +82,7 @@ def _ends(began: float, ended: float, events: Iterable[Mapping[str, Any]], *, lo
 
 
 def _explained(part: str, ends: Mapping[str, float]) -> bool:
-    """Whether the step before it is known: else it is not known what the time up to its end went into."""
+    """Is the step before it known? Else it is not known what the time up to its end went into."""
     if part == "fence":
         return "detect" in ends
     steps = [step for step in ENDS if step != "fence"]

@@ -44,7 +44,7 @@ DETAILS = ("primary", "candidate", "server")
 
 @dataclass
 class Rounds:
-    """What the rounds of one run share. ``window``: seconds for which is waited that writes come back."""
+    """The parts that the rounds of one run share. ``window``: seconds for which is waited that writes come back."""
 
     testbed: Testbed
     writers: Writers
@@ -100,7 +100,7 @@ class Rounds:
         return scenario.at(primary, plan, successor if scenario.symptom == PLANNED else "")
 
     def _proof(self, scenario: Scenario, primary: str, injection: Injection) -> str | None:
-        """How the fault was seen to be in force; None when it was not.
+        """The sign by which the fault was seen to be in force; None when it was not.
 
         The primary's database must not greet the balancer any more; what else a compound fault consists of must have
         been seen too.
@@ -194,12 +194,12 @@ class Rounds:
         return self.testbed.plan.hosts_of(roles.DATABASE)[server_id - 1].name
 
     def _owners(self, taken: dict[str, list[Write]]) -> list[list[Any]]:
-        """Who acknowledged, in the order of the answers: `accounting.account` says how."""
-        told = [
+        """The nodes that acknowledged, in the order of the answers: `accounting.account` says how."""
+        acknowledged = [
             write for heard in taken.values() for write in heard if write.outcome == OK and write.server is not None
         ]
         runs: list[list[Any]] = []
-        for write in sorted(told, key=lambda write: write.answered):
+        for write in sorted(acknowledged, key=lambda write: write.answered):
             name = self._name(write.server)
             if not runs or runs[-1][0] != name:
                 runs.append([name, 0, write.answered, write.answered, write.sent])

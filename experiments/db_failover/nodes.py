@@ -1,4 +1,4 @@
-"""What the database nodes have: their rows of the writers, their GTIDs, and whether they follow the primary.
+"""The data of the database nodes: their rows of the writers, their GTIDs, and whether they follow the primary.
 
 The failover manager refuses to let a node rejoin that has gone its own way, and rightly: what it has alone may have
 been promised to a client. Once that has been accounted for, `rebuild` gives it the primary's data again, so that the

@@ -1,4 +1,4 @@
-"""What is shown of a run: a table on the terminal, a part of report.html, and its plots."""
+"""A run as it is shown: a table on the terminal, a part of report.html, and its plots."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def show(evidence: DbFailoverEvidence, verdict: Verdict) -> str:
 
 
 def rows_by_kind(rounds: Sequence[JudgedRound]) -> list[tuple[str, ...]]:
-    """What `COLUMNS` names, for each kind of fault that was met."""
+    """The values of `COLUMNS`, for every kind of fault that was met."""
     kinds = dict.fromkeys(scenario.name for scenario in DATABASE)
     grouped = {kind: [judged for judged in rounds if judged.scenario == kind] for kind in kinds}
     return [_row(kind, group) for kind, group in grouped.items() if group]
@@ -137,7 +137,7 @@ def _around(rounds: Sequence[JudgedRound]) -> Iterator[Plot]:
 
 
 def _gaps(rounds: Sequence[JudgedRound]) -> Iterator[Plot]:
-    """How long no write was acknowledged, for each scenario."""
+    """The times without an acknowledged write, for every scenario."""
     by_kind = {
         scenario.name: [judged.gap.ms for judged in rounds if judged.scenario == scenario.name and judged.gap]
         for scenario in DATABASE

@@ -90,7 +90,7 @@ class EndpointWay:
 
 
 class SiteWay:
-    """`Way` through the whole site, for somebody logged in. Each message has a key, so sending it again is harmless."""
+    """`Way` through the whole site, for a logged-in user. Each message has a key, so sending it again is harmless."""
 
     repeatable = True
 

@@ -27,7 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.002, 0.015, 1.5
 
 @dataclass(frozen=True)
 class Order:
-    """What a writer is to do. ``rate``: writes a second; ``patience``: seconds after which a write is given up."""
+    """A writer's settings. ``rate``: writes a second; ``patience``: seconds after which a write is given up."""
 
     way: str
     tag: str
@@ -39,7 +39,7 @@ class Order:
 
 @dataclass(frozen=True)
 class WriteFate:
-    """What was learned about a write, with times in s since 1970.
+    """The outcome of a write, with times in s since 1970.
 
     ``sent``: when the last try began; ``answered``: when its fate was known.
     """
@@ -102,7 +102,7 @@ class Writer:
             turn.release()
 
     def end(self) -> None:
-        """What is under way is given up: whoever reads its fate has gone."""
+        """Writes under way are given up: the reader of their outcomes has gone."""
 
     def _work(self, place: int, turn: threading.Lock, way: Way) -> None:
         workers, rate = self._order.workers, self._order.rate
@@ -115,7 +115,7 @@ class Writer:
 
 
 def _way(order: Order) -> Callable[[], Way]:
-    """How to make each worker's way."""
+    """A function that makes each worker's way."""
     return lambda: (EndpointWay if order.way == "endpoint" else SiteWay)(**order.options)
 
 

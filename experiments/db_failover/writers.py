@@ -32,7 +32,7 @@ WRITER = "experiments.db_failover.writer"
 
 
 class Write(NamedTuple):
-    """What a writer printed of one write."""
+    """One write, as a writer printed it."""
 
     number: int
     outcome: str
@@ -72,7 +72,7 @@ class Writers:
             process.resume()
 
     def take(self) -> dict[str, list[Write]]:
-        """What became of every write since the last time; for when they are quiet."""
+        """The outcome of every write since the last call; for when the writers rest."""
         taken = {}
         for name, process in self.processes.items():
             taken[name], process.heard = process.heard, []
@@ -117,7 +117,7 @@ def writing(testbed: Testbed, tag: str) -> Iterator[Writers]:
 
 
 def _author(testbed: Testbed, tag: str, process: Process) -> int:
-    """The id of the user as whom all write: whose first message has come through the site."""
+    """The id of the user whose name all writes bear: the author of the first message that came through the site."""
     statement = "SELECT user_id FROM foobar.messages WHERE body LIKE %s LIMIT 1"
     authors: list[int] = []
 

@@ -2,8 +2,8 @@
 
     check -> CheckResult (does it hold? why?)        several findings -> one Verdict
 
-False beats unknown beats true: one check that fails makes the claim fail, whatever else is unknown. So no blind probe
-can hide what another has seen.
+False beats unknown beats true: one check that fails makes the claim fail, whatever else is unknown. So no
+inconclusive probe can hide what another has seen.
 """
 
 from __future__ import annotations

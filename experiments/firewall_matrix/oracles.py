@@ -80,7 +80,7 @@ def one_allowed(rules: Sequence[Rule], plan: Plan, src: Host) -> tuple[Host, Ans
 
 
 def stops(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host, sent: Answer) -> dict[str, dict[str, int]]:
-    """How many of these packets each flow is to count as dropped: switch -> name -> packets.
+    """The packets of these that each flow is to count as dropped: switch -> name -> packets.
 
     Every switch that decides has the same rules, so the first one on the way stops all that is to be stopped.
     """

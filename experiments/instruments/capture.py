@@ -35,7 +35,7 @@ class Capture:
     """Packets of one interface of one host.
 
     ``dropped`` is how many the kernel could not hand over; None when that is not known, or when the canary sent at the
-    end was not seen: then the capture is blind, and proves nothing by what it did not see.
+    end was not seen: then the capture is inconclusive: a packet that is missing from it proves nothing.
     """
 
     inside: Inside

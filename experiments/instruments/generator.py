@@ -1,9 +1,9 @@
 """Open-loop load, run on the client host as a worker (worker.py); ``... generator log-in COUNT`` makes its accounts.
 
-Requests are due at times drawn beforehand (pacing.py), whatever becomes of the ones before; latency counts from the
-moment a request was due, so a server that stalls cannot hide by slowing the asker down ("coordinated omission"). One
-JSON line for each request is written to standard output as it ends. Nothing is ever asked twice here: what is retried,
-the infrastructure under test retried.
+Requests are due at times drawn beforehand (pacing.py), whatever becomes of the ones before; latency counts from
+the time when a request was due, so a stalled server cannot hide by slowing the asker down ("coordinated omission").
+One JSON line for each request is written to standard output as it ends. Nothing is ever asked twice here: retries are
+made by the infrastructure under test.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class EvidenceIndex:
         return int(counters["after"][switch].get(rule, 0)) - int(counters["before"][switch].get(rule, 0))
 
     def secret(self, wanted: Wanted, *links: str) -> bool | None:
-        """Can none of the visit's marks be read in such frames of these links? None when a capture there is blind."""
+        """Can none of the visit's marks be read in such frames of these links? None: a capture is inconclusive."""
         if any(self.frames(link, lambda row: bool(row["marks"]) and wanted(row)) for link in links):
             return False
         blind = {capture["link"] for capture in self.evidence.captures if capture["dropped"] != 0}

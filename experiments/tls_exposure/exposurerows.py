@@ -68,7 +68,7 @@ def _row(file: str, secret: str, on: LinkDirection, form: str, hits: list[Hit]) 
 def links(
     file: str, hosts: Mapping[str, str], said: Text, hellos: Mapping[int, str], inside: Text, since: int
 ) -> list[dict[str, Any]]:
-    """Every link that a capture saw: bytes, connections, how many in which TLS, and how many of those stayed dark.
+    """Every link that a capture saw: bytes, connections, how many in which TLS, and how many the key log did not open.
 
     ``hellos``: the TLS version of each ServerHello, by frame; ``since``: the frame from which on keys were logged. A
     connection that ended before is not asked whether it could be opened.

@@ -105,7 +105,7 @@ CHECKS = (
 
 
 def _without_outcome(requests: Sequence[Outcome], firsts: Sequence[int]) -> int:
-    """How many numbers are missing: requests are numbered without gaps, from each load's first on."""
+    """The number of missing numbers: requests are numbered without gaps, from each load's first on."""
     numbers = sorted(request.number for request in requests)
     missing = 0
     for first, end in zip(firsts, [*firsts[1:], float("inf")], strict=True):
@@ -194,12 +194,12 @@ def by_scenario(faults: Sequence[Window]) -> dict[str, list[Window]]:
 
 
 def added(faults: Iterable[Window]) -> list[float]:
-    """How much each fault added to the slowest request (ms)."""
+    """The latency that each fault added to the slowest request (ms)."""
     return _known(window.added_ms for window in faults)
 
 
 def _targets(faults: Sequence[Window]) -> dict[str, bool]:
-    """Which of the design's targets are met; only those that something was measured for."""
+    """The design's targets, met or not; only those that something was measured for."""
     met = {}
     for symptom, group in by_symptom(faults).items():
         values = sorted(added(group))

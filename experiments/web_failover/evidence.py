@@ -37,7 +37,7 @@ class Capacity(TypedDict):
 
 
 class Looks(TypedDict):
-    """How often the balancer was looked at, and the longest time in which it was not."""
+    """The times at which the balancer was looked at, and the longest gap between two looks."""
 
     times: int
     longest_gap_s: float

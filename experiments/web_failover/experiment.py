@@ -1,7 +1,7 @@
 """``web_failover``: servers die in every way there is while visitors read and write. Is it noticed by one of them?
 
 Load runs all the time, at a fixed rate and at 80 % of what the site can answer; one fault after the other hits a
-server at a random moment. Every request has a record, and the database says what was written, and how often.
+server at a random time. Every request has a record, and the database says what was written, and how often.
 """
 
 from __future__ import annotations

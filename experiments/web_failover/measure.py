@@ -218,7 +218,7 @@ def capacity(testbed: Testbed, run: Run, settings: load.LoadSettings, server: st
 
 
 def _rate(done: Sequence[load.Outcome], start: float, stop: float) -> float:
-    good = sum(each.ok and start <= each.time + each.latency_s < stop for each in done)
+    good = sum(outcome.ok and start <= outcome.time + outcome.latency_s < stop for outcome in done)
     return round(good / (stop - start), 1)
 
 

@@ -1,4 +1,4 @@
-"""What is shown of a run of ``web_failover``: a table on the terminal, a part of report.html, and its plots."""
+"""A run of ``web_failover`` as it is shown: a table on the terminal, a part of report.html, and its plots."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _windows(evidence: WebFailoverEvidence) -> list[Window]:
 
 
 def rows_by_scenario(windows: Sequence[Window]) -> list[tuple[str, ...]]:
-    """What `COLUMNS` names, for each kind of fault that was injected."""
+    """The values of `COLUMNS`, for every kind of fault that was injected."""
     return [_row(kind, group) for kind, group in by_scenario(windows).items()]
 
 
@@ -107,7 +107,7 @@ def page(evidence: WebFailoverEvidence) -> str:
 
 
 def _telling(windows: Sequence[Window]) -> list[Window]:
-    """What failed most first, then what took longest."""
+    """The faults with most failed requests first, then those that added most latency."""
     return sorted(windows, key=lambda window: (window.failed, window.added_ms or 0.0), reverse=True)[:MOST]
 
 

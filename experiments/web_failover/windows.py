@@ -56,7 +56,7 @@ class Window:
 
     @property
     def added_ms(self) -> float | None:
-        """How much longer than usual the slowest request took that met the fault."""
+        """The latency above the usual one (ms) of the slowest request that met the fault."""
         return self._slowest_ms(self.met)
 
     @property
@@ -80,7 +80,7 @@ class Window:
 
     @property
     def in_force(self) -> bool | None:
-        """Whether the server was gone: suddenly silent, while others answered or the balancer's checks gave it up.
+        """Was the server gone: suddenly silent, while others answered or the balancer's checks gave it up?
 
         None: too little was seen.
         """
@@ -169,7 +169,7 @@ def _fill(window: Window, end: float, requests: Sequence[Outcome], moments: Sequ
 
 
 def false_alarms(faulted: Iterable[Window], changes: Sequence[Mapping[str, Any]]) -> int:
-    """How often the balancer gave a server up that no fault had hit."""
+    """The number of times that the balancer gave a server up that no fault had hit."""
     hit = [(window.server, window.began, window.rejoined or float("inf")) for window in faulted]
     return sum(
         not row["up"]
