@@ -150,10 +150,10 @@ def _unsampled(testbed: Testbed) -> Iterator[None]:
 
 def _told(testbed: Testbed) -> dict[str, float]:
     from controllers import northbound
-    from services.controller import NORTHBOUND
+    from services.controller import northbound_socket
     from topo.paths import BOX
 
-    controller = northbound.ask("samples", socket=testbed.inside(BOX).path(NORTHBOUND))
+    controller = northbound.ask("samples", socket=testbed.inside(BOX).path(northbound_socket(testbed.plan)))
     counters = testbed.rule_counters().values()
     return {
         "time": time.monotonic(),

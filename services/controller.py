@@ -15,13 +15,25 @@ from controllers.overlay import Overlay, kept
 from controllers.policy import Rule
 from services.service import Command, File, Look, Service, listens
 from topo.paths import PROJECT
-from topo.plan import Plan
+from topo.plan import MONITOR, Plan
 
 DIRECTORY = "/run/foobar/controller"
 FLOWS, INSTALLED, OVERLAYS = (f"{DIRECTORY}/{name}.json" for name in ("flows", "installed", "overlays"))
-# files of the monitoring host, as the box sees them
-NORTHBOUND, DENIED = (f"/run/foobar/hosts/mon{path}" for path in (northbound.SOCKET, denied.EVENTS))
 PORT = 6653
+
+
+def northbound_socket(plan: Plan) -> str:
+    """Where the controller takes requests: a file of the monitoring host, as the box sees it."""
+    return _at_the_monitor(plan, northbound.SOCKET)
+
+
+def denied_events(plan: Plan) -> str:
+    """Where it writes down denied packets: a file of the monitoring host, as the box sees it."""
+    return _at_the_monitor(plan, denied.EVENTS)
+
+
+def _at_the_monitor(plan: Plan, path: object) -> str:
+    return f"/run/foobar/hosts/{plan.host_of(MONITOR).name}{path}"
 
 
 class Controller(Service):
@@ -44,10 +56,11 @@ class Controller(Service):
         return (File(FLOWS, controller_file(self.plan, self.rules, self.flows)),)
 
     def directories(self) -> tuple[str, ...]:
-        return (str(Path(NORTHBOUND).parent),)
+        return (str(Path(northbound_socket(self.plan)).parent),)
 
     def command(self) -> Command:
-        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED, OVERLAYS, NORTHBOUND, DENIED)
+        reached_at = (northbound_socket(self.plan), denied_events(self.plan))
+        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED, OVERLAYS, *reached_at)
 
     def ready(self, look: Look) -> str | None:
         return listens(look, PORT)

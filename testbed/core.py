@@ -55,7 +55,7 @@ class TestbedCore:
         self.active_faults = ActiveFaults()
         #: hosts and switches without power -> the services to start when it is back
         self.powerless: dict[str, list[str]] = {}
-        self.overlays = Overlays(self.supervisor, self.insides[BOX], self.powerless)
+        self.overlays = Overlays(self.plan, self.supervisor, self.insides[BOX], self.powerless)
         #: services that were to be started again in the background -> why they were not
         self.failures: dict[str, str] = {}
         self.datapath = ""

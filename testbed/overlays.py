@@ -14,12 +14,13 @@ from typing import Any
 
 from controllers import northbound
 from controllers.overlay import Overlay
-from services.controller import NORTHBOUND, Controller
+from services.controller import Controller, northbound_socket
 from services.supervisor import Supervisor
 from testbed.namespaces import Inside
 from topo import wait
 from topo.errors import FoobarError, RefusedError
 from topo.paths import BOX
+from topo.plan import Plan
 
 SECONDS = 10.0
 
@@ -27,7 +28,8 @@ SECONDS = 10.0
 class Overlays:
     """Each overlay counts who wants it. What cannot be lifted while the controller is away is lifted by ``settle``."""
 
-    def __init__(self, supervisor: Supervisor, box: Inside, powerless: Container[str]) -> None:
+    def __init__(self, plan: Plan, supervisor: Supervisor, box: Inside, powerless: Container[str]) -> None:
+        self._socket = box.path(northbound_socket(plan))
         self._supervisor = supervisor
         self._box = box
         self._powerless = powerless
@@ -53,7 +55,7 @@ class Overlays:
                     self._ask(overlay, "put", overlay=overlay.as_dict())
                 except BaseException:  # interrupted too: what may be in force is held by nothing
                     with suppress(FoobarError):
-                        northbound.ask("lift", socket=self._box.path(NORTHBOUND), name=overlay.name)
+                        northbound.ask("lift", socket=self._socket, name=overlay.name)
                     raise
             self._holders[overlay.name] += 1
 
@@ -90,11 +92,10 @@ class Overlays:
 
     def _ask(self, wanted: Overlay, request: str, **words: Any) -> None:
         """Ask until it is done: a controller that has just died is back soon. A switch without power gets it later."""
-        socket = self._box.path(NORTHBOUND)
 
         def look() -> str | None:
             try:
-                northbound.ask(request, socket=socket, **words)
+                northbound.ask(request, socket=self._socket, **words)
             except RefusedError as error:
                 desired = (wanted.name in {overlay.name for overlay in self.standing}) == (request == "put")
                 return None if desired and wanted.match.switch in self._powerless else str(error)

@@ -26,7 +26,7 @@ from controllers.policyfile import parse, render
 from controllers.verify import explain
 from controllers.verify.change import changes
 from controllers.verify.proof import Proof
-from services.controller import FLOWS, NORTHBOUND
+from services.controller import FLOWS, northbound_socket
 from testbed.core import TestbedCore
 from topo.errors import FoobarError, RefusedError
 from topo.paths import BOX
@@ -119,7 +119,9 @@ class PolicyRollout:
     def _known(self) -> dict[str, Any]:
         """What the controller says of overlays, or what its file says while it is away."""
         try:
-            answer: dict[str, Any] = northbound.ask("overlays", socket=self.testbed.inside(BOX).path(NORTHBOUND))
+            answer: dict[str, Any] = northbound.ask(
+                "overlays", socket=self.testbed.inside(BOX).path(northbound_socket(self.testbed.plan))
+            )
         except RefusedError:
             overlays = [overlay.as_dict() for overlay in self.testbed.overlays.standing]
             return {"overlays": overlays, "changes": 0, "pending": 0}
@@ -137,5 +139,5 @@ class PolicyRollout:
         replace(testbed.inside(BOX).path(FLOWS), controller_file(testbed.plan, testbed.rules, testbed.flows))
         # a controller that dies of it or has died, or a switch that is away, gets it when it is back
         with suppress(RefusedError):
-            northbound.ask("reload", socket=testbed.inside(BOX).path(NORTHBOUND))
+            northbound.ask("reload", socket=testbed.inside(BOX).path(northbound_socket(testbed.plan)))
         testbed.wait_for_flows()

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from controllers import denied, jsonsocket
-from services.controller import DENIED
+from services.controller import denied_events
 from services.failover import manager
 from testbed import recovery, steady
 from testbed.bootsequence import BootSequence
@@ -79,7 +79,7 @@ class Testbed(TestbedCore):
 
     def denied(self, after: float = 0.0) -> list[dict[str, Any]]:
         """The events of denied packets that were written after that time, at most the newest thousand."""
-        return list(deque(denied.read(self.insides[BOX].path(DENIED), after), MOST_EVENTS))
+        return list(deque(denied.read(self.insides[BOX].path(denied_events(self.plan)), after), MOST_EVENTS))
 
     @cached_property
     def rollout(self) -> PolicyRollout:

@@ -34,7 +34,7 @@ def test_the_seed_has_the_hosts_and_switches_of_the_write_ups(plan: Plan) -> Non
     assert [host.name for host in plan.hosts] == list(HOSTS)
     assert [switch.name for switch in plan.switches] == ["core", "fw1", "fw2", "fw3"]
     assert {switch.guards for switch in plan.switches} == {None, "srv1", "srv2", "srv3"}
-    assert [host.name for host in plan.servers] == ["srv1", "srv2", "srv3"]
+    assert [host.name for host in plan.hosts_of(WEB)] == ["srv1", "srv2", "srv3"]
     assert plan.primary.name == "srv1"
 
 
@@ -85,7 +85,7 @@ def test_a_role_that_is_not_on_one_host_is_refused(plan: Plan) -> None:
 def test_every_number_of_servers_makes_a_plan(servers: int) -> None:
     made = plan_of(Profile(servers=servers))
     assert made == plan_of(Profile(servers=servers))
-    assert len(made.servers) == servers
+    assert len(made.hosts_of(WEB)) == servers
     assert len(made.names["replicas"]) == servers - 1
     assert len({host.ip for host in made.hosts}) == len({host.mac for host in made.hosts}) == len(made.hosts)
     assert all(ipaddress.ip_address(host.ip) in NETWORK for host in made.hosts)

@@ -9,7 +9,7 @@ import pytest
 
 from controllers.policy import DENY_REST, Rule, decide, pairs, policy, validate
 from topo.errors import PolicyError
-from topo.plan import ANY, Plan
+from topo.plan import ANY, DATABASE, Plan
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
@@ -51,7 +51,7 @@ def test_what_is_open_and_nothing_else(plan: Plan, rules: tuple[Rule, ...]) -> N
 
 def test_a_cluster_opens_its_ports_between_databases_and_nothing_else(plan: Plan) -> None:
     """Of its group no outsider may be a member; and nobody follows a primary any more."""
-    servers = [host.name for host in plan.servers]
+    servers = [host.name for host in plan.hosts_of(DATABASE)]
     cluster = policy(plan_of(Profile(db="galera")))
     validate(cluster, plan)
     ports = sorted({port for proto, port in PORTS if proto == "tcp"} | {4443, 4444, 4445, 4566, 4567, 4568, 4569})

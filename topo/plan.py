@@ -180,10 +180,6 @@ class Plan(Wiring):
         return Endpoint(self.host_of(BALANCER if role == DATABASE else role), self.port(role))
 
     @property
-    def servers(self) -> tuple[Host, ...]:
-        return self.names["servers"]
-
-    @property
     def primary(self) -> Host:
         """The host whose database takes the writes at boot."""
         return self.hosts_of(DATABASE)[0]

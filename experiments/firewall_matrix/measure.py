@@ -21,7 +21,7 @@ from experiments.firewall_matrix import ofproto, oracle_comparison, oracles, tri
 from experiments.firewall_matrix.answers import COUNTS, EVERYTHING, KINDS, union, within
 from experiments.firewall_matrix.evidence import ALL, Answer, MatrixEvidence, PairRow, TraceRow
 from experiments.firewall_matrix.sweep import Sweep, Swept, sweep
-from services.controller import NORTHBOUND
+from services.controller import northbound_socket
 from topo.errors import FoobarError, UsageError, among
 from topo.paths import BOX
 from topo.plan import Host, Plan
@@ -217,7 +217,7 @@ def between(before: Samples | None, after: Samples | None) -> dict[str, Any]:
 
 def _samples(testbed: Testbed) -> Samples | None:
     try:
-        samples: Samples = northbound.ask("samples", socket=testbed.inside(BOX).path(NORTHBOUND))
+        samples: Samples = northbound.ask("samples", socket=testbed.inside(BOX).path(northbound_socket(testbed.plan)))
     except FoobarError:
         return None
     return samples

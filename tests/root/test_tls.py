@@ -16,7 +16,7 @@ from runningtestbed import Commands, Done, Experiments, Machine, RunningTestbed
 from services import gunicorn, haproxy, nginx
 from services.mariadb import mariadb
 from topo import wait
-from topo.plan import SITE, STATISTICS
+from topo.plan import APP, SITE, STATISTICS
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 from topo.tls import MEANINGS
@@ -58,7 +58,7 @@ def test_the_application_knows_the_visitor(bed: RunningTestbed) -> None:
     """Whatever a visitor claims, and however many proxies there are."""
     path = f"/login?{tls_of(bed)}"
     assert curl(bed, "client", "-H", "X-Forwarded-For: 192.0.2.1", f"https://{SITE}{path}").stdout == "2 200"
-    lines = [line for host in PLAN.servers for line in bed.run(host.name, "cat", gunicorn.ACCESS).splitlines()]
+    lines = [line for host in PLAN.hosts_of(APP) for line in bed.run(host.name, "cat", gunicorn.ACCESS).splitlines()]
     (row,) = [json.loads(line) for line in lines if path in line]
     assert row["from"].split(", ")[0 if tls_of(bed) == "passthrough" else -2] == PLAN.host("client").ip
 
