@@ -173,7 +173,7 @@ def rebuild(testbed: Testbed, name: str, primary: str) -> None:
 
 
 def _turned_away(inside: Inside) -> bool:
-    with suppress(Exception):  # whoever cannot be asked has not been turned away, as far as anybody knows
+    with suppress(Exception):  # a node that cannot be asked is not known to have been refused
         return bool(mariadb.replication(inside).get("Last_IO_Errno") == DIVERGED)
     return False
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which nearly everybody can tell apart; the lines differ as well
+# Okabe and Ito's colours, which nearly all readers can tell apart; the lines differ as well
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 LINES = ("-", "--", "-.", ":")
 POINTS = ("o", "^", "s", "D", "v", "P", "X", "*")

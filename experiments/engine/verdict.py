@@ -61,7 +61,7 @@ class ClaimCheck(Generic[E]):
 
 
 def composed(checks: Iterable[ClaimCheck[E]], evidence: E, numbers: Mapping[str, Any] | None = None) -> Verdict:
-    """The verdict of all checks: the worst one's ``holds`` and ``because``, everybody's numbers.
+    """The verdict of all checks: the worst one's ``holds`` and ``because``, the numbers of all.
 
     Of several equally bad ones the first listed speaks, so the list is ordered by importance; when all hold, that is
     the first one, which says what holds. ``numbers``: what is counted whatever the checks say.

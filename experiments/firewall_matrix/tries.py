@@ -54,7 +54,7 @@ MALFORMED = (
 WELL_FORMED = malformed_link.WELL_FORMED
 SECONDS, SYN_ACK_SECONDS = 5.0, 2.0
 SYN_ACK = 0x12
-GROUP = 1  # the bit of a MAC address that is everybody's or many's
+GROUP = 1  # the bit of a MAC address that stands for all hosts or for many
 
 
 @dataclass

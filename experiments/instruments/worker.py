@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PAUSE, RESUME, PAUSED = "pause", "resume", "paused"
 PAUSE_SECONDS, END_SECONDS = 15.0, 15.0
-#: room for results that are not read yet: whoever writes them must not wait for a busy reader
+#: room for results that are not read yet: their writer must not wait for a busy reader
 PIPE_BYTES = 1 << 20
 ENVIRONMENT = {"PYTHONPATH": str(PROJECT)}
 
