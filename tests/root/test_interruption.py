@@ -39,14 +39,14 @@ def test_an_interrupted_run_heals_and_keeps_what_it_has(name: str, number: signa
     assert evidence["timeline"][0]["what"] == "phase"
     assert unhealed(evidence["timeline"]) == Counter()
     assert (folder / "report.html").stat().st_size > 1000
-    assert (folder / "logs" / "lb-haproxy-haproxy.log").exists()
+    assert (folder / "logs" / "lb-balancer-haproxy.log").exists()
     machine.assert_clean()
 
 
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ("db_failover --faults freeze --window 60", "freeze srv1 mariadb"),
+        ("db_failover --faults freeze --window 60", "freeze srv1 db"),
         ("web_failover --faults cut --rate 40", "cut srv"),
     ],
 )
