@@ -97,18 +97,18 @@ class PolicyRollout:
         """Forget all connections that may not go on as they are: their next packet is judged like a first one."""
         known = conntrack.parse(vswitchd.tell("dpctl/dump-conntrack"))
         judged = conntrack.judged(known, self.testbed.rules, self.testbed.plan)
-        for each in (*judged.cut, *judged.anew):
+        for connection in (*judged.cut, *judged.anew):
             with suppress(FoobarError):  # it has ended by itself meanwhile
-                vswitchd.tell("dpctl/flush-conntrack", *each.words())
+                vswitchd.tell("dpctl/flush-conntrack", *connection.words())
         return judged
 
     def dumped(self) -> tuple[Flow, ...]:
-        """What the switches hold."""
+        """The flows that the switches hold."""
         switches = [switch.name for switch in self.testbed.plan.switches]
         return tuple(flow for name in switches for flow in dump.parse(name, ofctl.dump_flows(name)))
 
     def _looked(self) -> tuple[tuple[Flow, ...], tuple[Overlay, ...]]:
-        """What the switches hold, and the overlays that stand meanwhile: looked at when nothing is being changed."""
+        """The flows of the switches and the overlays that stand meanwhile: read while nothing is being changed."""
         for _ in range(MOST_LOOKS):
             before = self._known()
             flows = self.dumped()
@@ -117,7 +117,7 @@ class PolicyRollout:
         return flows, tuple(from_dict(content) for content in before["overlays"])
 
     def _known(self) -> dict[str, Any]:
-        """What the controller says of overlays, or what its file says while it is away."""
+        """The overlays as the controller knows them, or as its file says while it is away."""
         try:
             answer: dict[str, Any] = northbound.ask(
                 "overlays", socket=self.testbed.inside(BOX).path(northbound_socket(self.testbed.plan))

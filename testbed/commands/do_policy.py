@@ -95,7 +95,7 @@ def _apply(options: Namespace, origin: Origin) -> None:
 
 
 def _lines(applied: dict[str, Any]) -> list[str]:
-    """What a policy's application has done (PolicyRollout.apply) in lines."""
+    """The effects of a policy's application (PolicyRollout.apply) in lines."""
     known = applied["connections"]
     return [
         *applied["changes"],
