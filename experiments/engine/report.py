@@ -40,7 +40,7 @@ console = Console(highlight=False)
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn plot: its file's name, and the PNG as a data: URL needs it; ``trouble``: the reason if it cannot be drawn."""
+    """A drawn plot: its file's name, and its PNG as a data: URL has it; ``trouble``: the reason if there is none."""
 
     title: str
     name: str
