@@ -236,7 +236,7 @@ def test_rewritten_packets_are_followed_under_their_new_addresses(plan: Plan) ->
     (there, *_) = overlay_flows(plan, overlay)
     wrong = Proof(plan).check((*flows, there), rules)
     assert not wrong.holds
-    assert not wrong.reach.oddities
+    assert not wrong.reach.anomalies
 
 
 @pytest.mark.parametrize("kind", range(4))

@@ -146,7 +146,7 @@ def test_the_shipped_policies_say_nothing_in_vain() -> None:
             ["late: shadowed: low and high above it decide about all that it speaks of"],
         ),
         ("deny tcp client -> lb # shut: a", ["shut: redundant: without it the rules below would deny the same"]),
-        ("allow tcp lb -> lb # self: a", ["self: speaks of nobody: lb -> lb has no two hosts"]),
+        ("allow tcp lb -> lb # self: a", ["self: applies to no hosts: lb -> lb has no two hosts"]),
         ("deny tcp client -> lb port 80 # not: a\nallow tcp any -> lb # all: b", []),
     ],
 )  # fmt: skip
@@ -213,4 +213,4 @@ def test_pairs_are_grouped_without_loss() -> None:
 def test_a_plan_with_one_server_has_no_replicas() -> None:
     small: Plan = plan_of(Profile(servers=1))
     assert parse(render(FIREWALLS_ON), "x", small) == FIREWALLS_ON
-    assert advice(FIREWALLS_ON, small) == ["db-replication: speaks of nobody: replicas -> primary has no two hosts"]
+    assert advice(FIREWALLS_ON, small) == ["db-replication: applies to no hosts: replicas -> primary has no two hosts"]

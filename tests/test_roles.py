@@ -170,7 +170,7 @@ def test_nothing_more_is_open_between_servers_than_the_tiers_need(placement: Pla
 @pytest.mark.parametrize("placement", EVERY)
 def test_no_rule_is_there_in_vain(placement: Placement) -> None:
     plan = plan_of(Profile(), placement)
-    said = [line for line in advice(policy(plan), plan) if not line.startswith("db-replication: speaks of nobody")]
+    said = [line for line in advice(policy(plan), plan) if not line.startswith("db-replication: applies to no hosts")]
     assert said == []
 
 

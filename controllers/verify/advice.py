@@ -1,4 +1,4 @@
-"""What a policy says in vain: rules that decide about nothing, or whose absence changes nothing. Exact, by sets."""
+"""Advice on a policy: its rules that decide about nothing, or whose absence changes nothing. Exact, by sets."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from topo.plan import Plan
 
 
 def advice(rules: Sequence[Rule], plan: Plan) -> list[str]:
-    """One line for each rule that is said in vain, in order."""
+    """A line for every rule without an effect, in order."""
     intent = Intent(plan, Space())
     spoken = intent.spoken(rules)
-    decided = {pair: intent.decided(told, intent.space.everything) for pair, told in spoken.items()}
+    decided = {pair: intent.decided(speaking, intent.space.everything) for pair, speaking in spoken.items()}
     lines = []
     for rule in rules:
-        told = {pair: each for pair, each in spoken.items() if rule in each}
+        concerned = {pair: speaking for pair, speaking in spoken.items() if rule in speaking}
         if rule == DENY_REST:
             continue
-        if not told:
-            lines.append(f"{rule.name}: speaks of nobody: {rule.src} -> {rule.dst} has no two hosts")
-        elif not any(rule in (each for each, _ in decided[pair]) for pair in told):
-            above = _above(rule, told, intent)
-            how = "shadowed" if any(each.action != rule.action for each in above) else "redundant"
+        if not concerned:
+            lines.append(f"{rule.name}: applies to no hosts: {rule.src} -> {rule.dst} has no two hosts")
+        elif not any(rule in (decider for decider, _ in decided[pair]) for pair in concerned):
+            above = _above(rule, concerned, intent)
+            how = "shadowed" if any(higher.action != rule.action for higher in above) else "redundant"
             lines.append(f"{rule.name}: {how}: {_names(above)} above it {_decide(above)} about all that it speaks of")
-        elif all(intent.allowed(each) is intent.allowed(r for r in each if r != rule) for each in told.values()):
+        elif all(
+            intent.allowed(every) is intent.allowed(r for r in every if r != rule) for every in concerned.values()
+        ):
             lines.append(f"{rule.name}: redundant: without it the rules below would {rule.action} the same")
     return lines
 
@@ -40,14 +42,14 @@ def unused(rules: Sequence[Rule], counters: Mapping[str, Mapping[str, int]]) -> 
     ]
 
 
-def _above(rule: Rule, told: Mapping[tuple[str, str], Sequence[Rule]], intent: Intent) -> list[Rule]:
+def _above(rule: Rule, concerned: Mapping[tuple[str, str], Sequence[Rule]], intent: Intent) -> list[Rule]:
     """The rules that decide in place of this one."""
-    found: dict[Rule, None] = {}
-    for each in told.values():
+    above: dict[Rule, None] = {}
+    for speaking in concerned.values():
         said = intent.allowed([Rule(rule.name, rule.src, rule.dst, rule.proto, rule.port, "allow", "")])
-        before = each[: each.index(rule)]
-        found |= {above: None for above, _ in intent.decided(before, said)}
-    return list(found)
+        before = speaking[: speaking.index(rule)]
+        above |= {decider: None for decider, _ in intent.decided(before, said)}
+    return list(above)
 
 
 def _names(rules: Sequence[Rule]) -> str:

@@ -1,4 +1,4 @@
-"""What another policy would open and close, in words: exact, and short where many pairs of hosts change alike."""
+"""The difference between two policies in words: exact, and short where many pairs of hosts change alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from topo.plan import Plan
 
 @dataclass(frozen=True)
 class Change:
-    """What may newly begin between these hosts, or no longer, and the rule of the new policy that says so."""
+    """Conversations that may newly begin between these hosts, or no longer, by which rule of the new policy."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -27,20 +27,20 @@ class Change:
         return f"{sources} -> {targets} {self.what}: now {'open' if self.opened else 'closed'}, by rule '{self.rule}'"
 
 
-def changes(present: Sequence[Rule], wanted: Sequence[Rule], plan: Plan) -> list[Change]:
-    """Everything that ``wanted`` decides otherwise than ``present``: what is opened first."""
+def changes(present: Sequence[Rule], desired: Sequence[Rule], plan: Plan) -> list[Change]:
+    """Everything that ``desired`` decides otherwise than ``present``: what is opened first."""
     intent = Intent(plan, Space())
-    before, after = intent.spoken(present), intent.spoken(wanted)
-    found: dict[tuple[bool, str, str], list[Pair]] = {}
-    for pair, told in after.items():
-        was, will = intent.allowed(before[pair]), intent.allowed(told)
+    before, after = intent.spoken(present), intent.spoken(desired)
+    opened_or_closed: dict[tuple[bool, str, str], list[Pair]] = {}
+    for pair, speaking in after.items():
+        was, will = intent.allowed(before[pair]), intent.allowed(speaking)
         for opened, part in ((True, intent.space.minus(will, was)), (False, intent.space.minus(was, will))):
-            for rule, decided in intent.decided(told, part):
+            for rule, decided in intent.decided(speaking, part):
                 for box in boxes_of(decided):
-                    found.setdefault((opened, conversation(box), rule.name), []).append(pair)
+                    opened_or_closed.setdefault((opened, conversation(box), rule.name), []).append(pair)
     made = [
         Change(sources, targets, what, opened, rule)
-        for (opened, what, rule), pairs in found.items()
+        for (opened, what, rule), pairs in opened_or_closed.items()
         for sources, targets in grouped(pairs)
     ]
     return sorted(made, key=lambda change: not change.opened)
@@ -55,7 +55,7 @@ def grouped(pairs: Iterable[Pair]) -> list[tuple[tuple[str, ...], tuple[str, ...
     for src, reached in targets.items():
         for sources, together in made:
             whole = together | set(reached)
-            if all(whole - {each} == set(targets[each]) - {each} for each in (*sources, src)):
+            if all(whole - {source} == set(targets[source]) - {source} for source in (*sources, src)):
                 sources.append(src)
                 together |= set(reached)
                 break

@@ -58,17 +58,21 @@ class Step:
 def differences(
     plan: Plan, flows: Sequence[Flow], rules: Sequence[Rule], checked: Checked, overlays: Sequence[Overlay] = ()
 ) -> list[str]:
-    """One line for each thing that is wrong; what only follows from another one is left out."""
+    """A line for every error; errors that only follow from another one are left out."""
     lines = [
         f"{host}: {switch}: {what}: {'; '.join(conversation(box) for box in boxes_of(where)[:MOST_BOXES])}"
-        for host, switch, what, where in checked.reach.oddities
+        for host, switch, what, where in checked.reach.anomalies
     ]
-    begun = {frozenset((each.src, each.dst)) for each in checked.differences if each.state == "first"}
-    known = {(each.src, each.dst) for each in checked.differences if each.state != "any"}
-    for each in checked.differences:
-        follows = frozenset((each.src, each.dst)) in begun or (each.state == "any" and (each.src, each.dst) in known)
-        if each.state == "first" or not follows:
-            lines += _lines(plan, flows, rules, checked, each, overlays)
+    begun = {
+        frozenset((difference.src, difference.dst)) for difference in checked.differences if difference.state == "first"
+    }
+    known = {(difference.src, difference.dst) for difference in checked.differences if difference.state != "any"}
+    for difference in checked.differences:
+        follows = frozenset((difference.src, difference.dst)) in begun or (
+            difference.state == "any" and (difference.src, difference.dst) in known
+        )
+        if difference.state == "first" or not follows:
+            lines += _lines(plan, flows, rules, checked, difference, overlays)
     return list(dict.fromkeys(lines))
 
 
@@ -77,49 +81,49 @@ def _lines(
     flows: Sequence[Flow],
     rules: Sequence[Rule],
     checked: Checked,
-    found: Difference,
+    difference: Difference,
     overlays: Sequence[Overlay],
 ) -> Iterator[str]:
-    boxes = boxes_of(found.packets)
+    boxes, pair, when = boxes_of(difference.packets), f"{difference.src} -> {difference.dst}", WHEN[difference.state]
     for box in boxes[:MOST_BOXES]:
         point = witness(box)
-        rule = overruling(overlays, found, point) or ruling(plan, rules, found, point)
-        steps = trace(plan, flows, found.src, point, found.state, checked.reach.memory)
-        what = packet(plan, box, found)
-        if found.excess:
+        rule = overruling(overlays, difference, point) or ruling(plan, rules, difference, point)
+        steps = trace(plan, flows, difference.src, point, difference.state, checked.reach.memory)
+        what = packet(plan, box, difference)
+        if difference.excess:
             by = "; ".join(step.text() for step in deciding(steps))
-            yield f"{found.src} -> {found.dst} {what}{WHEN[found.state]}: arrives, though {rule}; by {by}"
+            yield f"{pair} {what}{when}: arrives, though {rule}; by {by}"
         else:
-            by = f"stopped by {steps[-1].text()}" if steps else "stopped by nobody"
-            yield f"{found.src} -> {found.dst} {what}{WHEN[found.state]}: does not arrive, though {rule}; {by}"
+            by = f"stopped by {steps[-1].text()}" if steps else "stopped by no switch"
+            yield f"{pair} {what}{when}: does not arrive, though {rule}; {by}"
     if len(boxes) > MOST_BOXES:
-        yield f"{found.src} -> {found.dst}: and {len(boxes) - MOST_BOXES} more sets of packets{WHEN[found.state]}"
+        yield f"{pair}: and {len(boxes) - MOST_BOXES} more sets of packets{when}"
 
 
-def ruling(plan: Plan, rules: Iterable[Rule], found: Difference, point: Point) -> str:
-    """What the policy says about a packet, in words."""
+def ruling(plan: Plan, rules: Iterable[Rule], difference: Difference, point: Point) -> str:
+    """The policy's decision about a packet, in words."""
     if point["eth_type"] == 0x0806:
-        return "ARP names its own sender" if found.excess else "ARP is free"
+        return "ARP names its own sender" if difference.excess else "ARP is free"
     if point["eth_type"] != 0x0800:
         return "only IPv4 and ARP may be sent"
-    src, dst = plan.host(found.src), plan.host(found.dst)
+    src, dst = plan.host(difference.src), plan.host(difference.dst)
     if (point["nw_src"], point["nw_dst"]) != (address(src), address(dst)) or not _own(point, src, dst):
         return "a host sends under its own name only, to the receiver's"
-    if found.state == "any" and not found.excess:
+    if difference.state == "any" and not difference.excess:
         return "its conversation may go on"
-    if found.state in ("related", "invalid"):
-        return "that is no conversation of these switches" if found.excess else "ICMP errors may return"
-    if found.state == "answer":
+    if difference.state in ("related", "invalid"):
+        return "that is no conversation of these switches" if difference.excess else "ICMP errors may return"
+    if difference.state == "answer":
         src, dst, point = dst, src, turned(point)
     rule = next((rule for rule in rules if _speaks(plan, rule, src, dst, point)), DENY_REST)
     return f"{rule.name} {'denies' if rule.action == 'deny' else 'allows'} it"
 
 
-def overruling(overlays: Iterable[Overlay], found: Difference, point: Point) -> str | None:
+def overruling(overlays: Iterable[Overlay], difference: Difference, point: Point) -> str | None:
     """The overlay that stops a packet, in words."""
     for overlay in overlays:
-        for box in overlaid(overlay.match, found.src, found.dst):
-            if found.excess and all(any(low <= point[name] <= high for low, high in box[name]) for name in box):
+        for box in overlaid(overlay.match, difference.src, difference.dst):
+            if difference.excess and all(any(low <= point[name] <= high for low, high in box[name]) for name in box):
                 return f"the overlay {overlay.name} stops it ({overlay.reason})"
     return None
 
@@ -143,13 +147,13 @@ def _speaks(plan: Plan, rule: Rule, src: Host, dst: Host, point: Point) -> bool:
 # --- a packet in words ---------------------------------------------------------------------------------------------
 
 
-def packet(plan: Plan, box: Box, found: Difference) -> str:
-    """What is special about a set's packets, seen from the pair of hosts that it is about."""
+def packet(plan: Plan, box: Box, difference: Difference) -> str:
+    """A set's packets in words, as far as they differ from the usual ones of that pair of hosts."""
     if box.get("eth_type") == ((0x0806, 0x0806),):
-        return "ARP" + _foreign(plan, box, found)
+        return "ARP" + _foreign(plan, box, difference)
     if box.get("eth_type") != ((0x0800, 0x0800),):
         return "ethertype " + ",".join("-".join(f"{x:#06x}" for x in dict.fromkeys(r)) for r in box.get("eth_type", ()))
-    return conversation(box) + _foreign(plan, box, found)
+    return conversation(box) + _foreign(plan, box, difference)
 
 
 def conversation(box: Box) -> str:
@@ -171,8 +175,8 @@ def _ported(name: str, box: Box) -> str:
     return name + (f"/{_numbers(target)}" if target else "") + (f" from port {_numbers(source)}" if source else "")
 
 
-def _foreign(plan: Plan, box: Box, found: Difference) -> str:
-    src, dst = plan.host(found.src), plan.host(found.dst)
+def _foreign(plan: Plan, box: Box, difference: Difference) -> str:
+    src, dst = plan.host(difference.src), plan.host(difference.dst)
     said = []
     for field, host, what in (("nw_src", src, "as if from"), ("nw_dst", dst, "addressed to")):
         if box.get(field) != ((address(host), address(host)),):
@@ -282,10 +286,10 @@ def _mark(known: Node | None, point: Point, state: str) -> int:
 
 
 def deciding(steps: Sequence[Step]) -> list[Step]:
-    """Where the connection tracker was asked, what was done then; else the last step of all."""
+    """The steps that follow a question to the connection tracker; without such a question, the last step."""
     asked = [
         after
         for step, after in pairwise(steps)
-        if step.flow and any(isinstance(each, Conntrack) and each.table is not None for each in step.flow.actions)
+        if step.flow and any(isinstance(action, Conntrack) and action.table is not None for action in step.flow.actions)
     ]
     return asked or list(steps[-1:])

@@ -31,11 +31,14 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class HopResult:
-    """What became of a set on one switch: where it left, what was remembered, what cannot be judged."""
+    """The outcome of a hop: packets by the port that they left, new conversations, and anomalies.
+
+    An anomaly is what a table does though OpenFlow leaves its effect open: it cannot be judged.
+    """
 
     out: tuple[tuple[int, Node], ...]
     commits: tuple[tuple[int, Node], ...]
-    oddities: tuple[tuple[str, Node], ...]
+    anomalies: tuple[tuple[str, Node], ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class SegmentResult:
 
     out: tuple[tuple[int, Node], ...]
     commits: tuple[tuple[int, Node], ...]
-    oddities: tuple[tuple[str, Node], ...]
+    anomalies: tuple[tuple[str, Node], ...]
     tracked: tuple[tuple[int, int, Node], ...]
 
 
@@ -59,24 +62,24 @@ class HopSearch:
         self.memory = memory
         self.out: dict[int, Node] = {}
         self.commits: list[tuple[int, Node]] = []
-        self.oddities: list[tuple[str, Node]] = []
+        self.anomalies: list[tuple[str, Node]] = []
 
     def hop(self, packets: Node) -> HopResult:
         self._follow((0, 0, self.port), 0, packets)
-        return HopResult(tuple(self.out.items()), tuple(self.commits), tuple(self.oddities))
+        return HopResult(tuple(self.out.items()), tuple(self.commits), tuple(self.anomalies))
 
     def _follow(self, context: Context, table: int, packets: Node) -> None:
         """From one table on to the end, and again from wherever the tracker is asked."""
-        cached = self._segment(context, table, packets)
-        for port, leaving in cached.out:
+        segment = self._segment(context, table, packets)
+        for port, leaving in segment.out:
             self.out[port] = self.space.join(self.out.get(port, self.space.nothing), leaving)
-        self.commits += cached.commits
-        self.oddities += cached.oddities
-        for zone, onward, part in cached.tracked:
+        self.commits += segment.commits
+        self.anomalies += segment.anomalies
+        for zone, onward, part in segment.tracked:
             for state, mark, said in self._said(zone):
-                told = self.space.within(said, part)
-                if told is not self.space.nothing:
-                    self._follow((state, mark, self.port), onward, told)
+                answered = self.space.within(said, part)
+                if answered is not self.space.nothing:
+                    self._follow((state, mark, self.port), onward, answered)
 
     def _segment(self, context: Context, table: int, packets: Node) -> SegmentResult:
         """Remembered under what the first table decides: mostly the same when one rule has changed."""
@@ -84,35 +87,35 @@ class HopSearch:
         decided = self.space.within(packets, tables[0][1]) if tables and tables[0][0] == table else self.space.nothing
         memo = self.space.memo("segments")
         key = (tables[1:], self.port, table, decided)
-        cached: SegmentResult | None = memo.get(key)
-        if cached is None:
-            cached = memo[key] = SegmentSearch(self.space, tables[1:], self.port).segment(table, decided)
-        return cached
+        result: SegmentResult | None = memo.get(key)
+        if result is None:
+            result = memo[key] = SegmentSearch(self.space, tables[1:], self.port).segment(table, decided)
+        return result
 
     def _restricted(self, context: Context, first: int) -> tuple[tuple[int, Node], ...]:
         memo = self.space.memo("restricted")
         key = (self.pipeline, context, first)
-        cached: tuple[tuple[int, Node], ...] | None = memo.get(key)
-        if cached is None:
+        tables: tuple[tuple[int, Node], ...] | None = memo.get(key)
+        if tables is None:
             later = ((number, table) for number, table in self.pipeline.tables if number >= first)
-            cached = memo[key] = tuple((number, restricted(table, context)) for number, table in later)
-        return cached
+            tables = memo[key] = tuple((number, restricted(table, context)) for number, table in later)
+        return tables
 
     # --- the tracker ---------------------------------------------------------------------------------------
 
     def _said(self, zone: int) -> list[tuple[int, int, Node]]:
-        """What the tracker may say in this state: (ct_state, a mark that stands for all alike, to which packets)."""
+        """The tracker's possible answers in this state: (ct_state, a mark that stands for all alike, the packets)."""
         known = self.memory.get(zone, self.space.nothing)
         memo = self.space.memo("said")
         key = (self.pipeline, self.port, self.state, None if self.state in FORGETFUL else known)
-        cached: list[tuple[int, int, Node]] | None = memo.get(key)
-        if cached is None:
+        answers: list[tuple[int, int, Node]] | None = memo.get(key)
+        if answers is None:
             unknown = SAID_OF_UNKNOWN.get(self.state)
-            cached = [] if unknown is None else [(CT_TRK | unknown, 0, self.space.everything)]
+            answers = [] if unknown is None else [(CT_TRK | unknown, 0, self.space.everything)]
             for bits, which in SAID_OF_KNOWN.get(self.state, ()):
-                cached += self._of_known(known, CT_TRK | bits, which)
-            memo[key] = cached
-        return cached
+                answers += self._of_known(known, CT_TRK | bits, which)
+            memo[key] = answers
+        return answers
 
     def _of_known(self, known: Node, state: int, which: Which) -> Iterator[tuple[int, int, Node]]:
         """The marks that the tables treat alike, together."""
@@ -135,7 +138,7 @@ class SegmentSearch:
         self.waiting: dict[int, Node] = {}
         self.out: dict[int, Node] = {}
         self.commits: list[tuple[int, Node]] = []
-        self.oddities: list[tuple[str, Node]] = []
+        self.anomalies: list[tuple[str, Node]] = []
         self.tracked: list[tuple[int, int, Node]] = []
 
     def segment(self, number: int, decided: Node) -> SegmentResult:
@@ -145,7 +148,7 @@ class SegmentSearch:
             number = min(self.waiting)
             table = self.tables.get(number, self.space.nothing)
             self._carry_out(number, self.space.within(self.waiting.pop(number), table))
-        return SegmentResult(tuple(self.out.items()), tuple(self.commits), tuple(self.oddities), tuple(self.tracked))
+        return SegmentResult(tuple(self.out.items()), tuple(self.commits), tuple(self.anomalies), tuple(self.tracked))
 
     def _carry_out(self, number: int, decided: Node) -> None:
         for actions, part in self._parts(decided):
@@ -154,7 +157,7 @@ class SegmentSearch:
                 if isinstance(action, SetField):
                     packets = self._written(packets, action)
                 elif isinstance(action, Conntrack) and packets is not part:
-                    self.oddities.append(("tracks packets that it has rewritten", part))
+                    self.anomalies.append(("tracks packets that it has rewritten", part))
                 else:
                     self._do(action, packets, decided, number)
 
@@ -164,10 +167,10 @@ class SegmentSearch:
         return self.space.replace(packets, LEVEL[name], value)
 
     def _parts(self, decided: Node) -> Iterator[tuple[tuple[Action, ...], Node]]:
-        """What is done, marks aside, and to which packets."""
+        """Actions, marks aside, and the packets that they are done to."""
         for kind, part in self.space.parted(decided, _without_marks, "without marks").items():
             if isinstance(kind, Ambiguous):
-                self.oddities.append(("two flows of one priority match and differ", part))
+                self.anomalies.append(("two flows of one priority match and differ", part))
                 yield from ((choice, part) for choice in kind.choices)
             else:
                 yield kind, part
@@ -183,7 +186,7 @@ class SegmentSearch:
         if isinstance(action, Sample) or action.table is None:
             return
         if action.table <= number:
-            self.oddities.append((f"goes back from table {number} to {action.table}", part))
+            self.anomalies.append((f"goes back from table {number} to {action.table}", part))
         elif isinstance(action, Goto):
             self._add(self.waiting, action.table, part)
         else:
@@ -203,7 +206,7 @@ def restricted(table: Node, context: Sequence[int]) -> Node:
 
 def asking_for_marks(tables: Iterable[Node], state: int) -> list[Node]:
     """Those of some tables, for packets in a state, that treat marks differently at all."""
-    return [table for table in (restricted(each, (state,)) for each in tables) if table.level == LEVEL["ct_mark"]]
+    return [table for table in (restricted(whole, (state,)) for whole in tables) if table.level == LEVEL["ct_mark"]]
 
 
 def _without_marks(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What rules and overlays mean, as sets of packets: what the proof expects to arrive.
+"""The meaning of rules and overlays as sets of packets: the proof expects exactly these to arrive.
 
 It uses neither decide() nor compile.
 """
@@ -48,7 +48,8 @@ class Intent:
         """
         space = self.space
         allowed = {
-            pair: space.within(self.allowed(told), self._frames[pair]) for pair, told in self.spoken(rules).items()
+            pair: space.within(self.allowed(speaking), self._frames[pair])
+            for pair, speaking in self.spoken(rules).items()
         }
         taken = {pair: self._taken(pair, overlays) for pair in allowed} if (overlays := tuple(overlays)) else {}
         begin = {pair: self._left(pair, node, taken) for pair, node in allowed.items()}
@@ -67,7 +68,7 @@ class Intent:
         }
 
     def _taken(self, pair: Pair, overlays: Iterable[Overlay]) -> Taken:
-        """What overlays take away between two hosts, in the order of the switches at which they do."""
+        """The packets that overlays drop between two hosts, in the order of the switches at which they do."""
         way = [hop.switch for hop in self.plan.path(*pair)]
         parts = [
             (way.index(overlay.match.switch), self.space.box(box))
@@ -97,14 +98,14 @@ class Intent:
             self._spoken[sides] = [(src.name, dst.name) for src, dst in pairs(rule, self.plan)]
         return self._spoken[sides]
 
-    def allowed(self, told: Iterable[Rule]) -> Node:
-        """What rules that speak of one pair allow to begin: protocols and ports."""
-        return self._allow(tuple((rule.proto, rule.ports, rule.action) for rule in told))
+    def allowed(self, rules: Iterable[Rule]) -> Node:
+        """The conversations that rules about one pair allow to begin: protocols and ports."""
+        return self._allow(tuple((rule.proto, rule.ports, rule.action) for rule in rules))
 
-    def decided(self, told: Iterable[Rule], among: Node) -> list[tuple[Rule, Node]]:
-        """Which rule decides about which part of ``among``; rules that decide about nothing are left out."""
+    def decided(self, rules: Iterable[Rule], among: Node) -> list[tuple[Rule, Node]]:
+        """Each rule with the part of ``among`` that it decides; rules that decide about nothing are left out."""
         made = []
-        for rule in told:
+        for rule in rules:
             part = self.space.within(self._allow(((rule.proto, rule.ports, "allow"),)), among)
             if part is not self.space.nothing:
                 made.append((rule, part))
@@ -121,13 +122,13 @@ class Intent:
         node: Node = memo[key]
         return node
 
-    def _allow(self, told: tuple[tuple[str, Ranges | None, str], ...]) -> Node:
-        """What the first match allows, of all that can be sent between one pair."""
-        cached = self._allowed.get(told)
-        if cached is None:
-            boxes = [box for proto in (*PROTOCOLS, "other") if (box := _allowed_box(proto, told)) is not None]
-            cached = self._allowed[told] = self.space.all(self.space.box(box) for box in boxes)
-        return cached
+    def _allow(self, rules: tuple[tuple[str, Ranges | None, str], ...]) -> Node:
+        """The packets that the first match allows, of all that can be sent between one pair."""
+        node = self._allowed.get(rules)
+        if node is None:
+            boxes = [box for proto in (*PROTOCOLS, "other") if (box := _allowed_box(proto, rules)) is not None]
+            node = self._allowed[rules] = self.space.all(self.space.box(box) for box in boxes)
+        return node
 
     def _related(self, allowed: Mapping[Pair, Node], taken: Mapping[Pair, Taken]) -> dict[Pair, Node]:
         """ICMP errors reach a host wherever each deciding switch knows one and the same conversation of that host."""
@@ -139,7 +140,7 @@ class Intent:
                     known[host].add(deciders)
         return {
             pair: self.space.within(self._errors, self._frames[pair])
-            if any(self._deciders[pair] <= switches for switches in known[pair[1]])
+            if any(self._deciders[pair] <= deciders for deciders in known[pair[1]])
             else nothing
             for pair in allowed
         }
@@ -158,10 +159,10 @@ class Intent:
 _TUPLE = frozenset({3, 4, 5, 6, 10, 11})
 
 
-def _allowed_box(proto: str, told: Iterable[tuple[str, Ranges | None, str]]) -> Box | None:
-    """What is allowed of one protocol: rules are laid down from the last to the first, each over those below it."""
+def _allowed_box(proto: str, rules: Iterable[tuple[str, Ranges | None, str]]) -> Box | None:
+    """The allowed packets of one protocol: rules are laid down from the last to the first, each over those below it."""
     allowed: Ranges = ()
-    for name, ports, action in reversed(tuple(told)):
+    for name, ports, action in reversed(tuple(rules)):
         if name in (proto, "any"):
             over = EVERY if ports is None else ports
             allowed = united((*allowed, *over)) if action == "allow" else _cut(allowed, over)
@@ -210,7 +211,7 @@ def arp(src: Host, dst: Host) -> Box:
 
 
 def overlaid(match: Match, src: str, dst: str) -> Iterator[Box]:
-    """What an overlay's match is about, of the packets from one host to another."""
+    """The packets from one host to another that an overlay's match covers."""
     for one, other, field in ((src, dst, "tp_dst"), (dst, src, "tp_src"))[: 1 + match.answers]:
         if match.src in (ANY, one) and match.dst in (ANY, other) and not {one, other} & set(match.exempt):
             proto = {} if match.proto == ANY else {"nw_proto": _one(PROTOCOLS[match.proto])}

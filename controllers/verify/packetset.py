@@ -91,14 +91,14 @@ class Space:
         at = [0, *(at for at in range(1, len(kids)) if kids[at] is not kids[at - 1])]
         if len(at) == 1:
             return kids[0]
-        key = (level, tuple([cuts[each] for each in at]), tuple([kids[each] for each in at]))
+        key = (level, tuple([cuts[place] for place in at]), tuple([kids[place] for place in at]))
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = Node(*key)
         return node
 
     def memo(self, name: Hashable) -> dict[Any, Any]:
-        """What an operation remembers."""
+        """The results that an operation remembers."""
         return self._memos.setdefault(name, {})
 
     def box(self, box: Box) -> Node:
@@ -135,7 +135,7 @@ class Space:
         return self._zip(self.minus, "minus", node, mask)
 
     def join(self, one: Node, other: Node) -> Node:
-        """What is in either. Functions whose leaves are frozensets have the union of both where both have some."""
+        """The union of both. Functions whose leaves are frozensets have the union of both where both have some."""
         if one is other or other is self.nothing:
             return one
         if one is self.nothing:
@@ -190,10 +190,10 @@ class Space:
         cached: dict[Any, Node] | None = memo.get(node)
         if cached is None:
             parts = [self.parted(kid, label, name) for kid in node.kids]
-            labels = dict.fromkeys(each for part in parts for each in part)
+            labels = dict.fromkeys(value for part in parts for value in part)
             cached = memo[node] = {
-                each: self.node(node.level, node.cuts, [part.get(each, self.nothing) for part in parts])
-                for each in labels
+                value: self.node(node.level, node.cuts, [part.get(value, self.nothing) for part in parts])
+                for value in labels
             }
         return cached
 

@@ -24,11 +24,11 @@ from topo.plan import Plan
 
 @dataclass(frozen=True)
 class Reach:
-    """Everything that arrives: state -> (from, to) -> packets. ``oddities``: what OpenFlow leaves open."""
+    """Everything that arrives: state -> (from, to) -> packets. ``anomalies``: cases that OpenFlow leaves open."""
 
     arrived: Mapping[str, Mapping[Pair, Node]]
     memory: Memory
-    oddities: tuple[tuple[str, str, str, Node], ...]
+    anomalies: tuple[tuple[str, str, str, Node], ...]
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a proof found; ``holds`` when policy and flows agree about every packet."""
+    """The result of a proof; it ``holds`` when policy and flows agree about every packet."""
 
     differences: tuple[Difference, ...]
     reach: Reach
 
     @property
     def holds(self) -> bool:
-        return not self.differences and not self.reach.oddities
+        return not self.differences and not self.reach.anomalies
 
 
 class Proof:
@@ -71,30 +71,30 @@ class Proof:
         reach = self.reach(flows)
         expected = self.expected(rules, overlays)
         nothing = self.space.nothing
-        found = []
+        differences = []
         for state, pairs in expected.items():
-            for pair, wanted in pairs.items():
+            for pair, intended in pairs.items():
                 seen = reach.arrived[state].get(pair, nothing)
-                if seen is wanted:
+                if seen is intended:
                     continue
                 for excess, packets in (
-                    (True, self.space.minus(seen, wanted)),
-                    (False, self.space.minus(wanted, seen)),
+                    (True, self.space.minus(seen, intended)),
+                    (False, self.space.minus(intended, seen)),
                 ):
                     if packets is not nothing:
-                        found.append(Difference(*pair, state, excess, packets))
-        return Checked(tuple(found), reach)
+                        differences.append(Difference(*pair, state, excess, packets))
+        return Checked(tuple(differences), reach)
 
     def expected(self, rules: Iterable[Rule], overlays: Iterable[Overlay] = ()) -> dict[str, dict[Pair, Node]]:
-        """What rules and overlays mean: state -> (from, to) -> packets."""
+        """The packets that rules and overlays mean to arrive: state -> (from, to) -> packets."""
         return self._intent.expected(rules, overlays)
 
     def reach(self, flows: Iterable[Flow]) -> Reach:
-        """What the flows let through."""
+        """The packets that the flows let through."""
         pipelines = self._reachability.pipelines(flows)
         memory = self._memory(pipelines)
         arrived: dict[str, dict[Pair, Node]] = {state: {} for state in STATES}
-        oddities: dict[tuple[str, str, str, Node], None] = {}
+        anomalies: dict[tuple[str, str, str, Node], None] = {}
         for state in STATES:
             supposed = self._reachability.apart(pipelines, state, memory) if state == "related" else (memory,)
             for host, known in product(self.plan.hosts, supposed):
@@ -103,8 +103,8 @@ class Proof:
                     if dst != host.name:
                         pair = host.name, dst
                         arrived[state][pair] = self.space.join(arrived[state].get(pair, self.space.nothing), packets)
-                oddities |= {(host.name, *oddity): None for oddity in journey.oddities}
-        return Reach(arrived, memory, tuple(oddities))
+                anomalies |= {(host.name, *anomaly): None for anomaly in journey.anomalies}
+        return Reach(arrived, memory, tuple(anomalies))
 
     def _memory(self, pipelines: Mapping[str, Pipeline]) -> Memory:
         """Every conversation that any zone may come to know: first packets', then all that follows from those."""

@@ -21,11 +21,11 @@ from topo.wiring import End
 
 @dataclass(frozen=True)
 class HostReach:
-    """What became of everything that one host can send: host -> what arrives there."""
+    """The outcome of everything that one host can send: host -> the packets that arrive there."""
 
     arrived: Mapping[str, Node]
     commits: tuple[tuple[int, Node], ...]
-    oddities: tuple[tuple[str, str, Node], ...]
+    anomalies: tuple[tuple[str, str, Node], ...]
 
 
 class Reachability:
@@ -65,7 +65,9 @@ class Reachability:
         """
         known = []
         for zone, conversations in memory.items():
-            tables = tuple(table for each in pipelines.values() if zone in each.zones for _, table in each.tables)
+            tables = tuple(
+                table for pipeline in pipelines.values() if zone in pipeline.zones for _, table in pipeline.tables
+            )
             treated = partial(_treated, zone, tables, state)
             known.append(self.space.relabel(conversations, treated, ("treated", zone, tables, state)))
         kinds = self.space.parted(self.space.all(known), _itself, "itself")
@@ -87,13 +89,13 @@ class Reachability:
         join = self.space.join
         arrived: dict[str, Node] = {}
         commits: list[tuple[int, Node]] = []
-        oddities: list[tuple[str, str, Node]] = []
+        anomalies: list[tuple[str, str, Node]] = []
         ways = [(self._first[host], self.space.everything)]
         while ways:
             end, packets = ways.pop()
             hop = self._through(pipelines[end.node], end.port, packets, state, memory)
             commits += hop.commits
-            oddities += [(end.node, what, where) for what, where in hop.oddities]
+            anomalies += [(end.node, what, where) for what, where in hop.anomalies]
             for port, leaving in hop.out:
                 far = self._far.get(End(end.node, port))
                 if far is None:
@@ -102,7 +104,7 @@ class Reachability:
                     ways.append((far, leaving))
                 else:
                     arrived[far.node] = join(arrived.get(far.node, self.space.nothing), leaving)
-        return HostReach(arrived, tuple(commits), tuple(oddities))
+        return HostReach(arrived, tuple(commits), tuple(anomalies))
 
     def _through(self, pipeline: Pipeline, port: int, packets: Node, state: str, memory: Memory) -> HopResult:
         known: tuple[Node | None, ...] = ()
@@ -116,7 +118,7 @@ class Reachability:
 
 
 def _treated(zone: int, tables: Sequence[Node], state: str, marks: frozenset[int]) -> frozenset[object]:
-    """What tells apart conversations of one zone: what the tables do with their marks."""
+    """The key that tells apart conversations of one zone: what the tables do with their marks."""
     asking = [table for bits, _ in SAID_OF_KNOWN[state] for table in asking_for_marks(tables, CT_TRK | bits)]
     ways = (tuple(table.at(mark) for table in asking) for mark in marks)
     return frozenset({(zone, frozenset(ways))})
@@ -130,5 +132,8 @@ def _zones(value: Any) -> set[int]:
     """The zones that a table's leaf has packets tracked in."""
     every = value.choices if isinstance(value, Ambiguous) else (value,)
     return {
-        each.zone for actions in every for each in actions if isinstance(each, Conntrack) and each.table is not None
+        action.zone
+        for actions in every
+        for action in actions
+        if isinstance(action, Conntrack) and action.table is not None
     }

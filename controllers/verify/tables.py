@@ -40,7 +40,7 @@ VLAN_VID_MASK = 0x1FFF
 
 @dataclass(frozen=True)
 class Ambiguous:
-    """What a table does where two flows of one priority match and differ: OpenFlow leaves open which is taken."""
+    """The possible actions where two flows of one priority match and differ: OpenFlow leaves open which is taken."""
 
     choices: tuple[tuple[Action, ...], ...]
 
@@ -74,17 +74,17 @@ class Tables:
     def table(self, flows: Iterable[Flow]) -> Node:
         """One table. What no flow matches is dropped, as by a flow without actions."""
         ordered = groupby(sorted(flows, key=lambda flow: -flow.priority), key=lambda flow: flow.priority)
-        heights = [[self._number(flow) for flow in each] for _, each in ordered]
+        heights = [[self._number(flow) for flow in equals] for _, equals in ordered]
         needed = [here for here, below in pairwise([*heights, []]) if not self._says_the_same(here, below)]
         return self._build(0, tuple(row << 1 | (at > 0) for here in needed for at, row in enumerate(here)))
 
     def _says_the_same(self, here: Sequence[int], below: Sequence[int]) -> bool:
-        """Whether the entries of the next lower priority do the same with all that these match (a default, sampled by
+        """True if the entries of the next lower priority do the same with all that these match (a default, sampled by
         port): then these decide nothing."""
         if len({self._entries[row].actions for row in (*here, *below)}) != 1:
             return False
         asked = [self._asked[row].items() for row in below]
-        return all(any(each <= self._asked[row].items() for each in asked) for row in here)
+        return all(any(fields <= self._asked[row].items() for fields in asked) for row in here)
 
     def _number(self, flow: Flow) -> int:
         known = self._known.get((flow.match, flow.actions))
@@ -128,7 +128,7 @@ class Tables:
     def _split(self, level: int, rows: tuple[int, ...]) -> Node:
         """Ask for the next field that any row asks for; each range of its values keeps the rows that allow it."""
         asked = self._asked
-        level = min(each for row in rows for each in asked[row >> 1] if each >= level)
+        level = min(later for row in rows for later in asked[row >> 1] if later >= level)
         wanted = [asked[row >> 1].get(level) for row in rows]
         cuts = _cuts(level, wanted)
         kept: defaultdict[int, list[int]] = defaultdict(list)
@@ -144,13 +144,13 @@ class Tables:
 
 
 def _left_over(rows: tuple[int, ...], kept: Sequence[int]) -> tuple[int, ...]:
-    """Some of the rows; a row whose equals in height were all left out before it is tied to none."""
+    """Some of the rows; a row loses its tie when all rows of its priority before it are left out."""
     if len(kept) == len(rows):
         return rows
     made, before = [], -1
     for number in kept:
         row = rows[number]
-        tied = row & 1 and all(rows[each] & 1 for each in range(before + 1, number + 1)) and before >= 0
+        tied = row & 1 and all(rows[place] & 1 for place in range(before + 1, number + 1)) and before >= 0
         made.append(row if tied else row & ~1)
         before = number
     return tuple(made)
@@ -168,7 +168,7 @@ def _cuts(level: int, wanted: Iterable[Ranges | None]) -> list[int]:
 
 
 def constraints(flow: Flow) -> tuple[tuple[int, Ranges], ...]:
-    """What a flow asks of a packet, in the diagrams' order. Raises RefusedError for what the space does not have."""
+    """The ranges that a flow matches, in the diagrams' order. Raises RefusedError for a field that the space lacks."""
     made = {}
     for name, value in flow.match:
         field = SHARED.get(name, name)

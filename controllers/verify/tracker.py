@@ -1,6 +1,6 @@
-"""What a connection tracker may say of packets, as sets, by the state that is supposed.
+"""A connection tracker's possible answers about packets, as sets, by the state that is supposed.
 
-What it says depends on what happened before; a *state* is one supposition about that, the same on all switches:
+Its answer depends on what happened before; a *state* is one supposition about that, the same on all switches:
 
     first     no tracker knows the conversation
     onward    every tracker that is asked knows it, and the packet goes the way of the first one
@@ -65,7 +65,7 @@ def _within(one: Ranges, other: Ranges) -> Ranges:
 
 
 def errors_about(space: Space, conversations: Node) -> Node:
-    """ICMP errors for either host of a conversation: trackers match what is quoted with the host that it is sent to."""
+    """ICMP errors for either host of a conversation: trackers match the quoted packet with the error's receiver."""
     memo = space.memo("errors")
     cached: Node | None = memo.get(conversations)
     if cached is None:

@@ -46,7 +46,7 @@ def fate_by_proof(checked: Checked, right: Checked) -> ProofFate:
     Which rule a packet counts for is not asked: a proof does not look at cookies. That the switches hold the compiled
     flows, cookies included, is compared flow by flow whenever they are installed.
     """
-    same = checked.reach.arrived == right.reach.arrived and not checked.reach.oddities
+    same = checked.reach.arrived == right.reach.arrived and not checked.reach.anomalies
     return ProofFate(caught=not checked.holds, equivalent=same)
 
 
