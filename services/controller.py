@@ -23,12 +23,12 @@ PORT = 6653
 
 
 def northbound_socket(plan: Plan) -> str:
-    """Where the controller takes requests: a file of the monitoring host, as the box sees it."""
+    """The socket on which the controller takes requests: a file of the monitoring host, as the box sees it."""
     return _at_the_monitor(plan, northbound.SOCKET)
 
 
 def denied_events(plan: Plan) -> str:
-    """Where it writes down denied packets: a file of the monitoring host, as the box sees it."""
+    """The log of denied packets, which the controller writes: a file of the monitoring host, as the box sees it."""
     return _at_the_monitor(plan, denied.EVENTS)
 
 
@@ -78,7 +78,7 @@ class Controller(Service):
         return f"no barrier reply from {', '.join(waiting)}" if waiting else None
 
     def unmetered(self, look: Look) -> list[str]:
-        """The switches that said that they have no meters: nothing is sampled there."""
+        """The switches that report no meters: nothing is sampled there."""
         confirmed = _confirmed(look)
         known = [switch for switch in self.plan.switches if str(switch.dpid) in confirmed]
         return [switch.name for switch in known if not confirmed[str(switch.dpid)]["meters"]]

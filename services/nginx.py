@@ -55,7 +55,7 @@ class Nginx(Service):
         return (File(CONFIG, text), *self._certificates())
 
     def _applications(self) -> tuple[str, ...]:
-        """The applications that it hands requests to: the one on its own host, else all that there are."""
+        """The applications that it forwards requests to: the one on its own host, else all that there are."""
         port = self.plan.port(APP)
         if self.plan.together(WEB, APP):
             return (f"127.0.0.1:{port}",)

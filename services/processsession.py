@@ -39,14 +39,14 @@ class ProcessSession:
 
     def processes(self) -> dict[int, str]:
         """Its living processes -> their states, as ps has them; a zombie holds nothing any more."""
-        found = {}
+        states = {}
         for name in os.listdir("/proc") if self._exists() else ():
             with suppress(OSError):  # it has ended meanwhile
                 if name.isdigit() and os.getsid(int(name)) == self._leader:
                     state = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[0]
                     if state not in "ZX":
-                        found[int(name)] = state
-        return found
+                        states[int(name)] = state
+        return states
 
     def _exists(self) -> bool:
         try:

@@ -61,7 +61,7 @@ class Look(Protocol):
 class Service(ABC):
     """One daemon on one host. Subclasses are plain values: everything comes in through ``__init__``."""
 
-    #: what it does: the second part of its id
+    #: its task: the second part of its id
     role: str
     #: the program that does it, where that has a name of its own: its log's name, and understood on command lines
     product = ""
@@ -69,7 +69,7 @@ class Service(ABC):
     aliases: tuple[str, ...] = ()
     #: start again when it ends unasked; only for what the testbed itself needs
     restarts = False
-    #: start when all others serve and the network carries packets: it judges them from its first moment
+    #: start when all others serve and the network carries packets: it judges them from its start on
     last = False
     #: seconds from start within which it must be ready
     patience = 20.0
@@ -84,7 +84,7 @@ class Service(ABC):
         return f"{self.host}/{self.role}"
 
     def is_called(self, word: str) -> bool:
-        """Whether this word on a command line means it."""
+        """True if this word on a command line means it."""
         return word in (self.role, self.product, *self.aliases) and bool(word)
 
     @property

@@ -19,7 +19,7 @@ STOP_SECONDS = 5.0
 
 
 class Supervisor:
-    """Owns every service's process. ``mark`` is told (service id, phase, seconds since ``began``) as things happen."""
+    """Owns every service's process. ``mark`` is called with (service id, phase, seconds since ``began``)."""
 
     def __init__(self, mark: Callable[[str, str, float], None] = lambda *_: None, began: float | None = None) -> None:
         self._units: dict[str, Unit] = {}
@@ -103,7 +103,7 @@ class Supervisor:
             unit.end()
 
     def kill(self, *service_ids: str) -> None:
-        """End them as a crash would, at the same moment: SIGKILL to all of their processes, no good-bye.
+        """End them as a crash would, at the same time: SIGKILL to all of their processes, no shutdown.
 
         Returns when none of these processes is left, so that their sockets are closed.
         """

@@ -76,7 +76,7 @@ class Unit:
 
     @property
     def last_words(self) -> str:
-        """The way in which its process ended."""
+        """The way in which its process ended, in words."""
         if self.process is None or self.process.returncode is None:
             return "never started"
         code = self.process.returncode

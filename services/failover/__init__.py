@@ -1,1 +1,1 @@
-"""The failover manager: which server takes the writes, decided by a pure function and done by a thin rim."""
+"""The failover manager: chooses the server that takes the writes by a pure function; a thin layer acts on it."""

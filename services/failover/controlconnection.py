@@ -1,4 +1,4 @@
-"""The control connection: what the failover manager has one database server do, over one kept connection."""
+"""The control connection: the failover manager's commands to one database server, over one kept connection."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class ControlConnection:
         self.run("KILL HARD CONNECTION USER app_write")
 
     def wait_for(self, position: str, seconds: float) -> bool:
-        """Whether everything up to a position has been applied within some seconds."""
+        """Wait until everything up to a position is applied; False if that takes more than some seconds."""
         deadline = time.monotonic() + seconds
         while position and (left := deadline - time.monotonic()) > 0:
             row = self.run("SELECT MASTER_GTID_WAIT(%s, %s) AS late", values=(position, min(left, WAIT_S)))[0]

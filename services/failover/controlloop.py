@@ -129,7 +129,7 @@ class ControlLoop:
             self._say("waiting", action.why)
 
     def _say(self, event: str, why: str) -> None:
-        """Once for each new reason."""
+        """Log an event, but a repeated reason only once."""
         if why != self.said:
             self.said = why
             self.log.note(event, why=why)
@@ -143,7 +143,7 @@ class ControlLoop:
         return Observation(servers, self.lossless, noted, self.routed, self.held, stale, reachable)
 
     def _watch_itself(self) -> None:
-        """When this process was not let run, it could hear from no server: that is not the servers' silence."""
+        """The time in which this process was not scheduled: it must not count as the servers' silence."""
         while True:
             before = time.monotonic()
             time.sleep(PULSE_S)

@@ -140,7 +140,7 @@ def _furthest(observation: Observation, old: str) -> ServerState:
 
 
 def unsafe(observation: Observation) -> str | None:
-    """How a promotion now could lose an acknowledged write; None when it cannot. See the module's docstring."""
+    """The way a promotion now could lose an acknowledged write; None when it cannot. See the module's docstring."""
     absent = observation.absent
     if len(absent) > 1:
         return f"no answer from {' and '.join(absent)}: either may hold the only copy of an acknowledged write"

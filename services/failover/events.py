@@ -1,4 +1,4 @@
-"""The failover manager's events: JSON lines in its log (journal.py), read as they are written."""
+"""The failover manager's events: JSON lines in its log (eventlog.py), read as they are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doing what was decided: the steps of a failover, a demotion, a rejoin. Each may be done twice."""
+"""The execution of what was decided: the steps of a failover, a demotion, a rejoin. Each may be done twice."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _furthest(tools: Tools, action: Promote, replicas: Iterable[ServerState]) ->
 
 
 def _drain(tools: Tools, server: ServerState, received: str, watch: Stopwatch) -> bool:
-    """Whether the candidate has applied all that it has received."""
+    """True if the candidate has applied all that it has received."""
     candidate, note = tools.databases[server.name], tools.log.note
     positions = {"received": received, "applied": candidate.position()}
     note("drain", candidate=server.name, positions=positions, ms=watch.ms)

@@ -1,4 +1,4 @@
-"""The failover manager's observation of one moment: plain values, made by the control loop and judged by ``decide``."""
+"""The failover manager's observation at one time: plain values, made by the control loop and judged by ``decide``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ServerState:
 
     @property
     def keeps_relay_log(self) -> bool:
-        """Whether what it once received is still there: a restart ends both threads, and drops what was not applied."""
+        """True if what it once received is still there: a restart ends both threads, and drops what was not applied."""
         return self.applying or self.writable
 
     @property
@@ -67,7 +67,7 @@ class ServerState:
 
 @dataclass(frozen=True)
 class Observation:
-    """Everything at one moment.
+    """Everything at one time.
 
     ``noted``: the server that the manager last opened for writes, by its own note. ``routed``: the server to which the
     balancer sends writes, None for none, "?" when the balancer cannot be asked. ``held``: the balancer may hold back

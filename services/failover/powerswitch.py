@@ -1,4 +1,4 @@
-"""The database servers' power switch: a socket on the monitoring host, as a management board's port would be."""
+"""The database servers' power switch: a socket on the monitoring host, in place of a management board's port."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ SOCKET = Path("/run/power/power.sock")
 
 
 def cycle(host: str, *, socket: Path = SOCKET) -> None:
-    """Switch a host's database off and on again, without a good-bye; returns when it is off. Raises FoobarError."""
+    """Switch a host's database off and on again, without a shutdown; returns when it is off. Raises FoobarError."""
     jsonsocket.exchange(socket, "the power switch", "cycle", host=host)

@@ -49,7 +49,7 @@ def _close(tools: Tools, target: str, primary: str, watch: Stopwatch) -> None:
 
 
 def check(observation: Observation, target: str, primary: str) -> None:
-    """Raise with one line when a planned switchover to ``target`` cannot be meant, or not now."""
+    """Raise with one line when a planned switchover to ``target`` makes no sense, or is not possible now."""
     names = [server.name for server in observation.servers]
     if target not in names:
         raise UsageError(f"switchover {target}: no such server; servers: {', '.join(names)}")

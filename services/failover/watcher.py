@@ -1,4 +1,4 @@
-"""Watching one database server: a thread with a connection of its own asks it all the while."""
+"""Watching one database server: a thread with a connection of its own asks it again and again."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class DatabaseWatcher:
         threading.Thread(target=self._watch, daemon=True, name=f"watch {self.name}").start()
 
     def state(self, now: float, fenced: bool) -> ServerState:
-        """The server's state at a moment."""
+        """The server's state at a given time."""
         state = self._state
         age = now - self._heartbeat_at if state.follows else None
         return replace(state, silent=now - self._answered_at, heartbeat_age=age, fenced=fenced)
 
     def forgive(self, seconds: float) -> None:
-        """The manager itself could not look for so long: that is not the server's silence."""
+        """Add the time for which the manager itself could not look: the server's silence does not include it."""
         now = time.monotonic()
         self._answered_at = min(now, self._answered_at + seconds)
         self._heartbeat_at = min(now, self._heartbeat_at + seconds)

@@ -14,7 +14,7 @@ FORCED_MAINTENANCE = 0x01
 
 
 class WriteEndpoint:
-    """Which of ``servers`` gets the writes. Every method may raise OSError."""
+    """The choice of the one of ``servers`` that gets the writes. Every method may raise OSError."""
 
     def __init__(self, address: tuple[str, int], servers: Sequence[str]) -> None:
         self.address = address

@@ -1,4 +1,4 @@
-"""A connection to MariaDB over a socket of our own, which can be waited on, and cut without a good-bye.
+"""A connection to MariaDB over a socket of our own, which can be waited on, and cut without a COM_QUIT.
 
 pymysql keeps its socket to itself, and TLS takes it over. So the socket is made here and duplicated before pymysql gets
 it: the duplicate shows whether anything has arrived, and shuts the connection down.
@@ -52,7 +52,7 @@ class DatabaseConnection:
             return list(cursor.fetchall())
 
     def readable(self, seconds: float) -> bool:
-        """Whether within some seconds there is something to read, the end of the connection included."""
+        """Wait until there is something to read, the end of the connection included; False after some seconds."""
         poll = select.poll()
         poll.register(self._duplicate, select.POLLIN)
         return bool(poll.poll(seconds * 1000))

@@ -54,7 +54,7 @@ class Galera(MariaDB):
         (look.path(DATA) / "gvwstate.dat").write_text(self._group())
 
     def gathered(self, look: Look) -> bool:
-        """Whether it is in the group that may go on, the one with a majority."""
+        """True if it is in the group that may go on, the one with a majority."""
         try:
             rows = query(look, "SHOW STATUS LIKE 'wsrep_cluster_status'")
         except (pymysql.Error, OSError):

@@ -1,4 +1,4 @@
-"""MariaDB on a server: primary or replica, GTID replication, accounts that may do only what they must."""
+"""MariaDB on a server: primary or replica, GTID replication, accounts with the fewest privileges that they need."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def replication(look: Look) -> dict[str, Any]:
 
 
 def is_writable(look: Look) -> bool:
-    """Whether ordinary accounts may write here."""
+    """True if ordinary accounts may write here."""
     return not query(look, "SELECT @@read_only AS read_only")[0]["read_only"]
 
 

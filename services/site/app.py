@@ -60,6 +60,6 @@ def trust(app: Flask, hops: Hops) -> None:
 
 
 def tone(name: object) -> int:
-    """Which of the style sheet's colours a server or user has: by its number, the same everywhere."""
+    """The style sheet's colour of a server or user: by its number, the same everywhere."""
     digits = re.search(r"\d+$", str(name))
     return int(digits.group()) % TONES if digits else 0

@@ -52,7 +52,7 @@ class Hops:
 
 @dataclass(frozen=True)
 class Config:
-    """All the site needs to know; every field of the JSON file has the same name here.
+    """The settings of the site; every field of the JSON file has the same name here.
 
     `gtid_wait_s` is how long a read waits for the local replica to have what the session has seen; 0
     never waits (for Galera, where `wsrep_sync_wait` does that work). `password_method` is for tests. While

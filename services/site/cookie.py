@@ -12,19 +12,19 @@ from services.site.store import Caller, User
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody logged in."""
+    """A user who is logged in."""
 
     id: int
     name: str
 
 
 def current() -> Visitor | None:
-    """Whoever is logged in."""
+    """The user who is logged in."""
     return Visitor(session["id"], session["name"]) if "id" in session else None
 
 
 def caller() -> Caller:
-    """The present request, as the store wants to know it."""
+    """The present request, as the store needs it."""
     return Caller(requestid.request_id(request.headers.get(requestid.HEADER)), session.get("gtid", ""))
 
 
@@ -36,7 +36,7 @@ def log_in(user: User) -> None:
 
 
 def log_out() -> None:
-    """Forget all but the last write: whoever logs in next must still see it."""
+    """Forget all but the last write: the next user of this browser must still see it."""
     seen = session.get("gtid")
     session.clear()
     if seen:

@@ -40,7 +40,7 @@ def fail_if_broken(broken: str) -> None:
 
 
 def wants_json() -> bool:
-    """Whether the client prefers JSON to a page."""
+    """True if the client prefers JSON to a page."""
     offered = ["text/html", "application/json"]
     return request.accept_mimetypes.best_match(offered) == "application/json"
 

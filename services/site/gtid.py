@@ -1,4 +1,4 @@
-"""MariaDB's global transaction ids: how far a session has seen, and whether a server is that far.
+"""MariaDB's global transaction ids: the position that a session has seen, and whether a server has reached it.
 
 A position is a comma-separated list of `domain-server-sequence`, one for each domain.
 """
@@ -12,12 +12,12 @@ _POSITION = re.compile(rf"{_ONE}(?:,{_ONE})*")
 
 
 def is_position(text: str) -> bool:
-    """Whether `text` is a position MariaDB would accept."""
+    """True if `text` is a position that MariaDB would accept."""
     return _POSITION.fullmatch(text) is not None
 
 
 def covers(here: str, wanted: str) -> bool:
-    """Whether a server at position `here` has every transaction up to `wanted`."""
+    """True if a server at position `here` has every transaction up to `wanted`."""
     reached = _sequences(here)
     return all(reached.get(domain, -1) >= number for domain, number in _sequences(wanted).items())
 

@@ -1,7 +1,7 @@
 """gunicorn's worker with threads, which sends an answer in one piece.
 
-gunicorn itself sends head and body one after the other. Killed in between, it leaves a head that says 200: whoever has
-passed that on to the visitor cannot ask another server any more.
+gunicorn itself sends head and body one after the other. Killed in between, it leaves a head that says 200: a proxy
+that has passed that on to the visitor cannot ask another server any more.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """For answers that fit in memory, as all of the site's do."""
 
     def handle_request(self, req: Any, conn: Any) -> Any:
-        """Whether the connection is kept; nothing of an answer is sent that broke off."""
+        """True if the connection is kept; an answer that broke off is not sent at all."""
         bare, conn.sock = conn.sock, Whole(conn.sock)
         try:
             kept = super().handle_request(req, conn)

@@ -1,4 +1,4 @@
-"""Headers of every answer: which server made it, and what a browser may do with it."""
+"""Headers of every answer: the server that made it, and the browser's restrictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POLICY = {
 
 
 def install(app: Flask, server: str) -> None:
-    """Add the headers to whatever `app` answers, errors included. HSTS is the balancer's business."""
+    """Add the headers to whatever `app` answers, errors included. The balancer adds HSTS."""
 
     @app.after_request
     def add(response: Response) -> Response:
@@ -27,5 +27,5 @@ def install(app: Flask, server: str) -> None:
 
 
 def is_personal(response: Response) -> bool:
-    """Whether the answer is for one visitor or one moment and must not be kept anywhere."""
+    """True if the answer is for one visitor or one time only and must not be kept anywhere."""
     return bool(session) or response.status_code >= 400

@@ -28,8 +28,8 @@ class Credentials:
 
     def problems(self) -> dict[str, str]:
         """The reasons why this cannot be a new account, by field; empty when it can."""
-        found = {"name": name_problem(self.name), "password": password_problem(self.password)}
-        return {name: problem for name, problem in found.items() if problem}
+        problems = {"name": name_problem(self.name), "password": password_problem(self.password)}
+        return {name: problem for name, problem in problems.items() if problem}
 
 
 def name_problem(name: str) -> str:
@@ -70,5 +70,5 @@ def new_key() -> str:
 
 
 def is_key(key: str) -> bool:
-    """Whether this may be an idempotency key."""
+    """True if this may be an idempotency key."""
     return _KEY.fullmatch(key) is not None

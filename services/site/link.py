@@ -95,7 +95,7 @@ class DatabaseLink:
 
     @property
     def is_open(self) -> bool:
-        """Whether this thread has a connection that nothing has gone wrong with so far."""
+        """True if this thread has a connection without an error so far."""
         return getattr(self._mine, "connection", None) is not None
 
     def drop(self) -> None:

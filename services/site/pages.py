@@ -26,7 +26,7 @@ WRONG_LOGIN = "That name and password do not go together."
 
 
 class Pages:
-    """One method for each address; `server` is the name put on what is made here."""
+    """One method for each address; `server` is the name that new messages carry."""
 
     def __init__(self, server: str, store: Store, passwords: Passwords) -> None:
         self.server = server
@@ -82,12 +82,12 @@ class Pages:
         return redirect(url_for("home"), 303)
 
     def messages(self) -> ResponseReturnValue:
-        found = self.store.messages(cookie.caller(), before(), PAGE + 1)
-        older = url_for("messages", before=found[PAGE - 1].id) if len(found) > PAGE else None
+        listed = self.store.messages(cookie.caller(), before(), PAGE + 1)
+        older = url_for("messages", before=listed[PAGE - 1].id) if len(listed) > PAGE else None
         if not wants_json():
-            return self._board(found[:PAGE], older)
-        listed = [as_json(message) for message in found[:PAGE]]
-        return _varied(jsonify(server=self.server, messages=listed, older=older))
+            return self._board(listed[:PAGE], older)
+        rows = [as_json(message) for message in listed[:PAGE]]
+        return _varied(jsonify(server=self.server, messages=rows, older=older))
 
     def post(self) -> ResponseReturnValue:
         author = cookie.current()
@@ -127,8 +127,8 @@ class Pages:
         """422 with the text kept and a fresh key, so that sending again is a new attempt."""
         if wants_json():
             return _varied(make_response(jsonify(error=problem), 422))
-        found = self.store.messages(cookie.caller(), None, PAGE)
-        return make_response(self._board(found, None, problem=problem, text=text), 422)
+        listed = self.store.messages(cookie.caller(), None, PAGE)
+        return make_response(self._board(listed, None, problem=problem, text=text), 422)
 
     def _stranger(self, reason: str) -> ResponseReturnValue:
         if wants_json():
@@ -136,10 +136,10 @@ class Pages:
         flash(reason)
         return redirect(url_for("login"), 303)
 
-    def _board(self, found: list[Message], older: str | None, problem: str = "", text: str = "") -> Response:
+    def _board(self, listed: list[Message], older: str | None, problem: str = "", text: str = "") -> Response:
         page = render_template(
             "messages.html",
-            messages=found,
+            messages=listed,
             older=older,
             problem=problem,
             text=text,

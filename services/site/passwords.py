@@ -26,7 +26,7 @@ class Passwords:
         return generate_password_hash(password, method=self.method)
 
     def match(self, known: str | None, password: str) -> bool:
-        """Whether `password` belongs to the hash; for nobody's hash (None) as slow as for any other."""
+        """True if `password` belongs to the hash; without a hash (None: no such user) as slow as with one."""
         return check_password_hash(known or self._nobody, password)
 
 

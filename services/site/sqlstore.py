@@ -59,7 +59,7 @@ Run = Callable[..., Result]
 
 
 def connected(config: Config) -> MariaDBStore:
-    """The store of one server's settings; it connects when it is first asked something."""
+    """The store of one server's settings; it connects at its first query."""
     read = DatabaseLink(f"read {config.read}", opener(config.read, config.database))
     write = DatabaseLink(f"write {config.write}", opener(config.write, config.database))
     return MariaDBStore(read, write, wait_s=config.gtid_wait_s)
@@ -116,7 +116,7 @@ class MariaDBStore:
             time.sleep(PAUSE_S)
 
     def _post(self, caller: Caller, author_id: int, text: str, server: str, key: str) -> Written:
-        """Insert message and key together, or neither: whoever is second waits, then finds the key."""
+        """Insert message and key together, or neither: a second transaction waits, then finds the key."""
         import pymysql
 
         values = (author_id, text, server, author_id, key)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Caller:
-    """On whose behalf a statement runs.
+    """The request that a statement runs for.
 
     `request` is the request's id, for the SQL comment. `gtid` is the position of the session's last
     write: a read must not show an older state, or people would miss what they themselves just did.
