@@ -19,8 +19,6 @@ SHARED = {"__init__", "__main__", "conftest", "experiment", "measure", "checks",
 MOST_LINES, MEDIAN_LINES, TENTH_LINES = 300, 8, 25
 #: a docstring is a sentence that says what a thing is or does, not a question without its verb
 HEADLESS = re.compile(r"(What|Who|Whom|Whose|Where|How|Whether|Which|Why)\b")
-#: files whose docstrings are still to be rewritten; delete this list when it is empty
-UNREVISED = {"testbed/commands/do_policy.py", "testbed/rollout.py"}
 File = tuple[str, str]
 
 
@@ -84,7 +82,7 @@ def test_a_basename_is_used_once() -> None:
 
 
 def test_no_docstring_is_headless() -> None:
-    assert headless(file for file in code() if file[0] not in UNREVISED) == []
+    assert headless(code()) == []
 
 
 def test_no_file_is_long() -> None:
