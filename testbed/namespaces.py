@@ -19,6 +19,8 @@ from typing import Any
 from topo.paths import ENVIRONMENT, PRIVATE
 
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
+# what nsenter calls the namespaces of a host, and the kernel their files
+ENTERED = {"net": "net", "mount": "mnt", "uts": "uts", "ipc": "ipc"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -88,9 +90,10 @@ class Inside:
         }
         if self.pid is None:
             return subprocess.Popen(list(argv), **options)
-        enter = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--uts", "--ipc", "--", *argv]
+        # by file, not by --target: nsenter 2.41 takes that for a number in the pid namespace that it is in already
+        spaces = [f"--{kind}=/proc/{self.pid}/ns/{file}" for kind, file in ENTERED.items()]
         with _entered(self.pid, "pid", CLONE_NEWPID):
-            return subprocess.Popen(enter, **options)
+            return subprocess.Popen(["nsenter", *spaces, "--", *argv], **options)
 
     def run(
         self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None
