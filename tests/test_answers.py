@@ -64,7 +64,7 @@ def test_the_policy_in_words(plan: Plan, rules: Rules) -> None:
     assert told("client", "dns") == "tcp/53 udp/53"
     assert told("srv2", "srv1") == "tcp/3306"
     assert told("srv1", "attacker") == "-"
-    assert told("mon", "srv3") == "icmp/8"
+    assert told("mon", "client") == "icmp/8"
 
 
 def test_who_stops_what(plan: Plan, rules: Rules) -> None:

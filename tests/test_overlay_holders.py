@@ -58,10 +58,10 @@ def powerless() -> set[str]:
 
 
 @pytest.fixture
-def held(controller: FakeController, powerless: set[str]) -> Overlays:
+def held(plan: Plan, controller: FakeController, powerless: set[str]) -> Overlays:
     supervisor: Any = SimpleNamespace(unit=lambda _: controller.unit)
     box: Any = controller
-    return Overlays(supervisor, box, powerless)
+    return Overlays(plan, supervisor, box, powerless)
 
 
 @pytest.fixture
