@@ -49,9 +49,6 @@ def pytest_collection_finish() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     _select(config, items)
-    for item in items:
-        shared = {"bed", "second"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("shared" if shared else str(item.path)))
     if os.geteuid() == 0:
         return
     for item in items:
@@ -60,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _select(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the part that was asked for (tests/__main__.py)."""
+    """Keep the part that was asked for (tests/run_tests.py)."""
     if not config.getoption("--beside") and not config.getoption("--alone"):
         return
     alone = bool(config.getoption("--alone"))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import pytest
 
 OK, FAILED, NONE_SELECTED = pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED
-BESIDE = ("--beside", "--dist=loadgroup", "--no-loadscope-reorder")
+BESIDE = ("--beside", "--dist=loadfile", "--no-loadscope-reorder")
 ONE_JOURNEY = "tests/root/test_main_job.py::test_all_13_steps_are_seen"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,13 @@ def test_each_test_is_in_one_part(tmp_path: Path, flag: str, selected: str) -> N
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(PROJECT / "pyproject.toml"), "--collect-only", flag]
     done = subprocess.run([*command, str(tmp_path)], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert [line.split("::")[1] for line in done.stdout.splitlines() if "::" in line] == [selected], done.stdout
+
+
+def test_a_files_tests_stay_with_one_worker(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text((PROJECT / "tests" / "conftest.py").read_text())
+    for name in ("x", "y"):
+        (tmp_path / f"test_{name}.py").write_text("def test_a(): pass\ndef test_b(): pass\ndef test_c(): pass\n")
+    command = [sys.executable, "-m", "pytest", "-v", "-c", str(PROJECT / "pyproject.toml"), *parts([], 2)[0]]
+    done = subprocess.run([*command, str(tmp_path)], cwd=PROJECT, capture_output=True, text=True, check=False)
+    ran = {(file, worker) for worker, file in re.findall(r"\[(gw\d)\].* PASSED .*(test_[xy])\.py", done.stdout)}
+    assert sorted(file for file, _ in ran) == ["test_x", "test_y"], done.stdout

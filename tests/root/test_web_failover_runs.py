@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from runningtestbed import PROJECT, Commands
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 def run(runs: Path, *words: str) -> tuple[int, dict[str, Any]]:
