@@ -13,7 +13,7 @@ from runningtestbed import PROJECT, Commands
 
 from testbed.faults.scenarios import DATABASE
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 def argv(runs: Path, *words: str) -> list[str]:

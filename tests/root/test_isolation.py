@@ -17,7 +17,7 @@ from topo.plan import SITE
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 SWITCHES = [switch.name for switch in plan_of(Profile()).switches]
 CONTROLLER = "box/controller"
 
@@ -78,8 +78,11 @@ def kill_controller(bed: RunningTestbed) -> int:
     return int(pid)
 
 
-def until_back(bed: RunningTestbed, old_pid: int) -> None:
+def until_back(bed: RunningTestbed, old_pid: int, visit: Held | None = None) -> None:
+    """A connection that is held open is asked all the while: the balancer closes one that is silent for 10 s."""
+
     def look() -> str | None:
+        assert visit is None or visit.ask() == "200"
         row = bed.service(CONTROLLER)
         if row["pid"] == old_pid or row["state"] != "ready":
             return f"pid {row['pid']}, {row['state']}"
@@ -99,7 +102,7 @@ def test_killing_the_controller_changes_no_verdict(second: RunningTestbed) -> No
         assert visit.ask() == "200"
         assert second.connects("client", SITE, 443)
         assert not second.connects("attacker", "srv1.foobar.com", 80, seconds=0.3)
-        until_back(second, old)
+        until_back(second, old, visit)
         assert visit.ask() == "200"
         assert second.connects("client", SITE, 443)
         second.assert_blocked("attacker", "srv1.foobar.com", 22, by="fw1", instead=(SITE, 443))

@@ -17,7 +17,7 @@ from experiments.firewall_matrix.malformed import contradictions, inconclusive
 from topo.plan import plan
 from topo.profile import Profile
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 SECONDS = 180  # most of it is crafting: 2000 packets by Scapy
 PLAN = plan(Profile())
 ATTACKER, LB = PLAN.host("attacker"), PLAN.host("lb")
