@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+
+from topo import jsonlines
 
 #: where the monitoring host sees the events; what came before is beside it, under the same name with ``.1``
 EVENTS = Path("/run/controller/denied.jsonl")
@@ -114,6 +116,8 @@ def before(path: Path) -> Path:
 
 def read(path: Path, after: float = 0.0) -> Iterator[dict[str, Any]]:
     """The events that were written after that time, in order. A line that is being written now is left for later."""
+    names = {own.name for own in fields(Denied)}
     for file in (before(path), path):
-        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-        yield from (denial for line in lines if line.endswith("\n") and (denial := json.loads(line))["time"] > after)
+        for _, denial in jsonlines.rows(file.read_bytes() if file.exists() else b""):
+            if denial.keys() == names and isinstance(denial["time"], (int, float)) and denial["time"] > after:
+                yield denial

@@ -411,7 +411,7 @@ def test_faults_are_not_gone_on_with_when_nothing_is_watched(
     ],
 )
 def test_which_lines_of_the_balancer_are_kept(line: str, troubled: bool) -> None:
-    assert balancer._ended_badly(line) is troubled
+    assert balancer.ended_badly(line.encode()) is troubled
 
 
 def test_a_run_is_shown() -> None:

@@ -227,6 +227,8 @@ def tcp_numbers(frame: bytes, port: int, sport: int) -> tuple[int, int] | None:
     if frame[12:14] != b"\x08\x00" or frame[23:24] != b"\x06":
         return None
     start = 14 + (frame[14] & 15) * 4
+    if len(frame) < start + 14:
+        return None
     source, target, seq, ack, _, flags = struct.unpack_from(">HHIIBB", frame, start)
     if (source, target) != (port, sport) or flags & SYN_ACK != SYN_ACK:
         return None

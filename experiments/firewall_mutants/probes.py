@@ -20,7 +20,7 @@ from topo.plan import Plan
 NUMBERS, STEP = 2048, 4
 # no probe for so long: behind the canaries, without them; and a turn's end at the latest
 QUIET_SECONDS, LATE_SECONDS, MOST_SECONDS = 0.003, 0.1, 10.0
-ENDS, IPV4, TCP = slice(26, 38), b"\x08\x00", 6  # where a frame has addresses and ports
+ENDS, IPV4, TCP = slice(26, 38), b"\x08\x00", b"\x06"  # where a frame has addresses and ports
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Prober:
 def _sign_of(signs: Mapping[bytes, set[str]], data: bytes) -> set[str] | None:
     """The places that this frame's probe has reached so far; None when it is no probe."""
     where = signs.get(data)
-    if where is None and data[12:14] == IPV4 and data[23] == TCP:
+    if where is None and data[12:14] == IPV4 and data[23:24] == TCP:
         return signs.get(data[ENDS])
     return where
 

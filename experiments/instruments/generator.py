@@ -189,13 +189,13 @@ class Client:
         self._note(outcome, response, data)
 
     def _note(self, outcome: Outcome, response: h11.Response, data: bytes) -> None:
-        headers = {name: value.decode() for name, value in response.headers}
+        headers = {name: value.decode(errors="replace") for name, value in response.headers}
         outcome.status = response.status_code
         outcome.ok = response.status_code == EXPECTED[outcome.method]
         outcome.server, outcome.request_id = headers.get(b"x-served-by"), headers.get(b"x-request-id")
         outcome.shows = bool(self.settings.text) and self.settings.text.encode() in data
         if outcome.ok and outcome.method == "POST":
-            outcome.message = int(json.loads(data)["id"])
+            outcome.message = _number_of(data)
         if not outcome.ok:
             outcome.error = f"status {response.status_code}"
 
@@ -225,6 +225,14 @@ class Client:
             ("Idempotency-Key", outcome.key),
         ]
         return h11.Request(method="POST", target="/messages", headers=headers), body
+
+
+def _number_of(answer: bytes) -> int:
+    """The number of the message that an answer says was stored. Raises Broken for an answer that says nothing so."""
+    try:
+        return int(json.loads(answer)["id"])
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise Broken(f"the answer names no message: {type(error).__name__}") from None
 
 
 def log_in(count: int) -> list[dict[str, str]]:

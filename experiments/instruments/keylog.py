@@ -89,7 +89,7 @@ def compile_library(target: Path) -> None:
 
 def merged(files: Iterable[Path]) -> str:
     """Every different line of some key logs: both ends of a connection may have written it."""
-    lines = (line for file in files if file.exists() for line in file.read_text().splitlines())
+    lines = (line for file in files if file.exists() for line in file.read_text(errors="replace").splitlines())
     return "".join(f"{line}\n" for line in dict.fromkeys(lines))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.mariadb import mariadb
+from topo import jsonlines
 from topo.plan import DATABASE
 
 if TYPE_CHECKING:
@@ -41,20 +42,9 @@ def request_logs(testbed: Testbed, folder: Path) -> list[dict[str, Any]]:
                     "service": service,
                     "data": data,
                 }
-                for number, data in _json_lines(copy)
+                for number, data in jsonlines.rows(copy.read_bytes())
             ]
     return rows
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number (from 1) and content of each line that is a JSON object; daemons also write plain words."""
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-        try:
-            data = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(data, dict):
-            yield number, data
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import ssl
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -45,7 +46,8 @@ class Page(HTMLParser):
         self.assets: list[str] = []
         self._text: list[str] = []
         self._inside: list[str] = []
-        self.feed(html)
+        with suppress(AssertionError):  # Python's parser has no other word for a declaration that it does not know
+            self.feed(html)
 
     @property
     def text(self) -> str:

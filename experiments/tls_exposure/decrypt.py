@@ -24,6 +24,8 @@ SOURCE = re.compile(r"^(.+) \((\d+) bytes?\):$")
 DUMP = re.compile(r"^[0-9a-f]{4,}  ((?:[0-9a-f]{2} ){1,16})")
 # handshake messages inside TLS 1.3: new session ticket, extensions, certificate, request, verify, finished, key update
 HANDSHAKE = {4, 8, 11, 13, 15, 20, 24}
+# frame, version, and the version in an extension, if there is one; of several ServerHellos in a frame the first
+HELLO = re.compile(r"^(\d+)\t(0x[0-9a-f]{1,4})[^\t\n]*(?:\t(0x[0-9a-f]{1,4})?.*)?$", re.MULTILINE)
 VERSIONS = {0x0303: "TLS 1.2", 0x0304: "TLS 1.3", 0x0302: "TLS 1.1", 0x0301: "TLS 1.0"}
 
 
@@ -45,11 +47,15 @@ def versions(file: Path) -> dict[int, str]:
     """The TLS version of each ServerHello, by its frame."""
     wanted = ("frame.number", "tls.handshake.version", "tls.handshake.extensions.supported_version")
     fields = [word for field in wanted for word in ("-e", field)]
-    rows = tshark(file, "-Y", "tls.handshake.type == 2", "-T", "fields", *fields)
+    return versions_in(tshark(file, "-Y", "tls.handshake.type == 2", "-T", "fields", *fields))
+
+
+def versions_in(rows: str) -> dict[int, str]:
+    """The same of tshark's words; a ServerHello without a version that can be read is left out."""
     values = {}
-    for row in rows.splitlines():
-        number, legacy, supported = (f"{row}\t\t".split("\t"))[:3]
-        code = int((supported or legacy).split(",")[0], 16)
+    for match in HELLO.finditer(rows):
+        number, legacy, supported = match.groups()
+        code = int(supported or legacy, 16)
         values[int(number)] = VERSIONS.get(code, f"TLS {code:#06x}")
     return values
 

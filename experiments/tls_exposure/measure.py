@@ -101,7 +101,7 @@ def _values(
 ) -> dict[str, list[str]]:
     """Every secret's own texts, by the name of its place."""
     logs = observe.request_logs(testbed, folder)
-    lines = {name: (folder / name).read_text().splitlines() for name in {row["file"] for row in logs}}
+    lines = {name: (folder / name).read_text(errors="replace").split("\n") for name in {row["file"] for row in logs}}
     database = testbed.supervisor.unit(f"{testbed.plan.primary.name}/{MariaDB.role}").service
     assert isinstance(database, MariaDB)
     return {

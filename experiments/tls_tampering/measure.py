@@ -23,7 +23,7 @@ from experiments.tls_tampering.evidence import AlarmLine, ImpostorEvent, Redirec
 from experiments.tls_tampering.impostor import ImpostorSettings
 from services.pki import Authority
 from services.service import Look
-from topo import wait
+from topo import jsonlines, wait
 from topo.plan import BALANCER, CLIENT, SITE, WEB
 from topo.tls import means
 
@@ -153,8 +153,8 @@ def _events(log: Path) -> list[ImpostorEvent]:
     """The events that the machine in the middle wrote down, equal ones counted."""
     if not log.exists():
         return []
-    rows = [json.loads(row) for row in log.read_text().splitlines()]
-    counts = Counter((row["what"], row.get("why")) for row in rows)
+    rows = [row for _, row in jsonlines.rows(log.read_bytes())]
+    counts = Counter((str(row["what"]), row.get("why") and str(row["why"])) for row in rows if "what" in row)
     return [{"what": what, "why": why, "times": times} for (what, why), times in counts.items()]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import socket
 import threading
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.haproxy import SOCKET
-from topo import wait
+from topo import jsonlines, wait
 from topo.errors import DeadlineError, FoobarError
 from topo.plan import BALANCER
 
@@ -122,16 +121,17 @@ def without(testbed: Testbed, server: str) -> Iterator[None]:
 def keep_bad_endings(testbed: Testbed, file: Path) -> None:
     """The balancer's log lines of requests that it could not answer well or to the end: what explains a failed one."""
     unit = testbed.supervisor.unit(f"{testbed.plan.host_of(BALANCER).name}/{BALANCER}")
-    with unit.place.path(unit.service.output).open() as log, file.open("w") as out:
-        out.writelines(line for line in log if _ended_badly(line))
+    with unit.place.path(unit.service.output).open("rb") as log, file.open("wb") as out:
+        out.writelines(line for line in log if ended_badly(line))
 
 
-def _ended_badly(line: str) -> bool:
-    try:
-        row = json.loads(line)
-    except ValueError:
+def ended_badly(line: bytes) -> bool:
+    """Is a line of the balancer's log about a request that it could not answer well or to the end?"""
+    row = jsonlines.row_of(line)
+    if row is None or row.get("backend") != BACKEND:
         return False
-    return row.get("backend") == BACKEND and (int(row.get("status", 0)) >= 500 or row["ending"][:2] not in ("--", "K-"))
+    status = str(row.get("status"))
+    return (status.isdecimal() and int(status) >= 500) or str(row.get("ending"))[:2] not in ("--", "K-")
 
 
 def _look(watch: Watch, path: Path, over: threading.Event) -> None:
@@ -152,4 +152,4 @@ def _ask(path: Path, question: bytes = QUESTION) -> str:
         parts = []
         while part := connection.recv(65536):
             parts.append(part)
-    return b"".join(parts).decode()
+    return b"".join(parts).decode(errors="replace")

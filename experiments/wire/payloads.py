@@ -37,6 +37,8 @@ def describe(payload: bytes, ports: set[int]) -> dict[str, Any]:
 def _dns(payload: bytes) -> dict[str, Any]:
     with suppress(dns.exception.DNSException):
         message = dns.message.from_wire(payload)
+        if not message.question:
+            return {}
         question = message.question[0]
         name, kind = question.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(question.rdtype)
         answers = [item.to_text() for records in message.answer for item in records]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from topo import wait
+from topo import jsonlines, wait
 
 LOG = "/var/log/failover.log"
 Event = dict[str, Any]
+
+
+def events_in(log: bytes) -> Iterator[Event]:
+    """The lines of a log that are events."""
+    return (row for _, row in jsonlines.rows(log) if "event" in row and isinstance(row.get("time"), (int, float)))
 
 
 class Events:
@@ -27,7 +32,7 @@ class Events:
                 stream.seek(self._offset)
                 whole, newline, _ = stream.read().rpartition(b"\n")
             self._offset += len(whole) + len(newline)
-            self._seen += [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
+            self._seen += events_in(whole)
         return list(self._seen)
 
     def take(self) -> list[Event]:

@@ -71,7 +71,7 @@ class WriteEndpoint:
             if not part:
                 raise ConnectionResetError("the balancer ended the connection")
             text += part
-        return text.replace(PROMPT, b"").decode()
+        return text.replace(PROMPT, b"").decode(errors="replace")
 
     def _drop(self) -> None:
         if self._connection is not None:
