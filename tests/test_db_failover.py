@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from benchmarks import database_remedies as benchmark
+from experiments.db_failover.accounting import PARTS
 from experiments.db_failover.checks import judged_rounds
 from experiments.db_failover.evidence import DbFailoverEvidence, packed
 from experiments.db_failover.experiment import DbFailover
-from experiments.db_failover.gap import PARTS
 from experiments.engine.base import judged
 from experiments.engine.verdict import Verdict
 from testbed.faults.scenarios import DATABASE, eligible, left_out, named

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from experiments.db_failover.accounting import ENDS, PARTS, Gap, gap, parts
 from experiments.db_failover.evidence import packed, unpacked
-from experiments.db_failover.gap import ENDS, PARTS, Gap, gap, parts
 
 STEADY = [10 + n / 100 for n in range(100)]
 

@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from experiments.db_failover.ways import FailedError, IndeterminateError
-from experiments.db_failover.writer import LONGEST_PAUSE, Order, Writer, written
+from experiments.db_failover.writer import LONGEST_PAUSE, FailedError, IndeterminateError, Order, Writer, written
 
 
 class Scripted:

@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 import pytest
 from fakes import SteadyTestbed
 
-from experiments.engine import folder, junit, runner
+from experiments.engine import folder, report, runner
 from experiments.engine.base import Experiment, judged
 from experiments.engine.evidence import Evidence, unchanged
-from experiments.engine.machine import LAG_MS, overloaded, watched
+from experiments.engine.provenance import LAG_MS, machine_watched, overloaded
 from experiments.engine.run import Asked, Option, Run
 from experiments.engine.verdict import Verdict
 from testbed import interruption
@@ -264,9 +264,9 @@ def test_a_quiet_machine_is_not_mentioned() -> None:
 
 
 def test_the_machine_is_watched_every_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.engine.machine.EVERY", 0.1)
+    monkeypatch.setattr("experiments.engine.provenance.EVERY", 0.1)
     enough = threading.Event()
-    with watched() as seconds:
+    with machine_watched() as seconds:
         for _ in range(200):
             if len(seconds) >= 2 or enough.wait(0.05):
                 break
@@ -287,7 +287,7 @@ def outcome(holds: bool | None, status: str = "completed", **numbers: Any) -> di
 
 def test_junit_tells_failures_from_errors() -> None:
     results = [outcome(True), outcome(False), outcome(None), outcome(None, "refused"), outcome(None, "aborted")]
-    suite = ElementTree.fromstring(junit.xml(results).encode())
+    suite = ElementTree.fromstring(report.junit(results).encode())
     assert (suite.tag, suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("testsuite", "5", "1", "3")
     kinds = [(each.tag, each.get("type")) for case in suite.iter("testcase") for each in case]
     assert kinds == [("failure", "fails"), ("error", "unknown"), ("error", "refused"), ("error", "aborted")]
@@ -295,7 +295,7 @@ def test_junit_tells_failures_from_errors() -> None:
 
 
 def test_junit_is_what_the_common_schema_wants() -> None:
-    suite = ElementTree.fromstring(junit.xml([outcome(False, gap_ms={"median": 3.5}, lost=0)]).encode())
+    suite = ElementTree.fromstring(report.junit([outcome(False, gap_ms={"median": 3.5}, lost=0)]).encode())
     assert [child.tag for child in suite] == ["properties", "testcase", "system-out", "system-err"]
     assert set(suite.attrib) == {"name", "timestamp", "hostname", "tests", "failures", "errors", "skipped", "time"}
     assert suite.get("timestamp") == "2026-01-02T03:04:05"

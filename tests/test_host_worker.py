@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fakes import FakePlace
 
-from experiments.instruments import pacing, worker
+from experiments.instruments import load, worker
 from experiments.instruments.worker import HostWorker
 from topo import wait
 from topo.errors import FoobarError
@@ -151,11 +151,11 @@ def test_whoever_leaves_by_an_error_hears_of_that_one(start: Callable[..., HostW
 
 
 def test_steady_moments_are_equally_far_apart() -> None:
-    assert list(islice(pacing.steady(4, 10.0), 4)) == [10.0, 10.25, 10.5, 10.75]
+    assert list(islice(load.steady(4, 10.0), 4)) == [10.0, 10.25, 10.5, 10.75]
 
 
 def test_poisson_moments_come_at_their_rate_and_by_the_seed() -> None:
-    first, again, other = (list(islice(pacing.poisson(100, Random(seed), 0.0), 5000)) for seed in (1, 1, 2))
+    first, again, other = (list(islice(load.poisson(100, Random(seed), 0.0), 5000)) for seed in (1, 1, 2))
     assert first == again != other
     assert first == sorted(first)
     assert len(first) / first[-1] == pytest.approx(100, rel=0.05)
@@ -163,5 +163,5 @@ def test_poisson_moments_come_at_their_rate_and_by_the_seed() -> None:
 
 def test_what_was_missed_is_not_made_up_for() -> None:
     clock = iter([10.0, 10.1, 10.6, 10.6, 10.6, 10.8])
-    due = pacing.not_missed(pacing.steady(4, 10.0), lambda: next(clock))
+    due = load.not_missed(load.steady(4, 10.0), lambda: next(clock))
     assert list(islice(due, 3)) == [10.0, 10.25, 10.75]

@@ -1,4 +1,4 @@
-"""Packet sockets on links that are never silent: reading ends, and every host is read."""
+"""Packet sockets: reading ends on a link that is never silent; no more is sent than a switch takes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from experiments.firewall_matrix import tries
+from experiments.instruments import packetsockets
 from experiments.instruments.packetsockets import PacketSockets
-from topo.errors import RefusedError
+from topo.errors import DeadlineError, RefusedError
 from topo.plan import Plan
 
 
@@ -61,3 +62,41 @@ def test_an_answer_that_is_never_seen_is_refused(plan: Plan, monkeypatch: pytest
         )
         with pytest.raises(RefusedError, match="cannot talk"), tries.conversing(inside, client, server, 80):
             pass
+
+
+TABLE = """\
+sk               RefCnt Type Proto  Iface R Rmem   User   Inode
+00000000c1a5ab6c 3      3    0003   7     1 76800  0      31180
+00000000a1a5ab6c 3      3    0003   9     1 0      0      31181
+00000000b1a5ab6c 3      3    0003   7     1 100    0      31182
+"""
+
+
+def test_what_waits_is_told_by_interface() -> None:
+    assert [packetsockets.waiting(TABLE, number) for number in (7, 9, 8)] == [76900, 0, 0]
+
+
+class Table:
+    """/proc/net/packet, which the switch empties bit by bit."""
+
+    def __init__(self, left: int, read: int) -> None:
+        self.left = left
+        self.read = read
+
+    def read_text(self) -> str:
+        self.left = max(0, self.left - self.read)
+        return f"sk\nx 3 3 0003 7 1 {self.left} 0 1\n"
+
+
+def test_it_waits_until_the_switch_has_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(1000, 300)
+    monkeypatch.setattr(packetsockets, "SOCKETS", table)
+    packetsockets._wait(7, 1)
+    assert table.left == 0
+
+
+def test_a_switch_that_reads_no_more_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packetsockets, "SOCKETS", Table(1000, 0))
+    monkeypatch.setattr(packetsockets, "SECONDS", 0.01)
+    with pytest.raises(DeadlineError, match="has not read its link 7"):
+        packetsockets._wait(7, 1)

@@ -16,7 +16,7 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import catalog
-from experiments.engine import compare, drawing, folder, numbers, provenance, report, timeline
+from experiments.engine import compare, drawing, folder, numbers, provenance, report, run
 from experiments.engine.base import Experiment
 from experiments.engine.evidence import Evidence, unchanged
 from experiments.engine.numbers import distribution
@@ -179,29 +179,29 @@ def test_phases_last_until_the_next_and_faults_until_healed() -> None:
         {"time": 14.0, "what": "fault", "fault": "cut"},
         {"time": 16.0, "what": "note", "why": "x", "more": 1},
     ]
-    (plot,) = timeline.strip(marks)
+    (plot,) = run.timeline_strip(marks)
     assert {each.label: (list(each.x), list(each.y)) for each in plot.series} == {
         "phase a": ([0.0], [2.0]),
         "phase b": ([2.0], [6.0]),
         "fault kill": ([1.0], [3.0]),
         "fault cut": ([4.0], [6.0]),
     }
-    assert timeline.rows(marks)[-1] == (6.0, "note", "why x, more 1")
+    assert run.timeline_rows(marks)[-1] == (6.0, "note", "why x, more 1")
 
 
 def test_the_last_phase_lasts_as_long_as_the_machine_was_watched() -> None:
     marks = [{"time": 10.0, "what": "phase", "name": "a"}, {"time": 12.0, "what": "phase", "name": "b"}]
-    (plot,) = timeline.strip(marks, [{"time": 9.0}, {"time": 17.0}])
+    (plot,) = run.timeline_strip(marks, [{"time": 9.0}, {"time": 17.0}])
     assert {each.label: (each.x, each.y) for each in plot.series} == {
         "phase a": ([0.0], [2.0]),
         "phase b": ([2.0], [7.0]),
     }
-    assert timeline.strip([], [{"time": 17.0}]) == []
+    assert run.timeline_strip([], [{"time": 17.0}]) == []
 
 
 @pytest.mark.parametrize("marks", [[], [{"time": 1.0, "what": "note"}], [{"time": 1.0, "what": "phase"}]])
 def test_a_timeline_of_one_moment_has_no_picture(marks: list[dict[str, Any]]) -> None:
-    assert timeline.strip(marks) == []
+    assert run.timeline_strip(marks) == []
 
 
 # --- words -----------------------------------------------------------------------------------------------------

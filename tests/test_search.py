@@ -24,8 +24,7 @@ from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
 
 from experiments.instruments import search
-from experiments.instruments.search import Found, Search
-from experiments.instruments.searchpatterns import SearchPatterns, patterns
+from experiments.instruments.search import Found, Search, SearchPatterns, patterns
 from experiments.wire import http2, layers
 from experiments.wire.pcap import packets
 from experiments.wire.streams import stream_text
@@ -392,7 +391,7 @@ def test_needles_are_found_wherever_they_stand(strings: list[bytes], data: st.Da
 
 
 def test_needles_at_the_seams_of_the_blocks() -> None:
-    from experiments.instruments.searchpatterns import BLOCK
+    from experiments.instruments.search import BLOCK
 
     for place in (0, 1, BLOCK - 5, BLOCK - 2, BLOCK - 1, BLOCK, 2 * BLOCK + 1):
         hay = bytes(place) + b"needle-1" + bytes(3)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from experiments.db_failover.accounting import Account, Writes, account
+from experiments.db_failover.accounting import PARTS, Account, Gap, Writes, account, gap, parts
 from experiments.db_failover.evidence import DbFailoverEvidence, FinalLook, RoundRow, numbers, spans, unpacked
-from experiments.db_failover.gap import PARTS, Gap, gap, parts
 from experiments.engine.numbers import distribution, quantile
 from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
 from testbed.faults.kind import CRASH, PLANNED, SILENT

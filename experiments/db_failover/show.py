@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import median
 
+from experiments.db_failover.accounting import PARTS
 from experiments.db_failover.checks import SYMPTOMS, TARGETS, JudgedRound, judged_rounds
 from experiments.db_failover.evidence import DbFailoverEvidence
-from experiments.db_failover.gap import PARTS
 from experiments.engine.plots import Mark, Plot, Series
 from experiments.engine.verdict import Verdict
 from testbed.faults.scenarios import DATABASE

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from experiments.engine.evidence import Evidence, MachineSecond, SchemaError, circumstances
-from experiments.engine.machine import TOLERATED, overloaded
+from experiments.engine.provenance import TOLERATED, overloaded
 from experiments.engine.run import Option, Run
 from experiments.engine.verdict import Verdict
 

@@ -1,4 +1,8 @@
-"""The presentation of a run: a few lines on the terminal, and report.html, one self-contained file."""
+"""The presentation of a run: a few lines on the terminal, report.html, one self-contained file, and JUnit XML.
+
+In the XML, which every CI server reads, a claim that fails is a *failure*; unknown, refused and aborted are *errors*,
+because nothing was found out. Numbers are properties of the suite, since the common schema gives test cases none.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from junitparser import Error, Failure
+from junitparser.xunit2 import TestCase, TestSuite
 from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments.engine import folder, machine, numbers, provenance, timeline
+from experiments.engine import folder, numbers, provenance, run
 from experiments.engine.base import Experiment, judged
 from experiments.engine.compare import Comparison, Row
 from experiments.engine.evidence import MachineSecond, Raw
-from experiments.engine.numbers import is_distribution
+from experiments.engine.numbers import flat, is_distribution
 from experiments.engine.plots import Plot, Series
 from experiments.engine.verdict import Verdict
 from topo.errors import UsageError
@@ -36,6 +42,9 @@ TEMPLATES.filters["said"] = numbers.said
 WORDS = {True: ("holds", "bold green"), False: ("fails", "bold red"), None: ("unknown", "bold yellow")}
 
 console = Console(highlight=False)
+SUITE = "experiments"
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+ILLEGAL = {number: "?" for number in (*range(32), 0x7F) if chr(number) not in "\t\n\r"}
 
 
 @dataclass(frozen=True)
@@ -81,11 +90,11 @@ def write(experiment: Experiment[Any], path: Path) -> Path:
         distributions=[(name, value) for name, value in flat if is_distribution(value)],
         pictures=pictures(_plots(experiment, evidence), path),
         page=_page(experiment, evidence),
-        marks=timeline.rows(marks)[: timeline.MOST_ROWS],
-        more_marks=max(0, len(marks) - timeline.MOST_ROWS),
-        strip=pictures(timeline.strip(marks, seconds), path),
+        marks=run.timeline_rows(marks)[: run.MOST_ROWS],
+        more_marks=max(0, len(marks) - run.MOST_ROWS),
+        strip=pictures(run.timeline_strip(marks, seconds), path),
         machine=seconds,
-        overloaded=machine.overloaded(seconds),
+        overloaded=provenance.overloaded(seconds),
         load=pictures(_load(seconds), path),
         again=provenance.again(result),
         folder=path,
@@ -184,3 +193,34 @@ def _names(path: Path) -> Iterator[str]:
     for file in path.rglob("*"):
         if file.is_file() and not file.name.startswith("."):
             yield str(file.relative_to(path))
+
+
+def junit(results: Sequence[Mapping[str, Any]]) -> str:
+    """One test suite with a test case for each result (result.json's content, and its ``folder``)."""
+    suite = TestSuite(SUITE)  # type: ignore[no-untyped-call]
+    suite.timestamp = results[0]["started"][:19] if results else "1970-01-01T00:00:00"
+    suite.hostname = "localhost"
+    for result in results:
+        for name, value in flat({result["experiment"]: result["verdict"]["numbers"]}):
+            suite.add_property(_legal(name), _legal(str(value)))
+    suite.add_testcases([_case(result) for result in results])
+    suite.system_out = _legal("".join(f"{result['folder']}\n" for result in results))
+    suite.system_err = ""
+    text: bytes = suite.tostring()  # type: ignore[no-untyped-call]
+    return DECLARATION + text.decode()
+
+
+def _case(result: Mapping[str, Any]) -> TestCase:
+    verdict = result["verdict"]
+    case = TestCase(result["experiment"], SUITE, result["duration_s"])
+    if not verdict["holds"]:
+        kind = Error if verdict["holds"] is None else Failure
+        word = "fails" if kind is Failure else "unknown" if result["status"] == "completed" else result["status"]
+        case.result = [kind(_legal(verdict["because"]), word)]
+        case.result[0].text = _legal(f"claim: {result['claim']}\n{word}: {verdict['because']}\n{result['folder']}")
+    return case
+
+
+def _legal(text: str) -> str:
+    """Without the control characters that XML cannot hold."""
+    return text.translate(ILLEGAL)

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from experiments.engine import folder, junit, machine, progress, provenance, report
+from experiments.engine import folder, progress, provenance, report
 from experiments.engine.base import Experiment, judged
 from experiments.engine.evidence import Raw
 from experiments.engine.run import PLAIN, Asked, Progress, Run, Silent
@@ -109,7 +109,7 @@ def _steady(testbed: Testbed, this: Run, evidence: dict[str, Any], when: str, se
 
 def _measure(experiment: Experiment[Any], testbed: Testbed, this: Run, evidence: dict[str, Any]) -> None:
     """Fill ``evidence``; when measuring does not come to its end, with what was kept until then."""
-    with machine.watched() as seconds, _shown_as(this.progress, f"measuring {experiment.name}"):
+    with provenance.machine_watched() as seconds, _shown_as(this.progress, f"measuring {experiment.name}"):
         evidence |= {"timeline": this.timeline, "machine": seconds}
         try:
             evidence |= experiment.measure(testbed, this).own()
@@ -204,6 +204,6 @@ def run_all(
         if as_json and results:
             print(json.dumps(results if len(experiments) > 1 else results[0], indent=1))
         if junit_file:
-            junit_file.write_text(junit.xml(results))
+            junit_file.write_text(report.junit(results))
             folder.give(junit_file)
     return worst_exit(Verdict(**result["verdict"]).exit_code for result in results)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
-from experiments.firewall_matrix import oracle_comparison
-from experiments.firewall_matrix.answers import EVERYTHING, KINDS, NOTHING, total, within, without
+from experiments.firewall_matrix import answers
+from experiments.firewall_matrix.answers import EVERYTHING, KINDS, NOTHING, OracleMismatch, total, within, without
 from experiments.firewall_matrix.evidence import (
     Answer,
     ControllerRow,
@@ -19,7 +19,6 @@ from experiments.firewall_matrix.evidence import (
     TraceRow,
 )
 from experiments.firewall_matrix.malformed import contradictions, inconclusive
-from experiments.firewall_matrix.oracle_comparison import OracleMismatch, exact, lost
 
 SHOWN = 3
 Mismatches: TypeAlias = Sequence[OracleMismatch]
@@ -38,7 +37,7 @@ class Findings:
 
 def findings(evidence: MatrixEvidence) -> Findings:
     """All that follows from the evidence."""
-    mismatches = tuple(mismatch for pair in evidence.pairs for mismatch in oracle_comparison.mismatches(pair))
+    mismatches = tuple(mismatch for pair in evidence.pairs for mismatch in answers.mismatches(pair))
     wrong, doubts = (
         tuple(line for lines in checks.values() for line in lines(evidence, mismatches))
         for checks in (WRONG, INCONCLUSIVE)
@@ -81,10 +80,10 @@ def _oracles_agree(evidence: MatrixEvidence, mismatches: Mismatches) -> Iterator
     """Leaks, over-blocks, and oracles that contradict each other; each with the flow that decides."""
     by = {(row["src"], row["dst"], row["kind"], row["value"]): row["flow"] for row in evidence.flows}
     traces = {(pair["src"], pair["dst"]): pair["trace"] for pair in evidence.pairs}
-    for mismatch, packets in sorted(oracle_comparison.together(mismatches), key=lambda group: group[0].allowed):
+    for mismatch, packets in sorted(answers.together(mismatches), key=lambda group: group[0].allowed):
         flow = by.get((mismatch.src, mismatch.dst, mismatch.kind, mismatch.values[0][0]))
         yield (
-            oracle_comparison.words(mismatch, packets)
+            answers.words(mismatch, packets)
             + (f"; by {flow}" if flow else "")
             + _traced_flow(traces[mismatch.src, mismatch.dst], mismatch)
         )
@@ -143,7 +142,7 @@ def _lost(pair: PairRow) -> Iterator[str]:
     ends = f"{pair['src']} -> {pair['dst']}"
     if swept["inconclusive"]:
         yield f"{ends}: the captures of {', '.join(swept['inconclusive'])} lost packets"
-    if missing := lost(swept):
+    if missing := answers.lost(swept):
         what = "probes were lost" if missing > 0 else "packets more than were sent were counted"
         yield f"{ends}: {abs(missing)} {what} of {swept['probes']}"
     if not swept["probes"]:
@@ -153,7 +152,7 @@ def _lost(pair: PairRow) -> Iterator[str]:
 def _stopped_elsewhere(pair: PairRow) -> Iterator[str]:
     """A block counts where the policy's own flow, on the switch that decides, has counted it."""
     swept = pair["wire"]
-    if not exact(swept) or oracle_comparison.mismatches(pair) or swept["stopped"] == pair["stops"]:
+    if not answers.exact(swept) or answers.mismatches(pair) or swept["stopped"] == pair["stops"]:
         return
     seen, due = (_counts(stopped) for stopped in (swept["stopped"], pair["stops"]))
     yield f"{pair['src']} -> {pair['dst']}: the policy stops {due}, but what was counted is {seen}"
@@ -172,12 +171,12 @@ def _sources_controlled(evidence: MatrixEvidence, _: Mismatches) -> Iterator[str
 
 
 def _blocked(pair: PairRow) -> bool:
-    came, may, sent = _of(pair["wire"]["arrived"]), oracle_comparison.allowed(pair), _of(pair["wire"]["values"])
+    came, may, sent = _of(pair["wire"]["arrived"]), answers.allowed(pair), _of(pair["wire"]["values"])
     return any(without(without(sent[kind], may[kind]), came[kind]) for kind in KINDS)
 
 
 def _reached(pair: ControlRow) -> bool:
-    came, may = _of(pair["wire"]["arrived"]), oracle_comparison.allowed(pair)
+    came, may = _of(pair["wire"]["arrived"]), answers.allowed(pair)
     return any(within(came[kind], may[kind]) for kind in KINDS)
 
 
@@ -242,7 +241,7 @@ def numbers(evidence: MatrixEvidence, mismatches: Mismatches) -> dict[str, Any]:
         "pairs": len(pairs),
         "probes": probes,
         "arrived": sum(pair["wire"]["arrivals"] for pair in pairs),
-        "mismatches": oracle_comparison.count(mismatches),
+        "mismatches": answers.count(mismatches),
         "leaks": len({(mismatch.src, mismatch.dst) for mismatch in mismatches if not mismatch.allowed}),
         "over_blocks": len({(mismatch.src, mismatch.dst) for mismatch in mismatches if mismatch.allowed}),
         "proof_differences": len(evidence.proof["differences"]),
@@ -250,7 +249,7 @@ def numbers(evidence: MatrixEvidence, mismatches: Mismatches) -> dict[str, Any]:
         "traces": sum(len(pair["trace"]) for pair in pairs),
         "malformed": len(evidence.malformed),
         "malformed_wrong": len(contradictions(evidence.malformed)),
-        "pairs_inexact": sum(not exact(pair["wire"]) for pair in pairs),
+        "pairs_inexact": sum(not answers.exact(pair["wire"]) for pair in pairs),
         "probes_per_s": round(probes / seconds) if seconds else 0,
         "sweep_s": seconds,
         "proof_ms": evidence.proof["ms"],

@@ -14,7 +14,6 @@ from typing import Any
 from scapy.layers.inet import ICMP, IP, IPOption_LSRR, IPOption_RR, IPOption_SSRR, IPOption_Timestamp
 from scapy.packet import Packet, Raw
 
-from experiments.firewall_matrix.crafting import datagram, ip, link, one, segment
 from experiments.firewall_matrix.malformed import (
     AS_POLICY,
     CLIENT,
@@ -27,6 +26,7 @@ from experiments.firewall_matrix.malformed import (
     CraftedPacket,
     ProbeTarget,
 )
+from experiments.firewall_matrix.malformed_link import datagram, ip, link, one, segment
 from topo.plan import Host
 
 # --- fragments ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Frames under a false name, to everybody, or of other protocols than IPv4 and ARP; and the well-formed packets.
 
-Some wrap IPv4 in something that a filter may not look into.
+Some wrap IPv4 in something that a filter may not look into. Each changes one thing in layers as a host would send them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from scapy.contrib.mpls import MPLS
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6NDOptPrefixInfo, IPv6
-from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3
+from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
 
-from experiments.firewall_matrix.crafting import datagram, ip, link, one, segment
 from experiments.firewall_matrix.malformed import (
     ANY_PORT,
     MUST,
@@ -25,6 +25,35 @@ from experiments.firewall_matrix.malformed import (
     ProbeTarget,
 )
 from topo.plan import NETWORK, Host
+
+# --- layers as a host would send them: each malformed packet changes one thing -----------------------------------
+
+
+def link(target: ProbeTarget, **fields: Any) -> Packet:
+    """Ethernet, from the sender's own MAC to the receiver's."""
+    return Ether(**{"src": target.src.mac, "dst": target.dst.mac, **fields})
+
+
+def ip(target: ProbeTarget, **fields: Any) -> Packet:
+    """IPv4, from the sender's own address to the receiver's."""
+    return IP(**{"src": target.src.ip, "dst": target.dst.ip, "id": int.from_bytes(target.token[:2], "big"), **fields})
+
+
+def segment(target: ProbeTarget, **fields: Any) -> Packet:
+    """A SYN, with the token for its numbers: it needs no data to be recognised."""
+    seq, ack = (int.from_bytes(half, "big") for half in (target.token[:4], target.token[4:]))
+    return TCP(**{"sport": target.sport, "dport": target.port, "flags": "S", "seq": seq, "ack": ack, **fields})
+
+
+def datagram(target: ProbeTarget, **fields: Any) -> Packet:
+    """UDP, with the token for its data."""
+    return UDP(**{"sport": target.sport, "dport": target.port, **fields}) / Raw(target.token)
+
+
+def one(target: ProbeTarget, packet: Packet) -> tuple[CraftedFrame, ...]:
+    """A single frame with the token in it."""
+    return (CraftedFrame(bytes(packet), target.token),)
+
 
 # --- addresses ---------------------------------------------------------------------------------------------------
 

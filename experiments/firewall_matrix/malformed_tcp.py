@@ -6,7 +6,6 @@ from typing import Any
 
 from scapy.packet import Raw
 
-from experiments.firewall_matrix.crafting import ip, link, one, segment
 from experiments.firewall_matrix.malformed import (
     AS_POLICY,
     CLIENT,
@@ -19,6 +18,7 @@ from experiments.firewall_matrix.malformed import (
     CraftedPacket,
     ProbeTarget,
 )
+from experiments.firewall_matrix.malformed_link import ip, link, one, segment
 
 FAR = 1 << 31  # the opposite end of the sequence numbers' circle: outside every window
 

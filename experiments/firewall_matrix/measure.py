@@ -17,7 +17,7 @@ from controllers.flow import Flow
 from controllers.policy import Rule, policy
 from controllers.verify import explain
 from controllers.verify.proof import Proof, Reach
-from experiments.firewall_matrix import ofproto, oracle_comparison, oracles, tries
+from experiments.firewall_matrix import answers, ofproto, oracles, tries
 from experiments.firewall_matrix.answers import COUNTS, EVERYTHING, KINDS, union, within
 from experiments.firewall_matrix.evidence import ALL, Answer, MatrixEvidence, PairRow, TraceRow
 from experiments.firewall_matrix.sweep import Sweep, Swept, sweep
@@ -173,7 +173,7 @@ def _deciding_flows(
     plan: Plan, flows: Sequence[Flow], reach: Reach, pairs: Sequence[PairRow]
 ) -> Iterator[dict[str, Any]]:
     """The flow that decides about the first packet of each group about which the oracles differ."""
-    groups = oracle_comparison.together(mismatch for pair in pairs for mismatch in oracle_comparison.mismatches(pair))
+    groups = answers.together(mismatch for pair in pairs for mismatch in answers.mismatches(pair))
     for mismatch, _ in groups[:MOST_FLOWS]:
         src, dst, value = plan.host(mismatch.src), plan.host(mismatch.dst), mismatch.values[0][0]
         yield {

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from experiments.engine.plots import Plot, Series
 from experiments.engine.report import TEMPLATES
-from experiments.firewall_matrix import answers, oracle_comparison
+from experiments.firewall_matrix import answers
 from experiments.firewall_matrix.answers import KINDS
 from experiments.firewall_matrix.checks import Findings, findings
 from experiments.firewall_matrix.evidence import MatrixEvidence, PairRow, TryRow
@@ -32,12 +32,12 @@ MOST_LINES, MOST_INTERVALS = 12, 2
 
 def state(pair: PairRow) -> str:
     """The worst that is to be said of a pair."""
-    mismatches = oracle_comparison.mismatches(pair)
+    mismatches = answers.mismatches(pair)
     if any(not mismatch.allowed for mismatch in mismatches) or pair["wire"]["strays"]:
         return LEAK
     if mismatches:
         return OVER_BLOCK
-    if not oracle_comparison.exact(pair["wire"]):
+    if not answers.exact(pair["wire"]):
         return INCONCLUSIVE
     return OPEN if pair["wire"]["arrivals"] else SHUT
 
@@ -96,7 +96,7 @@ def page(evidence: MatrixEvidence) -> str:
         state=state,
         lines=lines,
         classes=CLASSES,
-        lost=oracle_comparison.lost,
+        lost=answers.lost,
         malformed=malformed_kinds(evidence.malformed),
     )
 

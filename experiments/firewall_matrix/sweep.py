@@ -1,7 +1,7 @@
 """Sweeps of probes: sent, and each probe accounted for: it arrived at a host, or a flow that drops has counted it.
 
-Each link is filled as fast as its switch empties it (instruments/sender.py); dumpcap listens at every host. A probe
-that neither arrived nor was counted was lost on the way, so its sweep proves nothing and is sent again.
+Each link is filled as fast as its switch empties it (instruments/packetsockets.py); dumpcap listens at every host. A
+probe that neither arrived nor was counted was lost on the way, so its sweep proves nothing and is sent again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from experiments.firewall_matrix.answers import BEGINS, KINDS, covered, total
 from experiments.firewall_matrix.evidence import Answer, Stopped
 from experiments.firewall_matrix.sweepframes import FORMS, LENGTH, SOURCE_PORT, Arrivals
 from experiments.instruments.capture import Capture, capturing
-from experiments.instruments.sender import send_paced
+from experiments.instruments.packetsockets import send_paced
 from topo.errors import FoobarError
 from topo.plan import Host
 

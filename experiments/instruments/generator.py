@@ -1,6 +1,6 @@
 """Open-loop load, run on the client host as a worker (worker.py); ``... generator log-in COUNT`` makes its accounts.
 
-Requests are due at times drawn beforehand (pacing.py), whatever becomes of the ones before; latency counts from
+Requests are due at times drawn beforehand (load.py), whatever becomes of the ones before; latency counts from
 the time when a request was due, so a stalled server cannot hide by slowing the asker down ("coordinated omission").
 One JSON line for each request is written to standard output as it ends. Nothing is ever asked twice here: retries are
 made by the infrastructure under test.
@@ -23,8 +23,7 @@ from typing import Any
 
 import h11
 
-from experiments.instruments.load import LoadSettings, Outcome
-from experiments.instruments.pacing import moments
+from experiments.instruments.load import LoadSettings, Outcome, moments
 from experiments.instruments.worker import Say, serve
 from topo.plan import SITE
 

@@ -1,6 +1,7 @@
 """Open-loop load on the site from the client host: its settings, its outcomes, and how it is started and ended.
 
-The requests themselves are made by ``experiments/instruments/generator.py``, a program of its own on the client.
+When requests are due, in monotonic seconds and whatever becomes of those before, is said here alone. The requests
+themselves are made by ``experiments/instruments/generator.py``, a program of its own on the client.
 """
 
 from __future__ import annotations
@@ -10,20 +11,47 @@ import json
 import shutil
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from experiments.instruments.pacing import POISSON
 from experiments.instruments.worker import ENVIRONMENT, HostWorker
 from testbed.namespaces import Inside
 from topo import wait
 from topo.errors import FoobarError
 
+POISSON, STEADY = "poisson", "steady"
 GENERATOR = "experiments.instruments.generator"
 FIRST_SECONDS = 20.0
+
+
+def poisson(rate: float, random: Random, start: float) -> Iterator[float]:
+    """A Poisson process: as independent visitors come, ``rate`` of them a second."""
+    due = start
+    while True:
+        due += random.expovariate(rate)
+        yield due
+
+
+def steady(rate: float, start: float) -> Iterator[float]:
+    """One every 1/``rate`` s, the first at once."""
+    return (start + number / rate for number in count())
+
+
+def moments(pace: str, rate: float, seed: int) -> Iterator[float]:
+    """When the requests of a load are due that begins now."""
+    start = time.monotonic()
+    return steady(rate, start) if pace == STEADY else poisson(rate, Random(seed), start)
+
+
+def not_missed(due: Iterable[float], now: Callable[[], float] = time.monotonic) -> Iterator[float]:
+    """The due times that have not passed: what was missed is not made up for by a burst."""
+    return (moment for moment in due if moment >= now())
 
 
 @dataclass(frozen=True)

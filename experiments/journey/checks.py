@@ -9,17 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
-from experiments.journey.balancersteps import encrypts_the_answer, ends_tls, forwards, reads_the_name
-from experiments.journey.browsersteps import (
+from experiments.journey.evidence import JourneyEvidence, TlsModes
+from experiments.journey.evidenceindex import EvidenceIndex, Unseen
+from experiments.journey.frontsteps import (
     asks_dns,
     asks_for_the_site,
     browser_decrypts,
     browser_displays,
     dns_answers,
+    encrypts_the_answer,
+    ends_tls,
+    forwards,
+    reads_the_name,
     sends_https,
 )
-from experiments.journey.evidence import JourneyEvidence, TlsModes
-from experiments.journey.evidenceindex import EvidenceIndex, Unseen
 from experiments.journey.serversteps import (
     answer_goes_back,
     asks_the_database,

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from experiments.instruments import observe, visitor
+from experiments.instruments import observe
 from experiments.instruments.capture import Capture, capturing
 from experiments.journey.evidence import CaptureRow, FrameRow, JourneyEvidence, TlsModes
 from experiments.wire import payloads
@@ -32,8 +32,8 @@ def measure(testbed: Testbed, run: Run) -> JourneyEvidence:
         sql = stack.enter_context(observe.statements(testbed, run.folder))
         captures = stack.enter_context(capturing(places, run.folder))
         with run.phase("visit"):
-            seen: Any = visitor.visits(testbed, name, password, [message])
-            positions = visitor.wait_for_replicas(testbed)
+            seen: Any = observe.visits(testbed, name, password, [message])
+            positions = observe.wait_for_replicas(testbed)
     with run.phase("reading the captures"):
         rows, dropped = _frames(captures, _marks(seen, message, password))
     logs: Any = observe.request_logs(testbed, run.folder)

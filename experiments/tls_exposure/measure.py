@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.instruments import observe, visitor
+from experiments.instruments import observe
 from experiments.instruments.capture import Capture, capturing
 from experiments.instruments.keylog import keys_logged
 from experiments.instruments.search import Search
@@ -89,10 +89,10 @@ def _visits(testbed: Testbed, run: Run, visits: Sequence[Typed]) -> list[dict[st
     seen = []
     with run.phase("visit", len(visits)) as progress:
         for visit in visits:
-            seen.append(visitor.visits(testbed, visit.name, visit.password, visit.messages, asks=visit.query))
+            seen.append(observe.visits(testbed, visit.name, visit.password, visit.messages, asks=visit.query))
             canaries.write_row(testbed, visit.row)
             progress.advance(1)
-        visitor.wait_for_replicas(testbed)
+        observe.wait_for_replicas(testbed)
     return seen
 
 

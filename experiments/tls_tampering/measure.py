@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.instruments import load
-from experiments.instruments.load import LoadSettings
-from experiments.instruments.pacing import STEADY
+from experiments.instruments.load import STEADY, LoadSettings
 from experiments.instruments.worker import ENVIRONMENT
 from experiments.tls_tampering import redirect
 from experiments.tls_tampering.evidence import AlarmLine, ImpostorEvent, Redirection, RequestRow, TamperingEvidence
