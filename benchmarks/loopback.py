@@ -30,12 +30,12 @@ Pins = tuple[tuple[str, str], ...]
 
 # For each program: what is changed in its files, and into what. {ip} is its host's address, {own} one of 127.0.0.0/8
 # that is its host's alone. On loopback every connection comes from the address it goes to, so accounts name no address.
+# A program that is not here is started as it is: where its port is taken, it says so and the reference does not start.
 PINS: Mapping[str, Pins] = {
     "mariadb": ((r"^bind_address = 0\.0\.0\.0$", "bind_address = {ip}"), (r"@'10\.[\d.]+'", "@'%'")),
     "gunicorn": ((rf'^bind = "127\.0\.0\.1:{PORTS[APP]}"$', f'bind = "{{own}}:{PORTS[APP]}"'),),
     "nginx": ((r"\blisten 80;", "listen {ip}:80;"), (rf"\b127\.0\.0\.1:{PORTS[APP]};", f"{{own}}:{PORTS[APP]};")),
     "haproxy": ((r"\bbind :", "bind {ip}:"),),
-    "nsd": (),
 }
 
 
@@ -63,7 +63,7 @@ class Pinned(Service):
         return self.service.environment
 
     def files(self) -> tuple[File, ...]:
-        return pinned(self.service.files(), PINS[self.product or self.role], self.addresses)
+        return pinned(self.service.files(), PINS.get(self.product, ()), self.addresses)
 
     def directories(self) -> tuple[str, ...]:
         return self.service.directories()
