@@ -20,7 +20,7 @@ from experiments.engine.base import Experiment, judged
 from experiments.engine.run import Asked, Option
 from testbed import session, state
 from testbed.body import Body
-from testbed.commandline import Parser, guarded
+from testbed.commandline import Parser, guarded, refuse_empty
 from topo import profile
 from topo.errors import EXIT_HOLDS, UsageError, among
 
@@ -47,14 +47,19 @@ def alone(name: str) -> int:
     return main(["run", name, *sys.argv[1:]])
 
 
-def _dispatch(words: list[str]) -> int:
+def _parser() -> Parser:
     parser = Parser(prog="python -m experiments", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for add in COMMANDS.values():
         add(commands)
+    return parser
+
+
+def _dispatch(words: list[str]) -> int:
+    refuse_empty(words)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         raise UsageError(f"{words[0]}: no such command; commands: {among(words[0], COMMANDS)}")
-    options = parser.parse_args(words or ["--help"])
+    options = _parser().parse_args(words or ["--help"])
     options.words = words
     code: int = options.do(options)
     return code

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from topo.early import INTERRUPTED
@@ -16,6 +17,11 @@ from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_PIPE, Fo
 class Parser(argparse.ArgumentParser):
     """argparse, with our exit code for bad usage and one line instead of two."""
 
+    def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
+        """The options of a command line, none of whose arguments may be empty."""
+        refuse_empty(args)
+        return super().parse_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see --help)")
 
@@ -24,6 +30,12 @@ class Parser(argparse.ArgumentParser):
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
             raise UsageError(f"{self.prog.removeprefix('foobar ')}: say one of: {among(str(value), action.choices)}")
         super()._check_value(action, value)
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Raises UsageError for an empty argument: ``down "$UNSET"`` must not mean ``down``."""
+    if "" in words or any(word.startswith("--") and word.endswith("=") for word in words):
+        raise UsageError(f"{shlex.join(words)}: an empty argument; is a variable not set?")
 
 
 def guarded(work: Callable[[], int]) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import pytest
 
+EXIT_USAGE = 64  # as topo/errors.py has it: tests are run from any folder
 OK, FAILED, NONE_SELECTED = pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED
 BESIDE = ("--beside", "--dist=loadfile", "--no-loadscope-reorder")
 ONE_JOURNEY = "tests/root/test_main_job.py::test_all_13_steps_are_seen"
@@ -37,6 +38,9 @@ def exit_code(codes: Sequence[int]) -> int:
 
 def main(words: Sequence[str]) -> int:
     """Run the parts one after the other; one that was interrupted, or could not begin, is the last."""
+    if "" in words:
+        print("foobar test: an empty argument; is a variable not set?", file=sys.stderr)
+        return EXIT_USAGE
     codes: list[int] = []
     for part in parts(words, len(os.sched_getaffinity(0))):
         codes.append(subprocess.call([sys.executable, "-m", "pytest", *part]))

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import _parser as benchmarks_parser
+from benchmarks.__main__ import main as benchmarks_main
+from experiments.__main__ import _parser as experiments_parser
+from experiments.__main__ import main as experiments_main
 from testbed import box, cli, commandline, control, detaching, launcher, preflight, state
 from testbed.commands import commandlist
+from testbed.commands.suggestions import verbs_of
 from testbed.state import Claim, Entry
 from topo.early import BOX_VARIABLE
 from topo.errors import (
@@ -127,6 +134,68 @@ def running() -> Callable[..., Claim]:
 )
 def test_bad_usage_is_one_line_and_64(run: Run, words: str, line: str) -> None:
     assert run(*words.split()) == (64, "", f"foobar: {line}\n")
+
+
+def typed(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[str, ...]]:
+    """Every command line of a parser that has an empty argument somewhere: in place of a word, or as a flag's value."""
+    yield (*words, "")
+    yield (*words, "a", "")
+    for action in parser._actions:
+        for flag in action.option_strings:
+            yield from () if action.nargs == 0 else ((*words, flag, ""), (*words, f"{flag}="))
+    for verb, own in verbs_of(parser).items():
+        yield from typed(own, *words, verb)
+
+
+def empties(typist: str) -> list[tuple[str, ...]]:
+    parsers = {
+        "outside": lambda: commandlist.parser(at_prompt=False),
+        "prompt": lambda: commandlist.parser(at_prompt=True),
+        "boot": cli.boot_parser,
+        "experiments": experiments_parser,
+        "benchmarks": benchmarks_parser,
+    }
+    lines = list(typed(parsers[typist]()))
+    assert len(lines) >= 4, "the parser was looked at"
+    return lines
+
+
+@pytest.mark.parametrize("typist", ["outside", "boot", "experiments", "benchmarks"])
+def test_an_empty_argument_is_a_usage_error_in_every_command(
+    run: Run, running: Callable[..., Claim], capsys: pytest.CaptureFixture[str], typist: str
+) -> None:
+    """``down "$UNSET"`` must not mean ``down``."""
+    mains = {"experiments": experiments_main, "benchmarks": benchmarks_main}
+    claim = running("a")
+    for words in empties(typist):
+        if typist in mains:
+            code, (out, err) = mains[typist](words), capsys.readouterr()
+        else:
+            code, out, err = run(*words)
+        assert (code, out, err.count("\n")) == (64, "", 1), words
+        assert err == f"foobar: {shlex.join(words)}: an empty argument; is a variable not set?\n"
+    assert state.running() != [], "nothing was ended"
+    claim.release()
+
+
+def test_an_empty_argument_is_a_usage_error_at_the_prompt(running: Callable[..., Claim]) -> None:
+    for words in empties("prompt"):
+        with pytest.raises(UsageError, match=r": an empty argument; is a variable not set\?$"):
+            commandlist.read(words, at_prompt=True)
+
+
+def test_another_commands_arguments_may_be_empty_but_not_the_command(run: Run, running: Callable[..., Claim]) -> None:
+    claim = running("a", phase="booting", hosts={}, pid=0)
+    assert run("exec", "client", "--", "grep", "", "file") == (
+        2,
+        "",
+        "foobar: testbed a is booting: try again when it is up\n",
+    )
+    code, _, err = run("exec", "client", "--", "", "file")
+    assert (code, err) == (64, "foobar: exec client -- '' file: an empty argument; is a variable not set?\n")
+    for asked in (("stat", ""), ("",)):
+        assert run("completion", "words", "--", *asked)[0] == 0, "what a shell asks at a Tab after a space"
+    claim.release()
 
 
 def test_help_is_no_error(run: Run) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_tests import ONE_JOURNEY, exit_code, parts
+from run_tests import ONE_JOURNEY, exit_code, main, parts
 
 PROJECT = Path(__file__).resolve().parent.parent
 TESTS = """
@@ -44,6 +44,11 @@ def test_quick_is_the_rootless_tier_and_one_journey() -> None:
 )
 def test_the_worst_part_decides(codes: list[int], whole: int) -> None:
     assert exit_code(codes) == whole
+
+
+def test_an_empty_argument_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-q", ""]) == 64
+    assert capsys.readouterr().err == "foobar test: an empty argument; is a variable not set?\n"
 
 
 @pytest.mark.parametrize(("flag", "selected"), [("--beside", "test_a"), ("--alone", "test_b")])

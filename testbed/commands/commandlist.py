@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from testbed.commandline import Parser
+from testbed.commandline import Parser, refuse_empty
 from testbed.commands.command import Command, Origin, Request
 from testbed.commands.do_completion import CompletionCommand
 from testbed.commands.do_denied import DeniedCommand
@@ -81,10 +81,11 @@ def parser(*, at_prompt: bool) -> Parser:
 
 def read(words: Sequence[str], *, at_prompt: bool) -> tuple[Command, Namespace]:
     """The command that these words are, and its options. Raises UsageError for wrong ones; SystemExit after --help."""
-    command = named(words[0], at_prompt=at_prompt)
     own, after = list(words), []
-    if command.runs_another and "--" in own:
+    if "--" in own and getattr(available(at_prompt=at_prompt).get(words[0]), "runs_another", False):
         own, after = own[: own.index("--")], own[own.index("--") + 1 :]
+    refuse_empty(own)
+    command = named(words[0], at_prompt=at_prompt)
     options = parser(at_prompt=at_prompt).parse_args(own)
     options.after = after
     return command, options

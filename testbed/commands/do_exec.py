@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Sequence
 
 from testbed import state
-from testbed.commandline import Parser
+from testbed.commandline import Parser, refuse_empty
 from testbed.commands.command import Command, Origin
 from topo.errors import UsageError
 from topo.paths import BOX, ENVIRONMENT
@@ -33,6 +33,8 @@ class ExecCommand(Command):
     def run(self, options: Namespace, origin: Origin) -> int:  # noqa: ARG002 - it enters the namespaces by itself
         if not options.after:
             raise UsageError("exec: say the command after --, as in: exec client -- ip addr")
+        if not options.after[0]:
+            refuse_empty([self.name, options.host, "--", *options.after])
         entry = state.up(options.name)
         if options.host not in entry.hosts and options.host != BOX:
             raise UsageError(f"{options.host}: no such host in {entry.name}; hosts: {', '.join([*entry.hosts, BOX])}")
