@@ -19,6 +19,7 @@ import pytest
 from benchmarks import suite
 from docs import draw, manual
 from experiments import __main__ as experiments
+from experiments.catalog import EXPERIMENTS
 from testbed import cli
 from testbed.commands import commandlist
 from testbed.commands.suggestions import verbs_of
@@ -236,6 +237,12 @@ def test_the_readme_names_all_commands() -> None:
         "report",
         "compare",
     }
+
+
+def test_every_experiment_has_its_page_and_its_line_in_the_readme() -> None:
+    names = {experiment.name for experiment in EXPERIMENTS}
+    assert {page.stem for page in (PROJECT / "docs" / "experiments").glob("*.md")} == names
+    assert {words[4] for words in typed(README.read_text()) if words[2:4] == ["experiments", "run"]} >= names
 
 
 @pytest.mark.parametrize(
