@@ -14,6 +14,7 @@ What is dropped on this way is sampled to the controller (sampling.py).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice, permutations
 
 from controllers import policy as policies
 from controllers.flow import (
@@ -34,6 +35,7 @@ from controllers.flow import (
 from controllers.overlay import Divert, Match, Overlay
 from controllers.policy import Rule
 from controllers.sampling import sampled
+from topo.errors import PolicyError
 from topo.plan import ANY, Host, Plan
 from topo.wiring import Switch
 
@@ -44,6 +46,8 @@ IPV4, ARP_TYPE, UNTAGGED = 0x0800, 0x0806, 0
 PROTO_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 PROTO_NAMES = {number: name for name, number in PROTO_NUMBERS.items()}
 PORT_FIELDS = {"icmp": "icmpv4_type", "tcp": "tcp_dst", "udp": "udp_dst"}
+
+MOST_FLOWS = 200_000  # a rule makes one for each pair of hosts, and each mask of its ports
 
 # Cookies are rule numbers, counted from 1, but for a thousand that name the flows which no rule stands for.
 FIRST_OWN_COOKIE, OWN_ROOM = 1000, 1000
@@ -73,9 +77,15 @@ TRACKED = CT_TRK | CT_NEW | CT_EST | CT_REL | CT_INV
 
 
 def compile_flows(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Flow, ...]:
-    """All flows of all switches. Raises PolicyError when a rule is wrong, before anything is compiled."""
+    """All flows of all switches. Raises PolicyError when a rule is wrong, before anything is compiled, and when there
+    would be more flows than switches take, and can be proved, in a few seconds."""
     policies.validate(rules, plan)
-    return tuple(flow for switch in plan.switches for flow in sampled(plan, switch, _switch_flows(plan, switch, rules)))
+    each = (flow for switch in plan.switches for flow in sampled(plan, switch, _switch_flows(plan, switch, rules)))
+    flows = tuple(islice(each, MOST_FLOWS + 1))
+    if len(flows) > MOST_FLOWS:
+        many = f"{len(rules)} rules become more than {MOST_FLOWS:,} flows"
+        raise PolicyError(f"policy: {many}: name fewer hosts or ports")
+    return flows
 
 
 def overlay_flows(plan: Plan, overlay: Overlay) -> tuple[Flow, ...]:
@@ -211,33 +221,37 @@ def _policy(plan: Plan, switch: Switch, rules: tuple[Rule, ...]) -> Iterator[Flo
     yield _flow(switch, POLICY, INVALID, own["invalid"], invalid)
     yield _flow(switch, POLICY, RELATED, own["related"], related, Goto(FORWARD))
     marks = set()
-    for number, rule in enumerate(rules, start=1):
-        beginnings = list(_rule_flows(plan, switch, number, rule))
-        if beginnings and rule.action == "allow" and rule.mark not in marks:
+    decided = {pair: 0 for pair in permutations(plan.hosts, 2) if switch.name in plan.policed_by(*_names(pair))}
+    for number, rule in enumerate(rules[:-1], start=1):  # the last rule is the table's default
+        ends = [pair for pair in policies.pairs(rule, plan) if pair in decided]
+        if ends and rule.action == "allow" and rule.mark not in marks:
             marks.add(rule.mark)
             known = ip | {"ct_state": (CT_TRK | CT_EST, TRACKED), "ct_mark": rule.mark}
             yield _flow(switch, POLICY, ESTABLISHED, rule_cookie(number), known, Goto(FORWARD))
-        yield from beginnings
+        said = rule.conversations
+        yield from _rule_flows(switch, number, rule, [pair for pair in ends if said & ~decided[pair]])
+        decided |= {pair: decided[pair] | said for pair in ends}
     yield _flow(switch, POLICY, DEFAULT, rule_cookie(len(rules)), {})
 
 
-def _rule_flows(plan: Plan, switch: Switch, number: int, rule: Rule) -> Iterator[Flow]:
-    """A rule's flows for the conversations that this switch decides about; the last rule is the table's default."""
-    if rule == policies.DENY_REST:
-        return
+def _names(pair: tuple[Host, Host]) -> tuple[str, str]:
+    return pair[0].name, pair[1].name
+
+
+def _rule_flows(switch: Switch, number: int, rule: Rule, ends: Iterable[tuple[Host, Host]]) -> Iterator[Flow]:
+    """A rule's flows between those hosts of which the rules above it have not decided everything already."""
     remember = Conntrack(switch.number, commit=True, mark=rule.mark)
     actions = (remember, Goto(FORWARD)) if rule.action == "allow" else ()
-    for src, dst in policies.pairs(rule, plan):
-        if switch.name not in plan.policed_by(src.name, dst.name):
-            continue
+    ported = list(_ported(rule))
+    for src, dst in ends:
         match: dict[str, MatchValue] = {
             "eth_type": IPV4,
             "ct_state": (CT_TRK | CT_NEW, TRACKED),
             "ipv4_src": src.ip,
             "ipv4_dst": dst.ip,
         }
-        for ported in _ported(rule):
-            yield _flow(switch, POLICY, FIRST_RULE - number, rule_cookie(number), match | ported, *actions)
+        for field in ported:
+            yield _flow(switch, POLICY, FIRST_RULE - number, rule_cookie(number), match | field, *actions)
 
 
 def _ported(rule: Rule) -> Iterator[dict[str, MatchValue]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ ICMP_TYPES = {
     "address-mask-reply": 18,
 }
 LIMITS = {"port": 65535, "type": 255}
+MOST_MISTAKES, LONGEST_WORD = 100, 80
 COLUMNS = (5, 4, 38)
 
 
@@ -59,7 +61,7 @@ class Mistake(Exception):
 
 def parse(text: str, name: str, plan: Plan) -> tuple[Rule, ...]:
     """The rules of a file called ``name``, DENY_REST at their end. Raises PolicyError with all that is wrong: one line
-    each, as name:line:column: what."""
+    each, as name:line:column: what; of very many, the first."""
     reading = Reading(plan)
     mistakes: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -67,6 +69,8 @@ def parse(text: str, name: str, plan: Plan) -> tuple[Rule, ...]:
             f"{name}:{number}:{mistake.column}: {mistake}"
             for mistake in sorted(reading.line(number, line), key=lambda mistake: mistake.column)
         ]
+        if len(mistakes) >= MOST_MISTAKES:
+            raise PolicyError(f"{name}: {MOST_MISTAKES} mistakes or more", detail="\n".join(mistakes[:MOST_MISTAKES]))
     if mistakes:
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
         raise PolicyError(f"{name}: {count}", detail="\n".join(mistakes))
@@ -87,6 +91,8 @@ class Reading:
         tokens = [Token(word[0], word.start() + 1) for word in TOKEN.finditer(said)]
         if not tokens:
             return []
+        if long := next((token for token in tokens if len(token.text) > LONGEST_WORD), None):
+            return [Mistake(long.column, f"a word of {len(long.text)} letters: the longest has {LONGEST_WORD}")]
         parts = Line(tokens, len(said.rstrip()) + 1, self._known)
         if tokens[0].text == "group":
             return self._group(parts)
@@ -117,7 +123,7 @@ class Line:
 
     def __init__(self, tokens: Sequence[Token], end: int, known: dict[str, str]) -> None:
         self.mistakes: list[Mistake] = []
-        self._tokens = list(tokens)
+        self._tokens = deque(tokens)
         self._end = end
         self._known = known
 
@@ -133,12 +139,13 @@ class Line:
         return Rule(name, src, dst, proto, port, action, why)
 
     def group(self) -> tuple[str, list[str]]:
-        self._tokens.pop(0)
+        self._tokens.popleft()
         name = self._tokens[0].text if self._tokens else ""
         if not WORD.fullmatch(name) or name in self._known:
             taken = "is a name already" if name in self._known else "a group's name was expected here"
             self._wrong(f"{name}: {taken}" if name else taken)
-        self._tokens[:1] = []
+        if self._tokens:
+            self._tokens.popleft()
         self._expect("=")
         members = self._side("a host").split(",")
         if self._tokens:
@@ -149,7 +156,7 @@ class Line:
         if not self._tokens or self._tokens[0].text == "->":
             self._wrong(f"the {what} is missing: {', '.join(words)}")
             return words[-1]
-        token = self._tokens.pop(0)
+        token = self._tokens.popleft()
         if token.text not in words:
             self._wrong(_unknown(token.text, what, words), token)
             return words[-1]
@@ -157,7 +164,7 @@ class Line:
 
     def _expect(self, word: str) -> None:
         if self._tokens and self._tokens[0].text == word:
-            self._tokens.pop(0)
+            self._tokens.popleft()
         else:
             self._wrong(f"{word} was expected here")
 
@@ -167,19 +174,19 @@ class Line:
             if not self._tokens or self._tokens[0].text in ("->", "=", ",", *LIMITS):
                 self._wrong(f"{what} is missing: a host, a zone, a group or {ANY}")
                 break
-            token = self._tokens.pop(0)
+            token = self._tokens.popleft()
             if token.text not in self._known:
                 self._wrong(_unknown(token.text, "host, zone or group", self._known), token)
             names += self._known.get(token.text, token.text).split(",")
             if not self._tokens or self._tokens[0].text != ",":
                 break
-            self._tokens.pop(0)
+            self._tokens.popleft()
         return ",".join(dict.fromkeys(names)) or ANY
 
     def _ports(self, proto: str) -> int | Ports | None:
         if not self._tokens or self._tokens[0].text not in LIMITS:
             return None
-        word = self._tokens.pop(0)
+        word = self._tokens.popleft()
         wanted = {"tcp": "port", "udp": "port", "icmp": "type"}.get(proto)
         if wanted != word.text:
             instead = f"{proto} has a {wanted}" if wanted else f"{proto} has none; say tcp, udp or icmp"
@@ -193,14 +200,14 @@ class Line:
             if not self._tokens:
                 self._wrong(f"the {kind} is missing")
                 return
-            token = self._tokens.pop(0)
+            token = self._tokens.popleft()
             try:
                 yield _span(token.text, kind)
             except ValueError as error:
                 self._wrong(str(error), token)
             if not self._tokens or self._tokens[0].text != ",":
                 return
-            self._tokens.pop(0)
+            self._tokens.popleft()
 
     def _wrong(self, what: str, token: Token | None = None) -> None:
         """Note a mistake; for a line that ends too soon, only one."""

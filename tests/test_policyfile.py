@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_proof import PLAN, some_rules
 
+from controllers.compile import compile_flows
 from controllers.policy import DENY_REST, FIREWALLS_OFF, Rule, decide, policy
 from controllers.policyfile import ICMP_TYPES, SERVICES, parse, render
 from controllers.verify.advice import advice, unused
@@ -115,6 +118,55 @@ def test_names_of_ports_and_types_are_numbers_within_their_limits() -> None:
     assert all(0 < port < 65536 for port in SERVICES.values())
     assert all(0 <= number < 256 for number in ICMP_TYPES.values())
     assert len(set(ICMP_TYPES.values())) == len(ICMP_TYPES)
+
+
+def test_of_very_many_mistakes_the_first_are_said() -> None:
+    with pytest.raises(PolicyError, match=r"my\.policy: 100 mistakes or more") as caught:
+        read("alow tcp any -> any\n" * 100_000)
+    assert caught.value.detail.count("\n") == 99
+
+
+def test_a_word_that_is_no_word_is_not_repeated() -> None:
+    with pytest.raises(PolicyError, match=r": 1 mistake$") as caught:
+        read(f"allow tcp any -> {'x' * 100_000}")
+    assert caught.value.detail == "my.policy:1:18: a word of 100000 letters: the longest has 80"
+
+
+# --- very many rules -----------------------------------------------------------------------------------------------
+
+
+def overlapping(count: int) -> Rules:
+    """Rules between all hosts about ranges of ports that overlap, most of which decide about nothing."""
+    starts = [(number * 7919) % 60_000 for number in range(count)]
+    return read("\n".join(f"allow tcp any -> any port {start}-{start + 5000}" for start in starts))
+
+
+def test_rules_that_decide_about_nothing_become_no_flows() -> None:
+    few, many = (len(compile_flows(FULL, overlapping(count))) for count in (40, 300))
+    assert many < 2 * few
+
+
+def test_advice_on_a_thousand_rules_between_all_hosts_is_a_matter_of_moments() -> None:
+    began = time.process_time()
+    assert len(advice(overlapping(1000), FULL)) > 900
+    assert time.process_time() - began < 3
+
+
+def test_of_many_rules_in_place_of_one_some_are_named() -> None:
+    rules = read(
+        "\n".join([*(f"allow tcp any -> any port {port}" for port in range(1, 31)), "deny tcp any -> any port 1-30"])
+    )
+    names = " and ".join(f"line-{number}" for number in range(1, 13))
+    assert advice(rules, FULL) == [
+        f"line-31: shadowed: {names} and 18 others above it decide about all that it speaks of"
+    ]
+
+
+def test_a_policy_that_would_become_too_many_flows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controllers.compile.MOST_FLOWS", 2000)
+    ports = ", ".join(str(port) for port in range(1, 200, 2))
+    with pytest.raises(PolicyError, match="2 rules become more than 2,000 flows: name fewer hosts or ports"):
+        compile_flows(FULL, read(f"allow tcp any -> any port {ports}"))
 
 
 # --- in vain -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, pairwise
 
 from controllers.flow import Action, Flow, MatchValue
@@ -179,6 +180,7 @@ def constraints(flow: Flow) -> tuple[tuple[int, Ranges], ...]:
     return tuple(sorted(made.items()))
 
 
+@lru_cache(maxsize=1 << 18)
 def value_ranges(name: str, value: MatchValue, bits: int) -> Ranges:
     """The numbers that a flow's value of a field stands for."""
     if isinstance(value, tuple):
