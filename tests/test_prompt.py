@@ -229,7 +229,7 @@ def test_outside_there_are_answers_without_a_testbed(tmp_path: Path, monkeypatch
     assert words("exec", "sr") == ["srv1", "srv2", "srv3"]
     assert words("status", "--") == ["--help", "--json", "--name"]
     assert words("completion", "") == [*SCRIPTS, "words", "--help"]
-    claim = Claim("b")
+    claim = Claim("a")
     claim.write(UP)
     assert words("down", "") == ["a", "--help", "--all"]
     assert words("status", "--name", "") == ["a"]

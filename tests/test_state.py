@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
+import subprocess
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_folders import seen
 
 from testbed import state
 from testbed.state import Claim, Entry
@@ -77,26 +81,115 @@ def test_nothing_outside_the_folder_is_looked_at_let_alone_removed(
     assert precious.exists()
 
 
+def left_by_a_dead_one(folder: Path, name: str = "a") -> None:
+    (folder / f"{name}.json").write_text(json.dumps({**ENTRY.__dict__, "name": name}))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / f"{name}.sock"))
+
+
 def test_what_a_dead_launcher_left_is_swept_away(folder: Path) -> None:
-    (folder / "a.json").write_text(json.dumps({**ENTRY.__dict__, "launcher": 1}))
-    (folder / "a.sock").touch()
+    left_by_a_dead_one(folder)
     assert state.entry("a") is None
     assert list(folder.iterdir()) == []
 
 
 def test_a_stale_file_does_not_keep_a_name(folder: Path) -> None:
-    (folder / "a.json").write_text(json.dumps(ENTRY.__dict__))
-    (folder / "a.sock").touch()
-    claim = claimed("a", pid=1)
-    assert state.the("a").pid == 1
+    left_by_a_dead_one(folder)
+    claim = claimed("a", pid=7)
+    assert state.the("a").pid == 7
     claim.release()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "null", '{"name": "a"}', '{"unknown": 1}', "\x00\xff"])
-def test_corrupt_files_of_the_dead_are_swept_away(folder: Path, text: str) -> None:
-    (folder / "a.json").write_bytes(text.encode("latin-1"))
+STRANGE = [
+    "",
+    "{",
+    "[]",
+    '"text"',
+    "null",
+    '{"name": "a"}',
+    '{"unknown": 1}',
+    "\x00\xff",
+    '{"version": "1.0.0"}',
+    "[" * 9999,
+]
+
+
+@pytest.mark.parametrize("text", STRANGE)
+@pytest.mark.parametrize("name", ["a", "package", "Settings", "a.b"])
+def test_what_is_no_entry_of_ours_is_neither_removed_nor_written_to(folder: Path, name: str, text: str) -> None:
+    """``FOOBAR_STATE=. foobar status`` in a project's folder must not remove its package.json."""
+    for file in (folder / f"{name}.json", folder / f"{name}.sock"):
+        file.write_bytes(text.encode("latin-1"))
+    before = seen(folder)
+    assert (state.running(), state.entry(name)) == ([], None)
+    with pytest.raises(UsageError, match=f"{name}"):
+        Claim(name)
+    after = seen(folder)
+    assert after == before
+
+
+def test_an_entry_that_is_none_of_ours_is_not_removed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A link, another kind of file, an entry under another's name: only what a testbed of that name wrote is ours."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    left_by_a_dead_one(elsewhere)
+    (folder / "a.json").symlink_to(elsewhere / "a.json")
+    (folder / "a.sock").symlink_to(elsewhere / "a.sock")
+    (folder / "b.json").mkdir()
+    os.mkfifo(folder / "c.json")
+    (folder / "d.json").write_text(json.dumps(ENTRY.__dict__))
+    before = [(path.name, path.lstat()) for path in (*sorted(folder.iterdir()), *sorted(elsewhere.iterdir()))]
     assert state.running() == []
-    assert list(folder.iterdir()) == []
+    for name in "abcd":
+        with pytest.raises(UsageError, match=rf"/{name}\.json: "):
+            Claim(name)
+    after = [(path.name, path.lstat()) for path in (*sorted(folder.iterdir()), *sorted(elsewhere.iterdir()))]
+    assert [name for name, _ in after] == [name for name, _ in before]
+    assert all(os.path.samestat(one, other) for (_, one), (_, other) in zip(before, after, strict=True))
+
+
+# --- signals --------------------------------------------------------------------------------------------------------
+
+NO_PIDS = [-1, 0, 1, -7, 2**31, 2**64, 1.5, True, "7", None, [7]]
+
+
+@pytest.mark.parametrize("pid", NO_PIDS, ids=str)
+@pytest.mark.parametrize("where", ["launcher", "pid", "hosts"])
+def test_a_pid_that_is_none_is_not_believed(where: str, pid: object) -> None:
+    value = {"client": pid} if where == "hosts" else pid
+    text = json.dumps({**ENTRY.__dict__, where: value}).encode()
+    harmless = type(pid) is int and (where, pid) in (("pid", 0), ("pid", 1), ("hosts", 1))  # booting; first in a host
+    assert (state.parsed(text, "a") is None) is not harmless
+    assert state.parsed(json.dumps(ENTRY.__dict__).encode(), "a") == ENTRY
+
+
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    """The pid of somebody else's process."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.mark.parametrize("pid", [*NO_PIDS, "a stranger"], ids=str)
+def test_only_the_launcher_is_ever_signalled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, stranger: int, pid: object
+) -> None:
+    """Whatever pid stands in a state file: ``kill(-1)`` ends everything that its owner runs."""
+    signalled: list[int] = []
+
+    def note(process: int, number: int) -> None:
+        signalled.append(int(Path(f"/proc/self/fdinfo/{process}").read_text().split("Pid:")[1].split()[0]))
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", note)
+    claim = claimed("a")
+    value = stranger if pid == "a stranger" else pid
+    claim.file.write_text(json.dumps({**ENTRY.__dict__, "launcher": value}))
+    testbed = state.the("a")
+    state.send(testbed, signal.SIGTERM)
+    assert signalled == [os.getpid()], "the one that holds the file, found by its socket"
+    claim.release()
+    state.send(testbed, signal.SIGTERM)
+    assert signalled == [os.getpid()], "it has gone, and nobody takes its place"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "a"}', "\x00\xff"])
@@ -154,7 +247,7 @@ def test_somebody_who_only_looks_does_not_take_a_name(folder: Path) -> None:
     looking.start()
     try:
         for _ in range(200):
-            (folder / "a.json").write_text("stale")
+            (folder / "a.json").write_text(json.dumps(ENTRY.__dict__))
             claimed("a").release()
     finally:
         stop.set()
@@ -164,7 +257,7 @@ def test_somebody_who_only_looks_does_not_take_a_name(folder: Path) -> None:
 def test_the_folder_of_an_ordinary_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid or 1000)
-    monkeypatch.setattr(Path, "stat", _owned_by(uid or 1000))
+    monkeypatch.setattr(os, "fstat", _owned_by(uid or 1000))
     monkeypatch.delenv("FOOBAR_STATE", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert state.folder() == tmp_path / "foobar"
@@ -176,17 +269,44 @@ def test_the_folder_of_an_ordinary_user(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_somebody_elses_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1234)
-    monkeypatch.setattr(Path, "stat", _owned_by(4321))
+    monkeypatch.setattr(os, "fstat", _owned_by(4321))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with pytest.raises(UsageError, match="belongs to another user; set XDG_RUNTIME_DIR to a folder of your own"):
+    monkeypatch.delenv("FOOBAR_STATE", raising=False)
+    with pytest.raises(UsageError, match="belongs to another user; or set FOOBAR_STATE to a folder of your own"):
         state.folder()
 
 
-def _owned_by(uid: int) -> object:
-    real = Path.stat
+def test_a_folder_that_others_may_write_in_or_that_is_a_link_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may make /tmp/foobar-1000 before its user does: a link to a folder of that user's with JSON files."""
+    there = tmp_path / "there"
+    there.mkdir()
+    left_by_a_dead_one(there)
+    before = seen(there)
+    (tmp_path / f"foobar-{os.geteuid() or 1000}").symlink_to(there)
+    for variable in ("FOOBAR_STATE", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(state.tempfile, "gettempdir", lambda: str(tmp_path))  # type: ignore[attr-defined]
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid or 1000)
+    monkeypatch.setattr(os, "fstat", _owned_by(uid or 1000))
+    with pytest.raises(UsageError, match=r"foobar-.*: a symbolic link, which is not followed here"):
+        state.running()
+    for mode in (0o777, 0o1777, 0o770):
+        there.chmod(mode)
+        monkeypatch.setenv("FOOBAR_STATE", str(there))
+        with pytest.raises(UsageError, match="other users may write in it; chmod go-w "):
+            state.running()
+    there.chmod(0o755)
+    assert seen(there) == before
 
-    def stat_(self: Path, **options: bool) -> object:
-        values = list(real(self, **options))
+
+def _owned_by(uid: int) -> object:
+    real = os.fstat
+
+    def stat_(descriptor: int) -> object:
+        values = list(real(descriptor))
         values[stat.ST_UID] = uid
         return os.stat_result(values)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 
 from testbed import state
 from testbed.commandline import Parser
@@ -46,8 +44,7 @@ class DownCommand(Command):
 def _end(entry: state.Entry) -> None:
     """Ask the launcher to end its box; insist when it does not. Its lock tells that it has gone."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.kill(entry.launcher, number)
+        state.send(entry, number)
         deadline = time.monotonic() + DOWN_SECONDS
         while time.monotonic() < deadline:
             if state.entry(entry.name) is None:

@@ -330,22 +330,35 @@ def test_a_template_value_that_is_missing_is_an_error(tmp_path: Path) -> None:
 # --- stale and corrupt state --------------------------------------------------------------------------------------
 
 
+def left_behind(commands: Commands, pid: int) -> str:
+    """The state of a dead testbed whose pids another process has by now."""
+    entry = {"name": "x", "phase": "up", "launcher": pid, "pid": pid, "started": "", "profile": {}, "hosts": {}}
+    (commands.state / "x.json").write_text(json.dumps(entry))
+    return json.dumps(entry)
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"name": "x", "launcher": 1}'], ids=["empty", "torn", "strange"])
-def test_a_stale_or_corrupt_state_file_is_no_obstacle(commands: Commands, text: str) -> None:
-    (commands.state / "x.json").write_text(text)
-    (commands.state / "x.sock").write_text("")
-    assert json.loads(commands("status", "--json").stdout) == []
-    (commands.state / "x.json").write_text(text)
-    done = commands("down", "x")
-    assert (done.returncode, one_line(done.stderr)) == (
-        64,
-        "foobar: no testbed is running; start one with: up --detach",
-    )
-    assert list(commands.state.iterdir()) == []
+def test_a_stale_or_strange_state_file_is_no_obstacle(commands: Commands, text: str) -> None:
+    """What a dead testbed left is removed; what is none of ours stays, and is not written to either."""
+    files = (commands.state / "x.json", commands.state / "x.sock")
+    for content in (left_behind(commands, os.getpid()), text):
+        for file in files:
+            file.write_text(content)
+        assert json.loads(commands("status", "--json").stdout) == []
+        done = commands("down", "x")
+        assert (done.returncode, one_line(done.stderr)) == (
+            64,
+            "foobar: no testbed is running; start one with: up --detach",
+        )
+        assert [file.exists() for file in files] == [content == text, True], "a file is no socket of ours"
+    done = commands("up", "--detach", "--name", "x")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert re.fullmatch(r"foobar: .*/x.(json|sock): no testbed's s.*; choose another --name", one_line(done.stderr))
+    assert [file.read_text() for file in files] == [text, text]
 
 
 def test_a_running_one_with_a_corrupt_file_can_still_be_ended(commands: Commands, machine: Machine) -> None:
-    (commands.state / "x.json").write_text("stale")
+    left_behind(commands, 1 << 22)
     bed = commands.up("x")
     processes = bed.processes()
     (commands.state / "x.json").write_text("{torn")
@@ -357,16 +370,7 @@ def test_a_running_one_with_a_corrupt_file_can_still_be_ended(commands: Commands
 
 def test_a_pid_that_is_somebody_elses_now_is_left_alone(commands: Commands) -> None:
     with subprocess.Popen(["sleep", "60"]) as stranger:
-        entry = {
-            "name": "x",
-            "phase": "up",
-            "launcher": stranger.pid,
-            "pid": stranger.pid,
-            "started": "",
-            "profile": {},
-            "hosts": {},
-        }
-        (commands.state / "x.json").write_text(json.dumps(entry))
+        left_behind(commands, stranger.pid)
         assert commands("down", "--all").returncode == 0
         assert commands("down", "x").returncode == 64
         assert stranger.poll() is None

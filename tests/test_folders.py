@@ -1,0 +1,181 @@
+"""Folders that a person names: nothing outside of them changes, whatever lies in them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from topo import folders
+from topo.errors import UsageError
+
+Outside = dict[str, tuple[bytes, int, int, int]]
+
+
+def seen(folder: Path) -> Outside:
+    """Every file and folder below one: content, mode, owner and group."""
+    return {
+        str(path): (
+            path.read_bytes() if path.is_file() else b"",
+            path.stat().st_mode,
+            path.stat().st_uid,
+            path.stat().st_gid,
+        )
+        for path in (folder, *folder.rglob("*"))
+    }
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder with a secret, which nothing may change."""
+    folder = tmp_path / "outside"
+    folder.mkdir(mode=0o700)
+    (folder / "secret").write_text("secret")
+    (folder / "secret").chmod(0o600)
+    return folder
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a person who typed sudo."""
+    monkeypatch.setenv("SUDO_UID", "4711")
+    monkeypatch.setenv("SUDO_GID", "4712")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    return folder
+
+
+OWNER = (4711, 4712) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+
+
+def owner(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_uid, status.st_gid
+
+
+def test_what_is_made_belongs_to_the_person_and_what_was_there_does_not_change(mine: Path) -> None:
+    mine.chmod(0o750)
+    (mine / "old").mkdir(mode=0o700)
+    before = [(path.stat().st_mode, owner(path)) for path in (mine, mine / "old")]
+    with folders.opened(mine / "old" / "a" / "b", make=True) as folder:
+        folder.write("text", "x")
+        folder.write("text", b"y")
+        with folder.create("stream") as stream:
+            stream.write(b"z")
+        folder.new("logs")
+    assert before == [(path.stat().st_mode, owner(path)) for path in (mine, mine / "old")]
+    made = {str(path.relative_to(mine / "old")): path for path in (mine / "old").rglob("*")}
+    assert set(made) == {"a", "a/b", "a/b/text", "a/b/stream", "a/b/logs"}
+    assert {owner(path) for path in made.values()} == {OWNER}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made.values()} == {0o755, 0o644}
+    assert (made["a/b/text"].read_bytes(), made["a/b/stream"].read_bytes()) == (b"y", b"z")
+
+
+def test_a_private_folder_is_its_owners_alone(tmp_path: Path, mine: Path) -> None:
+    with folders.opened(mine / "a" / "b", make=True, private=True) as folder:
+        folder.write("text", "x", durable=True)
+    made = [mine / "a", mine / "a" / "b", mine / "a" / "b" / "text"]
+    assert {owner(path) for path in made} == {(os.geteuid(), os.getegid())}
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700, 0o700, 0o600]
+    for mode in (0o720, 0o702, 0o777):
+        made[1].chmod(mode)
+        with pytest.raises(UsageError, match="b: other users may write in it; chmod go-w "):
+            folders.opened(made[1], private=True)
+
+
+@pytest.mark.parametrize("there", ["secret", "", "nothing"], ids=["file", "folder", "dangling"])
+def test_a_link_is_neither_written_to_nor_entered_nor_read(mine: Path, outside: Path, there: str) -> None:
+    (mine / "link").symlink_to(outside / there)
+    before = seen(outside)
+    folder = folders.opened(mine)
+    attempts = (
+        lambda: folder.write("link", "x"),
+        lambda: folder.create("link"),
+        lambda: folder.below("link"),
+        lambda: folder.below("link", make=True),
+        lambda: folder.new("link"),
+        lambda: folder.read("link"),
+        lambda: folder.refuse_strange("link"),
+        lambda: folders.written(mine / "link"),
+        lambda: folders.opened(mine / "link"),
+        lambda: folders.opened(mine / "link", make=True),
+    )
+    for attempt in attempts:
+        with pytest.raises(UsageError) as caught:
+            attempt()
+        assert str(caught.value).startswith(f"{mine / 'link'}: a symbolic link, which is not ")
+    assert seen(outside) == before
+    assert os.listdir(mine) == ["link"]
+
+
+def test_a_folder_that_is_exchanged_for_a_link_is_still_the_one_that_was_opened(mine: Path, outside: Path) -> None:
+    folder = folders.opened(mine / "runs", make=True)
+    (mine / "runs").rename(mine / "moved")
+    (mine / "runs").symlink_to(outside)
+    before = seen(outside)
+    folder.write("text", "x")
+    folder.new("logs").write("log", "y")
+    with folder.temporary() as temporary:
+        temporary.write("gone", "z")
+    assert seen(outside) == before
+    assert {path.name for path in (mine / "moved").rglob("*")} == {"text", "logs", "log"}
+
+
+def test_a_second_name_of_a_file_keeps_its_content(mine: Path, outside: Path) -> None:
+    os.link(outside / "secret", mine / "text")
+    before = seen(outside)
+    folders.opened(mine).write("text", "x")
+    assert seen(outside) == before
+    assert (mine / "text").read_text() == "x"
+
+
+def test_what_is_no_plain_file_is_neither_read_nor_replaced(mine: Path) -> None:
+    os.mkfifo(mine / "pipe")
+    (mine / "folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(mine / "socket"))
+    folder = folders.opened(mine)
+    for name in ("pipe", "folder", "socket"):
+        before = (mine / name).stat()
+        with pytest.raises(UsageError, match=f"^{mine / name}: "):
+            folder.read(name)
+        with pytest.raises(UsageError, match=f"^{mine / name}: "):
+            folders.read(mine / name)
+        with pytest.raises(UsageError, match=f"^{mine / name}: "):
+            folder.write(name, "x")
+        assert os.path.samestat(before, (mine / name).stat())
+    for device in ("/dev/full", "/dev/zero", "/dev/null", "/dev/tty"):
+        with pytest.raises(UsageError, match=f"^{device}: (no plain file, not a file|No such device or address)$"):
+            folders.read(Path(device))
+
+
+def test_a_file_that_is_too_large_is_not_read(mine: Path) -> None:
+    with (mine / "huge").open("wb") as stream:
+        stream.truncate(2**40)
+    for attempt in (lambda: folders.read(mine / "huge"), lambda: folders.opened(mine).read("huge", 2**20)):
+        with pytest.raises(UsageError, match=r"huge: larger than 1 MiB, the most that is read$"):
+            attempt()
+    (mine / "whole").write_bytes(b"x" * 2**20)
+    assert len(folders.read(mine / "whole")) == 2**20
+
+
+def test_a_write_that_fails_leaves_what_was_there(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mine / "text").write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UsageError, match=r"text: No space left on device$"):
+        folders.opened(mine).write("text", "new", durable=True)
+    assert (os.listdir(mine), (mine / "text").read_text()) == (["text"], "old")
+
+
+@pytest.mark.parametrize("name", ["with space", "q'uo\"te", "$HOME;`id`{}", "ü\udcff", "-n"])
+def test_any_name_will_do(tmp_path: Path, name: str) -> None:
+    with folders.opened(tmp_path / name / name, make=True) as folder:
+        folder.write(name, "x")
+        assert (folder.names(), folder.read(name)) == ([name], b"x")
