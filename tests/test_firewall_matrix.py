@@ -14,8 +14,8 @@ from controllers.compile import FORWARD, POLICY, compile_flows
 from controllers.flow import Flow, Goto
 from controllers.policy import Rule, policy
 from experiments.engine.base import judged
-from experiments.firewall_matrix import answers, measure, ofproto
-from experiments.firewall_matrix.answers import EVERYTHING, KINDS, total, within, without
+from experiments.firewall_matrix import answers, measure, ofproto, sweep
+from experiments.firewall_matrix.answers import BEGINS, EVERYTHING, KINDS, total, within, without
 from experiments.firewall_matrix.checks import Findings
 from experiments.firewall_matrix.checks import findings as findings_of
 from experiments.firewall_matrix.evidence import Answer, MatrixEvidence
@@ -39,11 +39,13 @@ LEAK = Flow(
 )
 
 
-def swept(plan: Plan, rules: Rules, src: Host, dst: Host, values: Answer = EVERYTHING) -> Swept:
+def swept(
+    plan: Plan, rules: Rules, src: Host, dst: Host, values: Answer = EVERYTHING, begins: Answer = BEGINS
+) -> Swept:
     """What the packets do when the firewalls do what these rules say."""
-    may = decided(rules, plan, src, dst)
+    may = decided(rules, plan, src, dst, begins)
     arrived = {kind: within(may[kind], values.get(kind, ())) for kind in KINDS}
-    stopped = stops(rules, plan, src, dst, values)
+    stopped = stops(rules, plan, src, dst, values, begins)
     return Swept(src.name, dst.name, values, total(values), arrived, total(arrived), {}, stopped, (), 1, 0.4)
 
 
@@ -69,11 +71,23 @@ def attempt(name: str, may: str, arrived: int) -> dict[str, Any]:
     return {"packet": name, **ends, "may": may, "allowed": True, "why": "so", "sent": 1, "refused": None, **seen}
 
 
-def evidence(plan: Plan, rules: Rules, *, real: Rules | None = None, flows: tuple[Flow, ...] | None = None) -> Evidence:
-    """The evidence of a run in which the switches have ``flows`` and packets do what ``real`` says."""
+def evidence(
+    plan: Plan,
+    rules: Rules,
+    *,
+    real: Rules | None = None,
+    flows: tuple[Flow, ...] | None = None,
+    tracker: Answer = BEGINS,
+    begins: Answer = BEGINS,
+) -> Evidence:
+    """The evidence of a run in which the switches have ``flows`` and packets do what ``real`` says.
+
+    ``begins``: what the run takes for the beginning of a conversation; ``tracker``: what does begin one.
+    """
     pairs = [(src, dst) for src in plan.hosts for dst in plan.hosts if src != dst]
     held = flows or compile_flows(plan, real or rules)
-    told = measure.rows(plan, rules, held, [swept(plan, real or rules, *pair) for pair in pairs], traced)
+    accounts = [swept(plan, real or rules, *pair, begins=tracker) for pair in pairs]
+    told = measure.rows(plan, rules, held, accounts, traced, begins)
     made = {
         "schema": 1,
         "hosts": {host.name: host.ip for host in plan.hosts},
@@ -115,6 +129,32 @@ def test_all_oracles_agree(good: str) -> None:
     assert verdict.numbers["probes"] == PAIRS * 131_584
     assert verdict.numbers["mismatches"] == verdict.numbers["leaks"] == verdict.numbers["over_blocks"] == 0
     assert verdict.numbers["probes_per_s"] == round(PAIRS * 131_584 / SECONDS)
+
+
+#: as the kernel's tracker was seen to decide about what trackers differ about
+KERNEL = answers.begins({"tcp": (), "udp": (), "icmp": ((17, 17),), "ip": ()})
+
+
+def test_the_oracles_agree_with_the_tracker_that_there_is(plan: Plan, rules: Rules) -> None:
+    verdict = judged(EXPERIMENT, evidence(plan, rules, tracker=KERNEL, begins=KERNEL))
+    assert verdict.holds is True, verdict.because
+    verdict = judged(EXPERIMENT, evidence(plan, rules, tracker=KERNEL))
+    assert verdict.holds is None
+    assert "by invalid on core, but what was counted is" in verdict.because
+
+
+@pytest.mark.parametrize("tracker", [BEGINS, KERNEL], ids=["userspace", "kernel"])
+def test_the_tracker_is_asked_what_begins_a_conversation(
+    plan: Plan, rules: Rules, monkeypatch: pytest.MonkeyPatch, tracker: Answer
+) -> None:
+    def sent(_testbed: object, _run: object, sweeps: list[sweep.Sweep]) -> list[Swept]:
+        assert all(total(one.values) == 1 for one in sweeps)
+        return [swept(plan, rules, one.src, one.dst, one.values, tracker) for one in sweeps]
+
+    monkeypatch.setattr(sweep, "sweep", sent)
+    anything: Any = None
+    assert sweep.detect_begins(anything, anything, plan.host("attacker"), plan.host("srv1")) == tracker
+    assert sweep.detect_begins(anything, anything, plan.host("lb"), plan.host("srv1")) == tracker
 
 
 def test_without_firewalls_the_leaks_are_named() -> None:

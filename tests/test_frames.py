@@ -55,8 +55,14 @@ def test_each_frame_is_what_scapy_would_craft(kind: str, data: st.DataObject) ->
         assert frame == recomputed(frame, kind)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_ip_packet_fills_the_frame(kind: str) -> None:
+    """The kernel's datapath forwards no byte behind a tracked packet: a frame filled by Ethernet arrives shorter."""
+    assert {14 + Ether(frame.tobytes())[IP].len for frame in MADE[kind][:3]} == {LENGTH} == {MADE[kind].shape[1]}
+
+
 def test_a_probe_of_sctp_can_begin_an_association() -> None:
-    packet = SCTP(MADE["ip"][132].tobytes()[34:54])
+    packet = SCTP(MADE["ip"][132].tobytes()[34:])
     assert (packet.sport, packet.dport, packet.tag) == (SOURCE_PORT, SOURCE_PORT + 1, 0)
     assert bytes(packet.payload)[0] == INIT
     said = packet.chksum

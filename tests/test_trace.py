@@ -11,6 +11,7 @@ from controllers.ovs import vswitchd
 from controllers.policy import DENY_REST, Rule
 from experiments.firewall_matrix import ofproto
 from experiments.firewall_matrix.answers import COUNTS, KINDS
+from experiments.firewall_matrix.evidence import INVALID
 from experiments.firewall_matrix.ofproto import Question, Trace, Traced
 from topo.errors import RefusedError
 from topo.plan import Plan
@@ -138,7 +139,12 @@ def test_one_packet_of_each_class_is_asked_about(
     pair = {
         "src": "lb",
         "dst": "srv1",
-        "policy": [{"kind": "tcp", "values": [[80, 80]]}, {"kind": "tcp", "values": [[1, 79], [81, 65535]]}],
+        "policy": [
+            {"kind": "tcp", "values": [[80, 80]], "rule": "web"},
+            {"kind": "tcp", "values": [[1, 79], [81, 65535]], "rule": DENY_REST.name},
+            {"kind": "icmp", "values": [[8, 8], [13, 13], [17, 17]], "rule": DENY_REST.name},
+            {"kind": "icmp", "values": [[0, 7], [9, 12], [14, 16], [18, 255]], "rule": INVALID},
+        ],
         "proof": {"tcp": [[80, 90]]},
     }
     spans = list(ofproto.classes(pair))
@@ -154,4 +160,4 @@ def test_one_packet_of_each_class_is_asked_about(
     rows = ofproto.asked(plan, rules, random.Random(1), pair)
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     assert [row["arrives"] for row in rows if row["kind"] == "tcp"] == [False, False, True, False, False]
-    assert {each.value for each in asked if each.kind == "icmp" and each.tracker == "new"} == {8, 13, 15}
+    assert {each.value for each in asked if each.kind == "icmp" and each.tracker == "new"} == {8, 13, 17}

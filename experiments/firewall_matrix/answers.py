@@ -18,18 +18,32 @@ COUNTS = {"tcp": 65536, "udp": 65536, "icmp": 256, "ip": 256}
 KINDS = tuple(COUNTS)
 EVERYTHING: Answer = {kind: ((0, count - 1),) for kind, count in COUNTS.items()}
 NOTHING: Answer = dict.fromkeys(KINDS, ())
-# The values that can begin a conversation, for Open vSwitch's tracker: no port 0, three requests of ICMP, and of the IP
-# protocols those that have no kind of their own (theirs make no sense with nothing inside) and are not ICMPv6. It calls
-# the rest invalid.
+# The values that can begin a conversation, for the tracker of Open vSwitch's userspace datapath: no port 0, three
+# requests of ICMP, and of the IP protocols those that have no kind of their own (theirs make no sense with nothing
+# inside) and are not ICMPv6. It calls the rest invalid.
 BEGINS: Answer = {
     "tcp": ((1, 65535),),
     "udp": ((1, 65535),),
     "icmp": ((8, 8), (13, 13), (15, 15)),
     "ip": ((0, 0), (2, 5), (7, 16), (18, 57), (59, 255)),
 }
+# Trackers differ about these, the kernel's and Open vSwitch's own, and each between its versions: the kernel's looks
+# into DCCP, SCTP and UDP-Lite, and knows ICMP's address mask requests. A run asks the tracker that it has.
+DISPUTED: Answer = {
+    "tcp": ((0, 0),),
+    "udp": ((0, 0),),
+    "icmp": ((17, 17),),
+    "ip": ((33, 33), (132, 132), (136, 136)),
+}
 #: whether a packet arrives, for one oracle; None when it was not asked, or a lost probe leaves it open
 Arrives: TypeAlias = bool | None
 ORACLES = ("proof", "trace", "wire")
+
+
+def begins(new: Answer) -> Answer:
+    """The values that begin a conversation where, of those that trackers differ about, these do."""
+    sure = {kind: without(BEGINS[kind], DISPUTED[kind]) for kind in KINDS}
+    return {kind: union((*sure[kind], *within(new[kind], DISPUTED[kind]))) for kind in KINDS}
 
 
 def union(intervals: Iterable[tuple[int, int]]) -> Intervals:

@@ -14,6 +14,8 @@ from experiments.engine.evidence import Evidence
 
 #: of ``--pairs`` and ``--ports``: no choice
 ALL = "all"
+#: stands for a rule: that of the connection trackers, which make no sense of a packet
+INVALID = "invalid"
 
 Intervals: TypeAlias = tuple[tuple[int, int], ...]
 Answer: TypeAlias = Mapping[str, Intervals]

@@ -18,9 +18,9 @@ from controllers.policy import Rule, policy
 from controllers.verify import explain
 from controllers.verify.proof import Proof, Reach
 from experiments.firewall_matrix import answers, ofproto, oracles, tries
-from experiments.firewall_matrix.answers import COUNTS, EVERYTHING, KINDS, union, within
+from experiments.firewall_matrix.answers import BEGINS, COUNTS, EVERYTHING, KINDS, union, within
 from experiments.firewall_matrix.evidence import ALL, Answer, MatrixEvidence, PairRow, TraceRow
-from experiments.firewall_matrix.sweep import Sweep, Swept, sweep
+from experiments.firewall_matrix.sweep import Sweep, Swept, detect_begins, sweep
 from services.controller import northbound_socket
 from topo.errors import FoobarError, UsageError, among
 from topo.paths import BOX
@@ -39,8 +39,9 @@ def measure(testbed: Testbed, run: Run) -> MatrixEvidence:
     plan = testbed.plan
     rules = policy(replace(plan, profile=replace(testbed.profile, firewall="on")))
     pairs, values = pairs_named(run.options["pairs"], plan), values_named(run.options["ports"])
-    wanted = [*(Sweep(*pair, values) for pair in pairs), *controls(plan, rules, pairs, values)]
     before = testbed.rollout.dumped()
+    begins = detect_begins(testbed, run, *pairs[0])
+    wanted = [*(Sweep(*pair, values) for pair in pairs), *controls(plan, rules, pairs, values, begins)]
     began = time.monotonic()
     with watched(testbed) as controller:
         swept = sweep(testbed, run, wanted)
@@ -53,12 +54,12 @@ def measure(testbed: Testbed, run: Run) -> MatrixEvidence:
             progress.advance(1)
             return ofproto.asked(plan, testbed.rules, run.random, row)
 
-        compared = rows(plan, rules, flows, swept[: len(pairs)], trace)
+        compared = rows(plan, rules, flows, swept[: len(pairs)], trace, begins)
     return MatrixEvidence(
         hosts={host.name: host.ip for host in plan.hosts},
         **compared,
         malformed=tries.send(testbed, run, rules),
-        controls=[control(plan, rules, account) for account in swept[len(pairs) :]],
+        controls=[control(plan, rules, account, begins) for account in swept[len(pairs) :]],
         controller=controller,
         changed=set(flows) != set(before),
         seconds={"sweep": round(seconds, 3)},
@@ -106,13 +107,19 @@ def _range(word: str) -> tuple[int, int]:
     return low, high
 
 
-def controls(plan: Plan, rules: Sequence[Rule], pairs: Sequence[tuple[Host, Host]], values: Answer) -> list[Sweep]:
+def controls(
+    plan: Plan,
+    rules: Sequence[Rule],
+    pairs: Sequence[tuple[Host, Host]],
+    values: Answer,
+    begins: Answer = BEGINS,
+) -> list[Sweep]:
     """One allowed packet of each source that sends none anyway."""
     wanted = []
     for src in dict.fromkeys(src for src, _ in pairs):
-        own = [oracles.decided(rules, plan, *pair) for pair in pairs if pair[0] == src]
+        own = [oracles.decided(rules, plan, *pair, begins) for pair in pairs if pair[0] == src]
         sent = any(within(may[kind], values.get(kind, ())) for may in own for kind in KINDS)
-        if not sent and (allowed := oracles.one_allowed(rules, plan, src)):
+        if not sent and (allowed := oracles.one_allowed(rules, plan, src, begins)):
             wanted.append(Sweep(src, *allowed))
     return wanted
 
@@ -126,16 +133,17 @@ def rows(
     flows: Sequence[Flow],
     swept: Sequence[Swept],
     traced: Callable[[PairRow], list[TraceRow]],
+    begins: Answer = BEGINS,
 ) -> dict[str, Any]:
     """The pairs' rows, the differences that the proof finds, and the flows that decide where the oracles differ.
 
-    ``traced`` asks Open vSwitch itself about a pair's row.
+    ``traced`` asks Open vSwitch itself about a pair's row. ``begins``: what its tracker does not call invalid.
     """
     began = time.monotonic()
     proof = Proof(plan)
     checked = proof.check(flows, rules)
     seconds = time.monotonic() - began
-    pairs = [_pair(plan, rules, proof, checked.reach, account) for account in swept]
+    pairs = [_pair(plan, rules, proof, checked.reach, account, begins) for account in swept]
     for pair in pairs:
         pair["trace"] = traced(pair)
     return {
@@ -149,23 +157,23 @@ def rows(
     }
 
 
-def control(plan: Plan, rules: Sequence[Rule], swept: Swept) -> Any:
+def control(plan: Plan, rules: Sequence[Rule], swept: Swept, begins: Answer = BEGINS) -> Any:
     """A pair's ControlRow: only an allowed packet was sent between them."""
     src, dst = plan.host(swept.src), plan.host(swept.dst)
     return {
         "src": swept.src,
         "dst": swept.dst,
-        "policy": [asdict(ruling) for ruling in oracles.rulings(rules, plan, src, dst)],
+        "policy": [asdict(ruling) for ruling in oracles.rulings(rules, plan, src, dst, begins)],
         "wire": swept.as_dict(),
     }
 
 
-def _pair(plan: Plan, rules: Sequence[Rule], proof: Proof, reach: Reach, swept: Swept) -> Any:
+def _pair(plan: Plan, rules: Sequence[Rule], proof: Proof, reach: Reach, swept: Swept, begins: Answer) -> Any:
     src, dst = plan.host(swept.src), plan.host(swept.dst)
     return {
-        **control(plan, rules, swept),
-        "proof": oracles.proved(proof, reach, src, dst),
-        "stops": oracles.stops(rules, plan, src, dst, swept.values),
+        **control(plan, rules, swept, begins),
+        "proof": oracles.proved(proof, reach, src, dst, begins),
+        "stops": oracles.stops(rules, plan, src, dst, swept.values, begins),
     }
 
 
@@ -175,13 +183,12 @@ def _deciding_flows(
     """The flow that decides about the first packet of each group about which the oracles differ."""
     groups = answers.together(mismatch for pair in pairs for mismatch in answers.mismatches(pair))
     for mismatch, _ in groups[:MOST_FLOWS]:
-        src, dst, value = plan.host(mismatch.src), plan.host(mismatch.dst), mismatch.values[0][0]
         yield {
             "src": mismatch.src,
             "dst": mismatch.dst,
             "kind": mismatch.kind,
-            "value": value,
-            "flow": oracles.deciding_flow(plan, flows, reach, src, dst, mismatch.kind, value),
+            "value": mismatch.values[0][0],
+            "flow": oracles.deciding_flow(plan, flows, reach, mismatch),
         }
 
 

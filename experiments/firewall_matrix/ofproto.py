@@ -16,8 +16,8 @@ from random import Random
 from controllers.compile import cookie_name
 from controllers.ovs import vswitchd
 from controllers.policy import Rule
-from experiments.firewall_matrix.answers import BEGINS, KINDS, covered, segments
-from experiments.firewall_matrix.evidence import PairRow, TraceRow
+from experiments.firewall_matrix.answers import KINDS, covered, segments
+from experiments.firewall_matrix.evidence import INVALID, PairRow, TraceRow
 from topo.errors import RefusedError
 from topo.plan import Plan
 
@@ -96,7 +96,7 @@ def classes(pair: PairRow) -> Iterator[tuple[str, int, int]]:
     """(kind, lowest value, highest value) between a pair of hosts; together all values."""
     for kind in KINDS:
         ruled = [row["values"] for row in pair["policy"] if row["kind"] == kind]
-        for low, high in segments(kind, *ruled, pair["proof"].get(kind, ()), BEGINS[kind]):
+        for low, high in segments(kind, *ruled, pair["proof"].get(kind, ())):
             yield kind, low, high
 
 
@@ -119,7 +119,8 @@ def asked(plan: Plan, rules: tuple[Rule, ...], random: Random, pair: PairRow) ->
 
 def _question(pair: PairRow, kind: str, value: int) -> Question:
     """A packet as the sweep sends it: the tracker is supposed to say of it what it says of that one."""
-    tracker = "new" if covered(BEGINS[kind], value) else "inv"
+    invalid = [row["values"] for row in pair["policy"] if row["kind"] == kind and row["rule"] == INVALID]
+    tracker = "inv" if any(covered(values, value) for values in invalid) else "new"
     return Question(pair["src"], pair["dst"], kind, value, tracker)
 
 

@@ -20,18 +20,17 @@ from experiments.firewall_matrix.answers import (
     COUNTS,
     EVERYTHING,
     KINDS,
-    covered,
+    OracleMismatch,
     segments,
     size,
     union,
     within,
     without,
 )
-from experiments.firewall_matrix.evidence import Answer, Intervals
+from experiments.firewall_matrix.evidence import INVALID, Answer, Intervals
 from experiments.firewall_matrix.sweepframes import SOURCE_PORT
 from topo.plan import Host, Plan
 
-INVALID = "invalid"
 FIELDS = {"tcp": "tp_dst", "udp": "tp_dst", "icmp": "tp_src", "ip": "nw_proto"}
 NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1}
 
@@ -46,46 +45,50 @@ class Ruling:
     allowed: bool
 
 
-def decided(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host) -> Answer:
+def decided(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host, begins: Answer = BEGINS) -> Answer:
     """The packets that the policy lets through from one host to another."""
-    allowed = [ruling for ruling in rulings(rules, plan, src, dst) if ruling.allowed]
+    allowed = [ruling for ruling in rulings(rules, plan, src, dst, begins) if ruling.allowed]
     return {kind: union(span for ruling in allowed if ruling.kind == kind for span in ruling.values) for kind in KINDS}
 
 
-def rulings(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host) -> tuple[Ruling, ...]:
-    """The rule that decides about each value, each value once."""
-    return tuple(ruling for kind in KINDS for ruling in _rulings(tuple(rules), plan, src, dst, kind))
+def rulings(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host, begins: Answer = BEGINS) -> tuple[Ruling, ...]:
+    """The rule that decides about each value, each value once. ``begins``: what the tracker does not call invalid."""
+    return tuple(ruling for kind in KINDS for ruling in _rulings(tuple(rules), plan, src, dst, kind, begins[kind]))
 
 
-def _rulings(rules: tuple[Rule, ...], plan: Plan, src: Host, dst: Host, kind: str) -> Iterator[Ruling]:
+def _rulings(
+    rules: tuple[Rule, ...], plan: Plan, src: Host, dst: Host, kind: str, begins: Intervals
+) -> Iterator[Ruling]:
     """``decide`` is asked once for each segment of values that no rule tells apart."""
     named = [rule.ports or () for rule in rules if rule.proto == kind]
     by: dict[Rule, list[tuple[int, int]]] = {}
     for span in segments(kind, *named):
         by.setdefault(decide(rules, plan, src.name, dst.name, kind, span[0]), []).append(span)
     for rule, spans in by.items():
-        if values := within(union(spans), BEGINS[kind]):
+        if values := within(union(spans), begins):
             yield Ruling(kind, values, rule.name, rule.action == "allow")
-    yield Ruling(kind, without(EVERYTHING[kind], BEGINS[kind]), INVALID, allowed=False)
+    yield Ruling(kind, without(EVERYTHING[kind], begins), INVALID, allowed=False)
 
 
-def one_allowed(rules: Sequence[Rule], plan: Plan, src: Host) -> tuple[Host, Answer] | None:
+def one_allowed(rules: Sequence[Rule], plan: Plan, src: Host, begins: Answer = BEGINS) -> tuple[Host, Answer] | None:
     """A destination that a host may reach, and a value with which; None if it may reach none."""
     for dst in plan.hosts:
-        for ruling in rulings(rules, plan, src, dst) if dst != src else ():
+        for ruling in rulings(rules, plan, src, dst, begins) if dst != src else ():
             if ruling.allowed:
                 value = ruling.values[0][0]
                 return dst, {ruling.kind: ((value, value),)}
     return None
 
 
-def stops(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host, sent: Answer) -> dict[str, dict[str, int]]:
+def stops(
+    rules: Sequence[Rule], plan: Plan, src: Host, dst: Host, sent: Answer, begins: Answer = BEGINS
+) -> dict[str, dict[str, int]]:
     """The packets of these that each flow is to count as dropped: switch -> name -> packets.
 
     Every switch that decides has the same rules, so the first one on the way stops all that is to be stopped.
     """
     counts: dict[str, int] = {}
-    for ruling in rulings(rules, plan, src, dst):
+    for ruling in rulings(rules, plan, src, dst, begins):
         here = within(ruling.values, sent.get(ruling.kind, ()))
         if here and not ruling.allowed:
             counts[ruling.rule] = counts.get(ruling.rule, 0) + size(here)
@@ -95,13 +98,13 @@ def stops(rules: Sequence[Rule], plan: Plan, src: Host, dst: Host, sent: Answer)
 # --- the proof -----------------------------------------------------------------------------------------------------
 
 
-def proved(proof: Proof, reach: Reach, src: Host, dst: Host) -> Answer:
+def proved(proof: Proof, reach: Reach, src: Host, dst: Host, begins: Answer = BEGINS) -> Answer:
     """The well-formed packets that get through: first ones, and those that no tracker makes sense of."""
     return {
         kind: union(
             (
-                *within(_values(proof, reach, "first", src, dst, kind), BEGINS[kind]),
-                *without(_values(proof, reach, "invalid", src, dst, kind), BEGINS[kind]),
+                *within(_values(proof, reach, "first", src, dst, kind), begins[kind]),
+                *without(_values(proof, reach, "invalid", src, dst, kind), begins[kind]),
             )
         )
         for kind in KINDS
@@ -136,9 +139,10 @@ def _sent(src: Host, dst: Host, kind: str) -> Box:
     return ranges
 
 
-def deciding_flow(plan: Plan, flows: Sequence[Flow], reach: Reach, src: Host, dst: Host, kind: str, value: int) -> str:
-    """The flow that decides about one probe, in words: of those dumped from the switches."""
-    point = explain.witness({**_sent(src, dst, kind), FIELDS[kind]: ((value, value),)})
-    state = "first" if covered(BEGINS[kind], value) else "invalid"
-    steps = explain.deciding(explain.trace(plan, flows, src.name, point, state, reach.memory))
+def deciding_flow(plan: Plan, flows: Sequence[Flow], reach: Reach, mismatch: OracleMismatch) -> str:
+    """The flow that decides about the first packet of a mismatch, in words: of those dumped from the switches."""
+    src, dst, value = plan.host(mismatch.src), plan.host(mismatch.dst), mismatch.values[0][0]
+    point = explain.witness({**_sent(src, dst, mismatch.kind), FIELDS[mismatch.kind]: ((value, value),)})
+    state = "invalid" if mismatch.rule == INVALID else "first"
+    steps = explain.deciding(explain.trace(plan, flows, mismatch.src, point, state, reach.memory))
     return "; ".join(step.text() for step in steps)

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from controllers.compile import cookie_name
 from controllers.ovs import ofctl, vswitchd
 from controllers.policy import Rule
-from experiments.firewall_matrix import sweepframes
-from experiments.firewall_matrix.answers import BEGINS, KINDS, covered, total
-from experiments.firewall_matrix.evidence import Answer, Stopped
+from experiments.firewall_matrix import answers, sweepframes
+from experiments.firewall_matrix.answers import DISPUTED, KINDS, covered, total, union
+from experiments.firewall_matrix.evidence import INVALID, Answer, Stopped
 from experiments.firewall_matrix.sweepframes import FORMS, LENGTH, SOURCE_PORT, Arrivals
 from experiments.instruments.capture import Capture, capturing
 from experiments.instruments.packetsockets import send_paced
@@ -136,6 +136,21 @@ def sweep(testbed: Testbed, run: Run, sweeps: Sequence[Sweep], attempts: int = A
     return [done[number] for number in range(len(sweeps))]
 
 
+def detect_begins(testbed: Testbed, run: Run, src: Host, dst: Host) -> Answer:
+    """The values that begin a conversation for this testbed's connection trackers, which are asked where they differ.
+
+    The others count as invalid what comes from one host to the other.
+    """
+    disputed = [(kind, value) for kind in KINDS for span in DISPUTED[kind] for value in range(span[0], span[1] + 1)]
+    swept = sweep(testbed, run, [Sweep(src, dst, {kind: ((value, value),)}) for kind, value in disputed])
+    new = [
+        asked
+        for asked, account in zip(disputed, swept, strict=True)
+        if not any(INVALID in names for names in account.stopped.values())
+    ]
+    return answers.begins({kind: union((value, value) for asked, value in new if asked == kind) for kind in KINDS})
+
+
 def _sweep(
     testbed: Testbed, folder: Path, sweeps: Sequence[Sweep], marker: int, attempt: int, progress: Progress
 ) -> list[Swept]:
@@ -209,7 +224,7 @@ def _tuples(sweep: Sweep, counted: FlowCounts) -> Iterator[str]:
             yield f"{ends},ct_nw_proto={number},ct_tp_src={SOURCE_PORT}"
     if counted.begun["ip"]:
         for number in range(1, 256):
-            if covered(BEGINS["ip"], number) and covered(sweep.values.get("ip", ()), number):
+            if covered(sweep.values.get("ip", ()), number):
                 yield f"{ends},ct_nw_proto={number}"
 
 

@@ -2,7 +2,8 @@
 
 Scapy crafts one template; numpy multiplies it, because 131,584 frames for each of 56 pairs are too many to craft one by
 one. Only one 16-bit word changes from frame to frame, so each checksum follows from the template's own (RFC 1624).
-All frames have Ethernet's least length: a capture of them is a plain array.
+All frames have Ethernet's least length, and the IP packet fills it: the kernel's datapath takes off what is behind a
+packet that it has tracked, and so a capture of probes is a plain array on every datapath.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ PCAP_HEADER = 24
 SOURCE_PORT = 20000  # below those that Linux gives to connections: a probe is never part of a host's own connection
 
 # An SCTP association's first chunk is in the probes of every IP protocol: Open vSwitch 3.5's tracker finds a packet of
-# SCTP invalid that does not begin one, 3.1's does not look inside.
-SCTP_INIT = b"\x01\0\0\x08" + bytes(4)
+# SCTP invalid that does not begin one, 3.1's does not look inside. It is as long as the frame has room.
+SCTP_INIT = b"\x01\0\0\x0e" + bytes(10)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def multiplied(template: bytes, form: ProbeForm, values: Intervals) -> Frames:
 
     ranges = [numpy.arange(low, high + 1) for low, high in values]
     numbers = numpy.concatenate([numpy.zeros(0), *ranges]).astype(numpy.uint32)
-    made = numpy.tile(numpy.frombuffer(template.ljust(LENGTH, b"\0"), numpy.uint8), (len(numbers), 1))
+    made = numpy.tile(numpy.frombuffer(template, numpy.uint8), (len(numbers), 1))
     _put(made, form.at, form.width, numbers)
     zero = int.from_bytes(template[form.checksum : form.checksum + 2], "big")
     total = (~zero & 0xFFFF) + (numbers << form.shift)
@@ -106,7 +107,8 @@ def _template(src: Host, dst: Host, kind: str, marker: int) -> bytes:
     outer = IP(src=src.ip, dst=dst.ip, id=marker, ttl=FORMS[kind].ttl)
     if kind == "ip":
         outer.proto = 0
-    return bytes(Ether(src=src.mac, dst=dst.mac) / outer / inner)
+    bare = Ether(src=src.mac, dst=dst.mac) / outer / inner
+    return bytes(bare / Raw(bytes(LENGTH - len(bare))))
 
 
 def _identity(src: Host, dst: Host) -> int:
