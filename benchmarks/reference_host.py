@@ -71,7 +71,7 @@ def within(inside: Inside, *argv: str) -> str:
 
 def command(*argv: str) -> str:
     """The same in the box itself."""
-    return _output(subprocess.run(argv, capture_output=True, text=True, check=False), *argv)
+    return _output(wait.for_command(argv), *argv)
 
 
 def _output(done: subprocess.CompletedProcess[str], *argv: str) -> str:

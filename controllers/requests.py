@@ -17,6 +17,7 @@ from controllers import messages
 from controllers import overlay as overlays
 from controllers.desired import Desired, FlowDict, Flows
 from controllers.ovs import vswitchd
+from topo import wait
 from topo.errors import DeadlineError, FoobarError, RefusedError
 
 BARRIER_SECONDS = 2.0
@@ -187,7 +188,7 @@ class Requests:
         try:
             for one in sent:
                 if not one.barrier.wait(max(began + BARRIER_SECONDS - time.monotonic(), 0)):
-                    raise DeadlineError(f"{asked[one.dpid]} does not confirm within {BARRIER_SECONDS:g} s")
+                    raise wait.late(f"{asked[one.dpid]}: a barrier's reply", BARRIER_SECONDS)
         finally:
             for one in sent:
                 for xid in one.xids:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from controllers.ovs.program import run
 from controllers.ovs.vswitchd import DIRECTORY
 from services.service import Command, Look, Service
 
@@ -25,7 +25,7 @@ class OvsdbServer(Service):
         return (str(DIRECTORY),)
 
     def prepare(self, look: Look) -> None:
-        subprocess.run(["ovsdb-tool", "create", look.path(DATABASE), SCHEMA], check=True, capture_output=True)
+        run("ovsdb-tool", "create", str(look.path(DATABASE)), SCHEMA)
 
     def command(self) -> Command:
         return ("ovsdb-server", DATABASE, f"--remote=punix:{DATABASE_SOCKET}", "--pidfile", "--no-chdir")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from services.processsession import ProcessSession
 from services.service import Command, Look, Service
-from topo.errors import ServiceError
+from topo.errors import DeadlineError, ServiceError
 
 TAIL_LINES = 15
 CHECK_SECONDS = 60
@@ -110,20 +110,20 @@ class Unit:
         """Run the daemon's own checks of its files. Raises ServiceError."""
         for command in self.service.checks():
             program = command[0].rsplit("/", 1)[-1]
-            result = self._run(command, program)
+            result = self._run(command)
             if result.returncode:
                 raise ServiceError(
                     f"{self.service.id}: {program} refuses its configuration",
                     detail=(result.stdout + result.stderr).strip(),
                 )
 
-    def _run(self, command: Command, program: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, command: Command) -> subprocess.CompletedProcess[str]:
         try:
             return self.place.run(command, seconds=CHECK_SECONDS, environment=self.service.environment)
         except FileNotFoundError:
             raise ServiceError(f"{self.service.id}: {command[0]} is not installed") from None
-        except subprocess.TimeoutExpired:
-            raise ServiceError(f"{self.service.id}: {program} does not finish checking its configuration") from None
+        except DeadlineError as error:
+            raise ServiceError(f"{self.service.id}: checking its configuration: {error}") from None
 
     def spawn(self) -> None:
         """Start its process. What a crash of the one before has left over is ended first."""

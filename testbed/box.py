@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.interruption import AGAIN_SECONDS
+from topo import wait
 from topo.early import BOX_VARIABLE
 from topo.errors import EXIT_BROKEN, FoobarError
 
@@ -75,6 +75,6 @@ def _watch_lifeline(descriptor: int) -> None:
 
 
 def _run(*argv: str) -> None:
-    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    result = wait.for_command(argv)
     if result.returncode:
         raise FoobarError(f"the box: {' '.join(argv)}: {result.stderr.strip()}")

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from topo import wait
 from topo.paths import ENVIRONMENT, PRIVATE
 
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
@@ -98,15 +99,9 @@ class Inside:
     def run(
         self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside to its end. Raises subprocess.TimeoutExpired, with the process killed."""
+        """Run a command inside to its end. Raises DeadlineError, with the process killed."""
         process = self.popen(argv, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
+        return wait.for_process(process, argv, seconds)
 
     def open_socket(self, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) -> socket.socket:
         """A new socket (IPv4 unless told otherwise) that sends and listens inside."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from services.mariadb.mariadb import GALERA
+from topo import wait
 from topo.errors import MissingError
 
 PACKAGES = {
@@ -58,12 +58,8 @@ def _check_namespaces(*, as_user: bool) -> None:
     """Make the namespaces of a box, and a pair of linked interfaces in them, for an instant."""
     user = ("--user", "--map-root-user") if as_user else ()
     kinds = ("--net", "--mount", "--pid", "--uts", "--ipc", "--fork")
-    tried = subprocess.run(
-        ["unshare", *user, *kinds, "ip", "link", "add", "type", "veth"],
-        env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
-        capture_output=True,
-        text=True,
-        check=False,
+    tried = wait.for_command(
+        ["unshare", *user, *kinds, "ip", "link", "add", "type", "veth"], env={"PATH": SYSTEM_PATH, "LC_ALL": "C"}
     )
     if not tried.returncode:
         return

@@ -7,7 +7,6 @@ server; no overlay above the policy.
 from __future__ import annotations
 
 import socket
-import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,7 +23,7 @@ from services.mariadb import mariadb
 from testbed import databases
 from testbed.core import TestbedCore
 from testbed.namespaces import Inside
-from topo.errors import FoobarError
+from topo.errors import DeadlineError, FoobarError
 from topo.plan import APP, CLIENT, DATABASE, MONITOR, PORTS, RESOLVER, SITE, Host, Plan
 
 SECONDS = 2.0
@@ -116,7 +115,7 @@ def passes(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
             _ask_dns(inside, dst.ip, rule.port)
         else:
             _ping(inside, dst.ip)
-    except (OSError, dns.exception.DNSException, subprocess.SubprocessError) as error:
+    except (OSError, dns.exception.DNSException, DeadlineError) as error:
         return Check(name, f"{rule.proto}/{rule.port}: {str(error) or type(error).__name__}")
     return Check(name, None)
 
@@ -171,7 +170,7 @@ def _site(testbed: TestbedCore) -> Check:
     wanted = {host.name for host in testbed.plan.hosts_of(APP)}
     try:
         answered = Counter(servers_answering(testbed.inside(testbed.plan.host_of(CLIENT).name), len(wanted)))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, DeadlineError) as error:
         return Check(f"https://{SITE}/", str(error))
     enough = bool(answered) if testbed.profile.balance == "source" else set(answered) == wanted
     return Check(f"https://{SITE}/", None if enough else f"answered by {dict(answered) or 'no server'}")

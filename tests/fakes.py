@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from services.service import Command, File, Look, Service
+from topo import wait
 from topo.profile import SEED
 
 
@@ -47,7 +48,7 @@ class FakePlace:
         self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         self.checked.append(tuple(argv))
-        return subprocess.run(argv, capture_output=True, text=True, timeout=seconds, check=False)
+        return wait.for_command(argv, seconds=seconds)
 
 
 def python(code: str) -> Command:

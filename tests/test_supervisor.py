@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 import pytest
 from fakes import FakePlace, FakeService, python
 
-from services.service import Command, File, Look
+from services.service import File, Look
 from services.supervisor import Supervisor
 from services.unit import Unit
 from topo import wait
-from topo.errors import RefusedError, ServiceError, UsageError
+from topo.errors import DeadlineError, RefusedError, ServiceError, UsageError
 
 SLEEP = ("sleep", "60")
 
@@ -390,11 +389,11 @@ def test_boot_waits_side_by_side_not_one_after_the_other(supervised: Supervised)
 def test_a_check_that_hangs_is_an_error_with_the_services_name(
     supervised: Supervised, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hang(argv: Command, **_: object) -> None:
-        raise subprocess.TimeoutExpired(argv, 60)
+    def hang(*_: object, **__: object) -> None:
+        raise DeadlineError("daemon -t: not within 60 s")
 
     monkeypatch.setattr(supervised.place, "run", hang)
     service = FakeService("a", check=("daemon", "-t"))
     supervised.add(service)
-    with pytest.raises(ServiceError, match=r"^srv1/a: daemon does not finish checking its configuration$"):
+    with pytest.raises(ServiceError, match=r"^srv1/a: checking its configuration: daemon -t: not within 60 s$"):
         supervised.supervisor.configure([service])

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 from controllers.ovs.program import run
+from topo import wait
 
 COUNTER = re.compile(r"cookie=(0x[0-9a-f]+), .*?n_packets=(\d+)")
 
 
 def flow_differences(switch: str, expected: Path) -> str | None:
     """None when a switch holds exactly the flows of a file, else the first differing lines."""
-    result = subprocess.run(
-        ["ovs-ofctl", "-O", "OpenFlow13", "diff-flows", switch, str(expected)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = wait.for_command(("ovs-ofctl", "-O", "OpenFlow13", "diff-flows", switch, str(expected)))
     if result.returncode == 0:
         return None
     return f"{switch}: " + " ".join((result.stdout + result.stderr).splitlines()[:3])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-
+from topo import wait
 from topo.errors import FoobarError, MissingError
 
 
 def run(*argv: str, said: str = "") -> str:
-    """Run a program and return its output. Raises MissingError when it is not installed, FoobarError when it fails."""
+    """Run a program and return its output.
+
+    Raises MissingError when it is not installed, DeadlineError when it does not end, FoobarError when it fails.
+    """
     try:
-        result = subprocess.run(argv, input=said, capture_output=True, text=True, timeout=20, check=False)
+        result = wait.for_command(argv, input=said)
     except FileNotFoundError:
         raise MissingError(f"{argv[0]} is not installed (package openvswitch-switch)") from None
     if result.returncode:

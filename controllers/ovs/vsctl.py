@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from controllers.ovs.program import run
 from topo import wait
 from topo.plan import Plan
@@ -11,7 +9,7 @@ from topo.plan import Plan
 
 def detect_datapath() -> str:
     """``kernel`` where the machine has Open vSwitch's module, else ``user``."""
-    dumped = subprocess.run(["ovs-dpctl", "dump-dps"], capture_output=True, check=False)
+    dumped = wait.for_command(("ovs-dpctl", "dump-dps"))
     return "kernel" if dumped.returncode == 0 else "user"
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.db_failover.evidence import NodeRow, spans
 from services.mariadb import mariadb
+from topo import wait
 from topo.errors import FoobarError
 from topo.plan import DATABASE
 
@@ -183,6 +184,6 @@ def _copy(source: Inside, target: Inside) -> None:
     dump = ["mariadb-dump", f"--socket={source.path(mariadb.SOCKET)}", "--single-transaction", "--databases", "foobar"]
     load = ["mariadb", f"--socket={target.path(mariadb.SOCKET)}", "--init-command=SET SESSION sql_log_bin = 0"]
     with subprocess.Popen(dump, stdout=subprocess.PIPE) as dumping:
-        done = subprocess.run(load, stdin=dumping.stdout, capture_output=True, text=True, timeout=REBUILD_SECONDS)
+        done = wait.for_command(load, seconds=REBUILD_SECONDS, stdin=dumping.stdout)
     if done.returncode or dumping.returncode:
         raise FoobarError(f"{target.name} cannot be given the data of {source.name}", detail=done.stderr)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.engine.evidence import MachineSecond
-from topo import profile
+from topo import profile, wait
 from topo.paths import PROJECT
 
 PROGRAMS = {
@@ -69,14 +68,14 @@ def _git(*arguments: str) -> str:
     """git's answer; empty where the project is no clone. Root may ask about a clone that belongs to a person."""
     command = ("git", "-c", f"safe.directory={PROJECT}", "-C", str(PROJECT), *arguments)
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return wait.for_command(command).stdout.strip()
     except FileNotFoundError:
         return ""
 
 
 def _first_line(*command: str) -> str:
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = wait.for_command(command)
     except FileNotFoundError:
         return "not installed"
     return (result.stdout + result.stderr).strip().splitlines()[0]

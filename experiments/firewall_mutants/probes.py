@@ -14,7 +14,7 @@ from itertools import permutations
 from experiments.firewall_mutants import crafted
 from experiments.firewall_mutants.crafted import CANARY, FIRST_NUMBER, NumberedFrame
 from experiments.instruments.packetsockets import PacketSockets
-from topo.errors import DeadlineError
+from topo import wait
 from topo.plan import Plan
 
 NUMBERS, STEP = 2048, 4
@@ -127,7 +127,7 @@ class Prober:
             silent = time.monotonic() - last
             if silent >= LATE_SECONDS or (not awaited and silent >= self.quiet):
                 return
-        raise DeadlineError(f"probes still arrive {MOST_SECONDS:g} s after the last one was sent")
+        raise wait.late("the last probes' arrival", MOST_SECONDS, "probes still arrive")
 
     def _sent_canaries(self, number: int) -> dict[bytes, str]:
         """A canary from every host to every other, on its way: frame -> sender."""

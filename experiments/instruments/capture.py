@@ -100,7 +100,8 @@ def _end(capture: Capture, process: subprocess.Popen[Any]) -> None:
     seen = _plant_canary(capture)
     process.send_signal(signal.SIGINT)
     match = COUNTS.search("".join(_words(process)))
-    process.wait(SECONDS)
+    ended = f"the capture on {capture.interface} ended"
+    wait.until(lambda: None if process.poll() is not None else "it runs", what=ended, seconds=SECONDS)
     capture.dropped = int(match[1]) if match and seen else None
 
 

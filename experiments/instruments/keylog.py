@@ -8,7 +8,6 @@ default, and never on a disk: each host's log lies below its own /run, and goes 
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -82,7 +81,7 @@ def compile_library(target: Path) -> None:
         raise MissingError(f"no compiler for the key log: none of {', '.join(COMPILERS)} (package tcc)")
     target.parent.mkdir(parents=True, exist_ok=True)
     command = [compiler, "-shared", "-fPIC", "-nostdlib", "-o", str(target), str(SOURCE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = wait.for_command(command)
     if done.returncode:
         raise FoobarError(f"{compiler} could not make the key log's library", detail=done.stderr.strip())
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from testbed.namespaces import Inside
+from topo import wait
 from topo.errors import DeadlineError
 
 ETH_P_ALL = 3
@@ -135,9 +136,9 @@ def _send(link: socket.socket, frame: memoryview, number: int) -> None:
 def _wait(number: int, below: int) -> None:
     """Until less is waiting. A look takes less time than a switch needs for a batch."""
     deadline = time.monotonic() + SECONDS
-    while waiting(SOCKETS.read_text(), number) >= below:
+    while (left := waiting(SOCKETS.read_text(), number)) >= below:
         if time.monotonic() >= deadline:
-            raise DeadlineError(f"the switch has not read its link {number} for {SECONDS:g} s")
+            raise wait.late(f"the switch has read its link {number}", SECONDS, f"{left} bytes wait")
         time.sleep(NAP)
 
 

@@ -89,7 +89,7 @@ def _is_apart(pid: int) -> bool:
 
 
 def _run(*argv: str) -> None:
-    _must(argv, subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False))
+    _must(argv, wait.for_command(argv))
 
 
 def _within(inside: Inside, *argv: str) -> None:

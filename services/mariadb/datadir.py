@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from topo import wait
 from topo.errors import MissingError, ServiceError
 from topo.paths import PROJECT
 
@@ -27,6 +27,7 @@ SIZES = (
     # three of 10 MB are the default since 11.0
     "--innodb-undo-tablespaces=0",
 )
+MAKE_SECONDS = 120.0  # one of the two steps; seen: 1 s
 
 
 def cache() -> Path:
@@ -59,10 +60,10 @@ def copy(target: Path) -> None:
 @lru_cache
 def _key() -> str:
     try:
-        version = subprocess.run(["mariadbd", "--version"], capture_output=True, check=True).stdout
+        version = wait.for_command(("mariadbd", "--version")).stdout
     except FileNotFoundError:
         raise MissingError("mariadbd is not installed (package mariadb-server)") from None
-    return hashlib.sha256(version + SCHEMA.read_bytes() + repr(SIZES).encode()).hexdigest()[:12]
+    return hashlib.sha256(version.encode() + SCHEMA.read_bytes() + repr(SIZES).encode()).hexdigest()[:12]
 
 
 def _make(target: Path) -> None:
@@ -89,7 +90,7 @@ def _run(*argv: str, stdin: str = "") -> None:
     # MariaDB names its temporary files by its process number, which another box's MariaDB may have as well
     with tempfile.TemporaryDirectory(prefix="mariadb-") as own:
         environment = {**os.environ, "TMPDIR": own}
-        result = subprocess.run(argv, input=stdin, capture_output=True, text=True, env=environment)
+        result = wait.for_command(argv, seconds=MAKE_SECONDS, input=stdin, env=environment)
     if result.returncode or "ERROR" in result.stderr:
         raise ServiceError(
             f"{argv[0]} could not make MariaDB's data directory",

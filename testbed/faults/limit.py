@@ -10,6 +10,7 @@ from typing import Any
 
 from testbed.interruption import undisturbed
 from topo.errors import DeadlineError
+from topo.wait import late
 
 
 class Limited:
@@ -52,7 +53,7 @@ class Limited:
     def _await(self, future: Future[Any], state: str) -> None:
         wait([future], self._seconds)
         if not future.done():
-            raise DeadlineError(f"{self._what}: not {state} within {self._seconds:g} s")
+            raise late(f"{self._what} {state}", self._seconds)
         future.result()
 
 
