@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from controllers.flow import Flow
 from controllers.policy import Rule, policy
 from services.pki import KeyPair
 from services.secrets import Secrets
+from topo import wait
 from topo.plan import Plan
 from topo.plan import plan as plan_of
 from topo.profile import Profile
@@ -34,6 +35,19 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 settings.load_profile("foobar")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A machine with nothing to do, in the kernel's words: what a deadline says does not depend on this one's load."""
+    folder = tmp_path_factory.mktemp("pressure")
+    for name in wait.SHARES:
+        (folder / name).write_text("some avg10=0.00\nfull avg10=0.00\n")
+    (folder / "loadavg").write_text("0.10 0.20 0.30 1/100 4242\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wait, "PRESSURE", folder)
+        patch.setattr(wait, "LOADAVG", folder / "loadavg")
+        yield folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -463,7 +463,7 @@ def slow(entering: float = 0.0, leaving: float = 0.0, done: list[str] | None = N
 def test_injecting_has_a_time_limit_that_names_the_fault(monkeypatch: pytest.MonkeyPatch, bed: Any) -> None:
     done: list[str] = []
     monkeypatch.setitem(registry.KINDS, "off", slow(entering=0.3, done=done))  # type: ignore[arg-type]
-    line = r"^fault off srv1: not in force within 0.1 s$"
+    line = r"^fault off srv1 in force: not within 0.1 s$"
     with pytest.raises(DeadlineError, match=line), injected(bed, Fault("off", "srv1")):
         raise AssertionError("not reached")
     assert bed.active_faults.status() == []
@@ -474,7 +474,7 @@ def test_healing_has_a_time_limit_that_names_the_fault(
     monkeypatch: pytest.MonkeyPatch, bed: Any, mark: Any, marks: Any
 ) -> None:
     monkeypatch.setitem(registry.KINDS, "off", slow(leaving=0.3))  # type: ignore[arg-type]
-    line = r"^fault off srv1: not healed within 0.1 s$"
+    line = r"^fault off srv1 healed: not within 0.1 s$"
     with pytest.raises(DeadlineError, match=line), injected(bed, Fault("off", "srv1"), mark):
         pass
     assert [what for what, _ in marks] == ["fault", "fault in force", "heal"]

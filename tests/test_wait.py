@@ -13,7 +13,7 @@ import pytest
 from test_imports import project
 
 from topo import wait
-from topo.errors import DeadlineError
+from topo.errors import DeadlineError, UsageError
 
 
 def test_it_returns_as_soon_as_the_condition_holds() -> None:
@@ -92,9 +92,9 @@ def test_a_command_that_ends_has_its_output(quiet: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "some", "full", "said"),
     [
-        ("cpu", 96.4, 0, "96 % of the last 10 s for a processor"),
-        ("io", 99, 71, "71 % of the last 10 s for a disk"),
-        ("memory", 40, 12.3, "12 % of the last 10 s for memory"),
+        ("cpu", 96.4, 0, "a processor for 96 %"),
+        ("io", 99, 71, "a disk for 71 %"),
+        ("memory", 40, 12.3, "memory for 12 %"),
         ("cpu", 50, 0, ""),
         ("io", 99, 20, ""),
     ],
@@ -105,7 +105,8 @@ def test_a_deadline_says_whether_the_machine_was_overloaded(
     press(quiet, name, some, full)
     with pytest.raises(DeadlineError) as caught:
         wait.until(lambda: "no", what="it", seconds=0)
-    words = f"; the machine is overloaded: work waited {said}" if said else ""
+    why = f"; the machine is overloaded: work waited for {said} of the last 10 s "
+    words = why + "(FOOBAR_PATIENCE=3 waits three times as long)" if said else ""
     assert str(caught.value) == f"it: not within 0 s; last seen: no{words}"
 
 
@@ -113,10 +114,28 @@ def test_the_load_speaks_where_the_kernel_tells_no_pressure(quiet: Path, monkeyp
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     (quiet / "loadavg").write_text("9.10 0.20 0.30 1/100 4242\n")
     assert wait.overload() == ""
-    (quiet / "cpu").unlink()
-    assert wait.overload() == "the machine is overloaded: 9 tasks want its processors (2)"
+    for name in wait.SHARES:
+        (quiet / name).unlink()
+    assert wait.overload().startswith(
+        "the machine is overloaded: there was work for 9 processors, and it has 2 (FOOBAR_PATIENCE=3 "
+    )
     (quiet / "loadavg").write_text("1.10 0.20 0.30 1/100 4242\n")
     assert wait.overload() == ""
+
+
+def test_patience_stretches_every_deadline(quiet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(wait.PATIENCE, "3")
+    with pytest.raises(DeadlineError, match=r"^it: not within 0.06 s"):
+        wait.until(lambda: "no", what="it", seconds=0.02)
+    with pytest.raises(DeadlineError, match=r"not within 0.15 s"):
+        wait.for_command(STUCK, seconds=0.05)
+
+
+@pytest.mark.parametrize("text", ["0", "0.5", "-1", "101", "nan", "inf", "soon"])
+def test_patience_must_make_sense(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(wait.PATIENCE, text)
+    with pytest.raises(UsageError, match=f"^FOOBAR_PATIENCE={text}: must be a number from 1 to 100$"):
+        wait.until(lambda: None, what="it", seconds=1)
 
 
 def escapes(source: str) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """Waiting with a deadline: for a condition, or for a command's end. The error says what was waited for, what was seen
 last, and whether the machine was overloaded meanwhile.
+
+All deadlines are for a machine with time to spare. A slower one (an emulated one, say) is given ``FOOBAR_PATIENCE``
+times as long.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from topo.errors import DeadlineError
+from topo.errors import DeadlineError, UsageError
+
+PATIENCE, MOST_PATIENCE = "FOOBAR_PATIENCE", 100.0
 
 #: for commands that take milliseconds: a machine has to be stuck until one of them does not end in time
 COMMAND_SECONDS = 60.0
@@ -31,6 +36,7 @@ def until(look: Callable[[], str | None], *, what: str, seconds: float, every: f
 
     Raises DeadlineError, carrying the last look's text, after ``seconds``.
     """
+    seconds *= patience()
     deadline = time.monotonic() + seconds
     pause = every
     while (seen := look()) is not None:
@@ -49,6 +55,7 @@ def for_command(
     """
     if "input" not in options:
         options.setdefault("stdin", subprocess.DEVNULL)
+    seconds *= patience()
     try:
         return subprocess.run(list(argv), capture_output=True, text=True, check=False, timeout=seconds, **options)
     except subprocess.TimeoutExpired as error:
@@ -59,6 +66,7 @@ def for_process(
     process: subprocess.Popen[Any], argv: Sequence[str], seconds: float
 ) -> subprocess.CompletedProcess[Any]:
     """The end of a command that has been started. Whatever is raised, DeadlineError among it, the process is killed."""
+    seconds *= patience()
     try:
         out, err = process.communicate(timeout=seconds)
     except BaseException as error:
@@ -77,28 +85,38 @@ def late(what: str, seconds: float, seen: str = "") -> DeadlineError:
     return DeadlineError(f"{what}: not within {seconds:g} s{last}{busy}")
 
 
+def patience() -> float:
+    """The factor of all deadlines. Raises UsageError when it is no number, or one that makes no sense."""
+    text = os.environ.get(PATIENCE) or "1"
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 1 <= factor <= MOST_PATIENCE:
+        raise UsageError(f"{PATIENCE}={text}: must be a number from 1 to {MOST_PATIENCE:g}")
+    return factor
+
+
 def overload() -> str:
     """In words, what work waited for when the machine is overloaded; else empty."""
-    waits = [f"{share:.0f} % of the last 10 s for {what}" for share, what in _waits()]
-    if waits:
-        return f"the machine is overloaded: work waited {', '.join(waits)}"
-    processors = os.cpu_count() or 1
-    load = float(LOADAVG.read_text().split()[0])
-    if (PRESSURE / "cpu").exists() or load < LOAD * processors:
-        return ""
-    return f"the machine is overloaded: {load:.0f} tasks want its processors ({processors})"
+    waits = _waits()
+    return f"the machine is overloaded: {', '.join(waits)} ({PATIENCE}=3 waits three times as long)" if waits else ""
 
 
-def _waits() -> list[tuple[float, str]]:
-    """The shares that are too large, by the kernel's pressure stall information."""
-    waits = []
+def _waits() -> list[str]:
+    """The shares that are too large, by the kernel's pressure stall information; by its load where it has none."""
+    waits, known = [], False
     for name, (line, most, what) in SHARES.items():
         try:
             words = next(row for row in (PRESSURE / name).read_text().splitlines() if row.startswith(line)).split()
         except (OSError, StopIteration):  # not in this kernel, or switched off
             continue
+        known = True
         if (share := float(words[1].removeprefix("avg10="))) >= most:
-            waits.append((share, what))
+            waits.append(f"work waited for {what} for {share:.0f} % of the last 10 s")
+    load, processors = float(LOADAVG.read_text().split()[0]), os.cpu_count() or 1
+    if not known and load >= LOAD * processors:
+        waits.append(f"there was work for {load:.0f} processors, and it has {processors}")
     return waits
 
 

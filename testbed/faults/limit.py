@@ -10,7 +10,7 @@ from typing import Any
 
 from testbed.interruption import undisturbed
 from topo.errors import DeadlineError
-from topo.wait import late
+from topo.wait import late, patience
 
 
 class Limited:
@@ -20,7 +20,7 @@ class Limited:
     """
 
     def __init__(self, context: AbstractContextManager[Any], what: str, seconds: float) -> None:
-        self._context, self._what, self._seconds = context, what, seconds
+        self._context, self._what, self._seconds = context, what, seconds * patience()
 
     def __enter__(self) -> None:
         """Raises DeadlineError; or what the context raises, which has undone itself then."""
