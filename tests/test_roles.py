@@ -24,6 +24,7 @@ from topo.plan import (
     DATABASE,
     MONITOR,
     RESOLVER,
+    ROLES,
     WEB,
     Placement,
     Plan,
@@ -84,6 +85,16 @@ def services_of(plan: Plan) -> dict[str, Service]:
     return {service.id: service for service in services}
 
 
+def names(plan: Plan, role: str) -> frozenset[str]:
+    return frozenset(host.name for host in plan.hosts_of(role))
+
+
+def beside(plan: Plan) -> dict[str, frozenset[str]]:
+    """The hosts of each service that is no host's role itself, by its name: it runs where a role is."""
+    others = [service for service in services_of(plan).values() if service.role not in ROLES]
+    return {role: frozenset(each.host for each in others if each.role == role) for role in {e.role for e in others}}
+
+
 def text(service: Service) -> str:
     return "\n".join(file.text for file in service.files())
 
@@ -108,7 +119,12 @@ def test_every_service_is_configured_where_its_role_is(placement: Placement, pro
     services = services_of(plan)
     served = (RESOLVER, BALANCER, WEB, APP, DATABASE)
     placed = {f"{host.name}/{role}" for host in placement for role in host.roles if role in served}
-    assert set(services) == placed | ({"watch/failover"} if profile.managed else set())
+    assert {service.id for service in services.values() if service.role in ROLES} == placed
+    usual = plan_of(profile)
+    here, there = beside(plan), beside(usual)
+    assert here.keys() == there.keys() >= ({"failover"} if profile.managed else set())
+    for name, hosts in here.items():
+        assert any((hosts, there[name]) == (names(plan, role), names(usual, role)) for role in ROLES), name
     addresses = {host.ip for host in plan.hosts}
     for service in services.values():
         assert service.files()
