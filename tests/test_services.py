@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -463,55 +461,3 @@ def test_gunicorns_check_reads_what_every_server_has_alike(plan: Plan, secrets: 
     one, other = (Gunicorn(name, plan, Profile(), secrets, SOCKET) for name in ("srv1", "srv2"))
     assert one.configuration() == other.configuration()
     assert one.files() != other.files()
-
-
-# --- MariaDB's template data directory ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(datadir, "_key", lambda: "key")
-    return tmp_path / "foobar"
-
-
-def test_the_template_is_made_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Path] = []
-
-    def make(target: Path) -> None:
-        made.append(target)
-        (target / "ibdata1").write_text("data")
-
-    monkeypatch.setattr(datadir, "_make", make)
-    for copy in ("a", "b"):
-        datadir.copy(tmp_path / copy)
-        assert (tmp_path / copy / "ibdata1").read_text() == "data"
-    assert len(made) == 1
-    assert [path.name for path in cache.iterdir()] == ["mariadb-key"]
-
-
-def test_a_template_that_could_not_be_made_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(target: Path) -> None:
-        (target / "half").write_text("")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(datadir, "_make", fail)
-    with pytest.raises(KeyboardInterrupt):
-        datadir.template()
-    assert list(cache.iterdir()) == []
-
-
-def test_when_two_make_it_at_once_the_first_wins(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(target: Path) -> None:
-        (target / "mine").write_text("second")
-        (cache / "mariadb-key").mkdir()
-        (cache / "mariadb-key" / "theirs").write_text("first")
-
-    monkeypatch.setattr(datadir, "_make", make)
-    assert [path.name for path in datadir.template().iterdir()] == ["theirs"]
-    assert [path.name for path in cache.iterdir()] == ["mariadb-key"]
-
-
-def test_the_templates_files_are_its_owners_alone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datadir, "_make", lambda target: None)
-    assert stat.S_IMODE(os.stat(datadir.template()).st_mode) == 0o700

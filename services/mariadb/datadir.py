@@ -1,18 +1,23 @@
-"""A template of MariaDB's data directory, with the site's schema: made once on a machine, copied at every boot."""
+"""A template of MariaDB's data directory, with the site's schema: made once on a machine, unpacked at every boot."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-import shutil
+import pwd
 import tempfile
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
-from topo import wait
+from topo import folders, wait
 from topo.errors import MissingError, ServiceError
+from topo.folders import PART, Folder
 from topo.paths import PROJECT
 
+DIGEST_BYTES = hashlib.sha256().digest_size
 SCHEMA = PROJECT / "services" / "site" / "schema.sql"
 
 # Sizes are small because three of them share a laptop. They are options of both the template's making and the
@@ -31,30 +36,67 @@ MAKE_SECONDS = 120.0  # one of the two steps; seen: 1 s
 
 
 def cache() -> Path:
-    """The folder of things that are made once: $XDG_CACHE_HOME/foobar, else ~/.cache/foobar."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "foobar"
+    """The folder of things that are made once: $XDG_CACHE_HOME/foobar, else ~/.cache/foobar.
 
-
-def template() -> Path:
-    """The template for this version of MariaDB and of the schema; made now if there is none.
-
-    Raises MissingError without MariaDB's programs, ServiceError when they fail.
+    With sudo both may still be those of the person who typed it; root has one that nobody else can write to.
     """
-    wanted = cache() / f"mariadb-{_key()}"
-    if not wanted.exists():
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix="mariadb-part-", dir=wanted.parent))
-        try:
-            _make(partial)
-            _publish(partial, wanted)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return wanted
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    owner = next(place for place in (path, *path.absolute().parents) if place.exists()).stat().st_uid
+    if owner != os.geteuid() and str(owner) == os.environ.get("SUDO_UID"):
+        path = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".cache"
+    return path / "foobar"
 
 
 def copy(target: Path) -> None:
-    """A data directory of one's own."""
-    shutil.copytree(template(), target)
+    """A data directory of one's own, unpacked from the template; that is made now if there is none, or a broken one.
+
+    Raises MissingError without MariaDB's programs, ServiceError when they fail, UsageError for a cache that is unfit.
+    """
+    with folders.opened(cache(), make=True, private=True) as place:
+        packed = _sound(place) or _made(place, target.parent)
+    with ZipFile(BytesIO(packed)) as archive:
+        archive.extractall(target)
+    target.chmod(0o700)
+
+
+def _sound(place: Folder) -> bytes:
+    """The packed template; empty if there is none, or if its checksum shows that it is not whole."""
+    if place.status(_name()) is None:
+        return b""
+    content = place.read(_name())
+    digest, packed = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    return packed if hashlib.sha256(packed).digest() == digest else b""
+
+
+def _made(place: Folder, beside: Path) -> bytes:
+    """The template, made by one boot while others wait; beside the target, in the box, where nothing outlives it."""
+    fcntl.flock(place.descriptor, fcntl.LOCK_EX)  # until the folder is closed
+    for name in place.names():  # what makers left that were killed: no other one is at work
+        if name.endswith(PART):
+            place.remove(name)
+    if packed := _sound(place):
+        return packed
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mariadb-", dir=beside) as making:
+        data, temporary = Path(making, "data"), Path(making, "tmp")
+        data.mkdir()
+        temporary.mkdir()
+        _make(data, temporary)
+        packed = _packed(data)
+    place.write(_name(), hashlib.sha256(packed).digest() + packed, durable=True)
+    return packed
+
+
+def _packed(data: Path) -> bytes:
+    content = BytesIO()
+    with ZipFile(content, "w", ZIP_DEFLATED, compresslevel=1) as archive:
+        for path in sorted(data.rglob("*")):
+            archive.write(path, path.relative_to(data))
+    return content.getvalue()
+
+
+def _name() -> str:
+    return f"mariadb-{_key()}.template"
 
 
 @lru_cache
@@ -66,8 +108,9 @@ def _key() -> str:
     return hashlib.sha256(version.encode() + SCHEMA.read_bytes() + repr(SIZES).encode()).hexdigest()[:12]
 
 
-def _make(target: Path) -> None:
+def _make(target: Path, temporary: Path) -> None:
     _run(
+        temporary,
         "mariadb-install-db",
         "--no-defaults",
         f"--datadir={target}",
@@ -81,27 +124,18 @@ def _make(target: Path) -> None:
     lines = [line for line in SCHEMA.read_text().splitlines() if not line.lstrip().startswith("--")]
     statements = [" ".join(statement.split()) for statement in "\n".join(lines).split(";")]
     sql = "".join(f"{statement};\n" for statement in statements if statement)
-    _run("mariadbd", "--no-defaults", "--bootstrap", f"--datadir={target}", "--user=root", *SIZES, stdin=sql)
+    server = ("mariadbd", "--no-defaults", "--bootstrap", f"--datadir={target}", "--user=root", *SIZES)
+    _run(temporary, *server, stdin=sql)
     for leftover in ("ib_buffer_pool", "ibtmp1"):
         (target / leftover).unlink(missing_ok=True)
 
 
-def _run(*argv: str, stdin: str = "") -> None:
+def _run(temporary: Path, *argv: str, stdin: str = "") -> None:
     # MariaDB names its temporary files by its process number, which another box's MariaDB may have as well
-    with tempfile.TemporaryDirectory(prefix="mariadb-") as own:
-        environment = {**os.environ, "TMPDIR": own}
-        result = wait.for_command(argv, seconds=MAKE_SECONDS, input=stdin, env=environment)
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    result = wait.for_command(argv, seconds=MAKE_SECONDS, input=stdin, env=environment)
     if result.returncode or "ERROR" in result.stderr:
         raise ServiceError(
             f"{argv[0]} could not make MariaDB's data directory",
             detail=(result.stdout + result.stderr)[-2000:],
         )
-
-
-def _publish(partial: Path, wanted: Path) -> None:
-    """Two boots may have made it at the same time: the first one there wins."""
-    try:
-        partial.rename(wanted)
-    except OSError:
-        if not wanted.exists():
-            raise

@@ -126,6 +126,10 @@ KILLS = [
         "launcher",
     )
 ]
+FIRST_KILLS = [
+    (victim, round(MOMENTS.uniform(0.05, 1.5 * BOOT_SECONDS), 2))
+    for victim in ("launcher", "pid 1", "ovs-vswitchd") * 2
+]
 
 
 def find(victim: str, launcher: int) -> int | None:
@@ -135,11 +139,7 @@ def find(victim: str, launcher: int) -> int | None:
     return Processes.below(launcher).named({"pid 1": "tini"}.get(victim, victim))
 
 
-@pytest.mark.parametrize(("victim", "during", "after"), KILLS, ids=str)
-def test_kill_9_leaves_nothing_and_the_next_boot_works(
-    commands: Commands, machine: Machine, victim: str, during: float, after: float
-) -> None:
-    """Twice: at a random moment of a boot, and shortly after the next one is up."""
+def kill_during_a_boot(commands: Commands, machine: Machine, victim: str, during: float) -> None:
     with commands.popen("up", "--name", "x") as process:
         time.sleep(during)  # the moment itself is what is tested
         found: list[int] = []
@@ -160,6 +160,13 @@ def test_kill_9_leaves_nothing_and_the_next_boot_works(
     assert (err.splitlines() or [""])[-1].startswith(said[victim]), err
     machine.assert_clean(booting)
 
+
+@pytest.mark.parametrize(("victim", "during", "after"), KILLS, ids=str)
+def test_kill_9_leaves_nothing_and_the_next_boot_works(
+    commands: Commands, machine: Machine, victim: str, during: float, after: float
+) -> None:
+    """Twice: at a random moment of a boot, and shortly after the next one is up."""
+    kill_during_a_boot(commands, machine, victim, during)
     bed = commands.up("x")
     assert works(bed)
     running = bed.processes()
@@ -169,6 +176,26 @@ def test_kill_9_leaves_nothing_and_the_next_boot_works(
     os.kill(pid, signal.SIGKILL)
     machine.assert_clean(running)
     assert json.loads(commands("status", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(("victim", "during"), FIRST_KILLS, ids=str)
+def test_kill_9_of_a_first_boot_leaves_nothing(tmp_path: Path, victim: str, during: float) -> None:
+    """When the databases' template is made: it is whole in the cache or not there, and nothing lies in /tmp."""
+    for name in ("state", "cache", "tmp"):
+        (tmp_path / name).mkdir(mode=0o700)
+    kept = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
+    commands = Commands(tmp_path / "state", kept)
+    machine = Machine(commands.state)
+    kill_during_a_boot(commands, machine, victim, during)
+    assert list((tmp_path / "tmp").iterdir()) == []
+    try:
+        assert works(commands.up("x"))
+    finally:
+        commands("down", "--all", seconds=240)
+    machine.assert_clean()
+    (template,) = (path for path in (tmp_path / "cache" / "foobar").iterdir() if path.is_file())
+    assert template.name.startswith("mariadb-")
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_kill_9_of_the_command_that_boots_in_the_background(commands: Commands, machine: Machine) -> None:
