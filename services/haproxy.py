@@ -8,9 +8,10 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from services.gunicorn import THREADS
-from services.pki import CIPHERS
+from services.pki import CIPHERS, CURVES
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
 from topo.plan import BALANCER, DATABASE, HTTP, RUNTIME, SITE, STATISTICS, WEB, Plan
@@ -25,6 +26,30 @@ RELEASE = "/run/haproxy/release.lua"
 CONNECT_MS, TIMERS_MS, SILENT_MS = 60, 10, 200
 # at once at a server: it may be asked under two names, and one thread is left for its check
 REQUESTS = (THREADS - 1) // 2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The figures of ``--limits on``.
+
+    Of one address: ``connections`` at once, ``new_connections`` and ``passwords`` in 10 s. Of all addresses:
+    connections for ``https`` and ``http`` (of 2000; the rest is the database's and the statistics'), and log-ins
+    ``waiting``. In bytes: ``headers`` and ``body`` of a request, and the ``buffer`` that both fit in.
+
+    The load of our own experiments comes from one address: 250 requests a second, a tenth of them on new connections,
+    of which up to 2 s wait in a queue before they are refused.
+    """
+
+    connections: int = 400
+    new_connections: int = 2000
+    passwords: int = 30
+    https: int = 1200
+    http: int = 600
+    waiting: int = 30
+    headers: int = 16 * 1024
+    body: int = 16 * 1024
+    buffer: int = 64 * 1024
+
 
 # how the check of a Galera server logs in, without a password, and what it asks: packets of MariaDB's protocol
 CHECK_USER = b"haproxy_check"
@@ -59,6 +84,8 @@ class HAProxy(Service):
             profile=self.profile,
             tls=means(self.profile),
             ciphers=CIPHERS,
+            curves=CURVES,
+            limits=Limits(),
             site=SITE,
             certificate=CERTIFICATE,
             authority=AUTHORITY,

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.pki import CIPHERS
+from services.pki import CIPHERS, CURVES
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
 from topo.plan import APP, BALANCER, WEB, Plan
@@ -31,6 +31,7 @@ class Nginx(Service):
         super().__init__(host)
         self.plan = plan
         self.balancer = plan.host_of(BALANCER)
+        self.profile = profile
         self.tls = means(profile)
         self.secrets = secrets
 
@@ -44,6 +45,8 @@ class Nginx(Service):
             tls=self.tls,
             balancer=self.balancer,
             ciphers=CIPHERS,
+            curves=CURVES,
+            limited=self.profile.limits == "on",
             certificate=CERTIFICATE,
             authority=AUTHORITY,
             port=self.plan.port(WEB),

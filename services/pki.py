@@ -20,6 +20,8 @@ CIPHERS = ":".join(
         "ECDHE-ECDSA-CHACHA20-POLY1305",
     )
 )
+# for the exchange of keys; with CIPHERS Mozilla's intermediate profile, for ECDSA keys
+CURVES = "X25519:prime256v1:secp384r1"
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 VALID = timedelta(days=7)
 BACKDATED = timedelta(hours=1)

@@ -87,3 +87,17 @@ def test_in_all_else_it_is_the_socket() -> None:
         whole.flush()
         whole.flush()
         assert right.recv(10) == b"ab"
+
+
+def test_no_way_of_sending_passes_by_what_is_kept() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        whole = Whole(left)
+        for name in (name for name in dir(socket.socket) if name.startswith("send")):
+            assert name in vars(Whole) or not hasattr(whole, name), name
+        whole.sendall(b"head ")
+        assert whole.sendfile(io.BytesIO(b"0123456789"), offset=2, count=3) == 3
+        assert whole.sendfile(io.BytesIO(b" end")) == 4
+        assert whole.send(b"100 Continue ") == 13
+        whole.flush()
+        assert right.recv(99) == b"100 Continue head 234 end"

@@ -19,6 +19,7 @@ AXES = {
     "firewall": ("on", "off"),
     "balance": ("roundrobin", "leastconn", "source"),
     "health": ("default", "fast"),
+    "limits": ("off", "on"),
     "servers": tuple(range(1, 31)),
 }
 

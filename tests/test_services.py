@@ -21,7 +21,7 @@ from services import deployment, pki
 from services import haproxy as haproxies
 from services.controller import Controller
 from services.gunicorn import Gunicorn
-from services.haproxy import HAProxy
+from services.haproxy import HAProxy, Limits
 from services.mariadb import datadir
 from services.mariadb.galera import Galera
 from services.mariadb.mariadb import DATA, SOCKET, MariaDB
@@ -29,6 +29,7 @@ from services.nginx import Nginx
 from services.openvswitch import Vswitchd
 from services.secrets import Secrets, fresh
 from services.service import TEMPLATES, File, Joins, Prepares, Service, render
+from services.site import inputs
 from topo.paths import BOX
 from topo.plan import SITE, Plan
 from topo.plan import plan as plan_of
@@ -207,6 +208,18 @@ def test_fast_health(secrets: Secrets, golden: Callable[[str, str], None]) -> No
     golden("fast/release.lua", release)
     _, _, writes = text.partition("listen db-write")
     assert haproxy(secrets).endswith(writes), "the databases' endpoint is another axis's business"
+
+
+def test_limits(secrets: Secrets, golden: Callable[[str, str], None]) -> None:
+    golden("limits/haproxy.cfg", haproxy(secrets, limits="on", health="fast", tls="mutual", db="semisync"))
+    passed_on = haproxy(secrets, limits="on", tls="passthrough")
+    assert passed_on.count("tcp-request connection reject") == 2
+    assert "backend passwords" not in passed_on, "no request is seen there"
+    figures = Limits()
+    assert figures.https + figures.http < 2000, "the write endpoint and the statistics need some, too"
+    assert figures.connections < min(figures.https, figures.http), "one address alone fills nothing"
+    assert figures.headers + figures.body < figures.buffer
+    assert figures.body == inputs.LARGEST_REQUEST
 
 
 @pytest.mark.parametrize("tls", ["terminate", "reencrypt", "mutual", "passthrough"])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -22,14 +26,15 @@ from hypothesis import strategies as st
 from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.test import TestResponse
 
-from services.site import config, gtid, inputs, requestid, sqlstore
+from services.site import config, failures, gtid, inputs, requestid, sqlstore
 from services.site.app import create_app, tone
-from services.site.exceptions import ConfigError, KeyReused, NameTaken, StoreUnavailable, UnknownUser
+from services.site.exceptions import Busy, ConfigError, KeyReused, NameTaken, StoreUnavailable, UnknownUser
 from services.site.link import DatabaseLink, opener
 from services.site.memorystore import MemoryStore
-from services.site.passwords import METHOD, Passwords
+from services.site.passwords import METHOD, HashQueue, Passwords
 from services.site.sqlstore import MariaDBStore
 from services.site.store import Caller, Store, Written
+from topo import wait
 
 SITE = "https://www.foobar.com"
 COOKIE = "__Host-session"
@@ -83,7 +88,8 @@ class FormClient:
         return unescape(found[1])
 
     def send(self, path: str, page: str, headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
-        fields.setdefault("csrf_token", self.hidden(page, "csrf_token"))
+        if "csrf_token" not in fields:
+            fields["csrf_token"] = self.hidden(page, "csrf_token")
         sent = {"Referer": f"{SITE}{page}", **(headers or {})}
         return self.client.post(path, base_url=SITE, data=fields, headers=sent)
 
@@ -156,7 +162,12 @@ class TestAccounts:
             ("al ice", PASSWORD, "letters a-z"),
             ("alicé", PASSWORD, "letters a-z"),
             ("alice", "x" * 7, "A password has 8 to 128 characters."),
-            ("alice", "x" * 129, "A password has 8 to 128 characters."),
+            ("alice", "wxyz" * 32 + "w", "A password has 8 to 128 characters."),
+            ("alice-in-w", "alice-in-w", "4 different characters beside the name"),
+            ("alice", "aliceALICE", "4 different characters beside the name"),
+            ("alice", "123 Alice", "4 different characters beside the name"),
+            ("alice", " " * 8, "4 different characters beside the name"),
+            ("alice", "xyzxyzxyz", "4 different characters beside the name"),
         ],
     )
     def test_limits_are_explained(
@@ -167,9 +178,14 @@ class TestAccounts:
         assert says in answer.text
         assert not store.users
 
-    @pytest.mark.parametrize(("name", "password"), [("abc", "x" * 8), ("a" * 32, "x" * 128), ("a_B-9", PASSWORD)])
+    @pytest.mark.parametrize(("name", "password"), [("abc", "wxyzwxyz"), ("a" * 32, "wxyz" * 32), ("a_B-9", PASSWORD)])
     def test_the_limits_themselves_are_allowed(self, browser: FormClient, name: str, password: str) -> None:
         assert browser.sign_up(name, password).status_code == 303
+
+    def test_a_look_at_a_form_checks_no_password(self, browser: FormClient, store: MemoryStore) -> None:
+        for page in ("/login", "/signup"):
+            assert browser.client.head(page, base_url=SITE).status_code == 200
+        assert not store.calls
 
     def test_passwords_are_hashed(self, alice: FormClient, store: MemoryStore) -> None:
         assert PASSWORD not in store.users[0].password_hash
@@ -243,15 +259,95 @@ class TestCookie:
         assert "Set-Cookie" not in browser.get("/").headers
         assert "Set-Cookie" in browser.get("/login").headers
 
+    def test_a_copy_of_it_is_worth_nothing_after_logging_out(self, alice: FormClient, store: MemoryStore) -> None:
+        """On any server; what the local database does not know yet, the primary refuses."""
+        thief = FormClient(site(store, server="srv3"))
+        stolen = alice.client.get_cookie(COOKIE, domain="www.foobar.com")
+        assert stolen is not None
+        thief.client.set_cookie(COOKIE, stolen.value, domain="www.foobar.com", secure=True)
+        token = thief.hidden("/messages", "csrf_token")
+        assert thief.post("before", csrf_token=token).location == "/messages"
+        alice.send("/logout", "/messages")
+        assert "Log out" not in thief.get("/").text
+        assert thief.post("after", csrf_token=token).location == "/login"
+        assert [message.text for message in store.posted] == ["before"]
+        alice.log_in()
+        assert alice.post("again").location == "/messages"
+
+    def test_who_cannot_be_logged_out_is_told(self, alice: FormClient, store: MemoryStore) -> None:
+        token = alice.hidden("/messages", "csrf_token")
+        store.down = True
+        assert alice.send("/logout", "/messages", csrf_token=token).status_code == 503
+        assert "id" in alice.session
+        store.down = False
+        assert alice.send("/logout", "/messages", csrf_token=token).status_code == 303
+
+
+class TestLimits:
+    """Against guessing, and against those who make the servers do nothing but check passwords."""
+
+    @pytest.fixture
+    def app(self, store: MemoryStore) -> Flask:
+        return site(store, limits=True)
+
+    def test_guesses_at_an_account_are_counted_over_all_servers(
+        self, app: Flask, browser: FormClient, store: MemoryStore
+    ) -> None:
+        browser.sign_up()
+        browser.sign_up("bob")
+        for guess in range(inputs.GUESSES):
+            server = FormClient(site(store, server=f"srv{guess % 3}", limits=True))
+            assert server.log_in("ALICE", "wrong horse").status_code == 401
+        refused = browser.log_in()
+        assert (refused.status_code, "Too many wrong passwords" in refused.text) == (429, True)
+        assert browser.log_in("bob").status_code == 303
+
+    def test_a_right_one_begins_anew(self, browser: FormClient) -> None:
+        browser.sign_up()
+        for _ in range(3):
+            for _ in range(inputs.GUESSES - 1):
+                assert browser.log_in(password="wrong horse").status_code == 401
+            assert browser.log_in().status_code == 303
+
+    def test_without_limits_anybody_may_guess(self, store: MemoryStore) -> None:
+        browser = FormClient(site(store))
+        browser.sign_up()
+        assert {browser.log_in(password="wrong horse").status_code for _ in range(inputs.GUESSES + 5)} == {401}
+        assert browser.log_in().status_code == 303
+
+    def test_few_wait_for_a_hash_and_the_others_are_told_at_once(self) -> None:
+        queue, go = HashQueue(), threading.Event()
+        with ThreadPoolExecutor(16) as visitors:
+            asked = [visitors.submit(queue, lambda: go.wait(10)) for _ in range(16)]
+            wait.until(lambda: None if sum(each.done() for each in asked) == 12 else "-", what="refusals", seconds=10)
+            go.set()
+        assert sum(isinstance(each.exception(), Busy) for each in asked) == 16 - 1 - HashQueue.WAITING
+
+    def test_a_full_queue_is_429(self, browser: FormClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        browser.sign_up()
+        monkeypatch.setattr(HashQueue, "__call__", lambda *_: raised(Busy()))
+        answer = browser.log_in()
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+        assert browser.get("/healthz").status_code == 200
+
+    def test_a_hash_steps_back_for_everything_else(self) -> None:
+        queue = HashQueue()
+        nice = queue(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        assert nice == min(19, os.getpriority(os.PRIO_PROCESS, 0) + HashQueue.NICE)
+
+
+def raised(error: Exception) -> None:
+    raise error
+
 
 class TestForgery:
     @pytest.mark.parametrize("path", ["/signup", "/login", "/logout", "/messages"])
     def test_no_token_no_change(self, alice: FormClient, store: MemoryStore, path: str) -> None:
-        calls = len(store.calls)
+        calls = [method for method, _ in store.calls]
         answer = alice.client.post(path, base_url=SITE, headers={"Referer": f"{SITE}/"}, data={"message": "x"})
         assert answer.status_code == 400
         assert "This form is too old" in answer.text
-        assert len(store.calls) == calls
+        assert [method for method, _ in store.calls if method != "has_ended"] == calls
         assert "id" in alice.session
 
     def test_another_sessions_token_is_refused(self, app: Flask, alice: FormClient) -> None:
@@ -446,12 +542,12 @@ class TestPositions:
         assert ("find_user", Caller(gtid="0-1-1")) in store.calls
         browser.post("hello")
         browser.get("/messages")
-        assert store.calls[-1] == ("messages", Caller(gtid="0-1-2"))
+        assert ("messages", Caller(gtid="0-1-2", session=browser.session["session"])) in store.calls
 
     def test_it_survives_logging_out(self, alice: FormClient) -> None:
         alice.post("hello")
         alice.send("/logout", "/messages")
-        assert alice.session["gtid"] == "0-1-2"
+        assert alice.session["gtid"] == "0-1-3"
         assert "id" not in alice.session
 
     def test_other_sessions_are_not_held_up(self, app: Flask, alice: FormClient, store: MemoryStore) -> None:
@@ -529,6 +625,15 @@ class TestFailures:
         assert "req=abc-1 503 GET /: the memory store was told to be down" in caplog.text
         assert alice.get("/login").status_code == 200
         assert alice.get("/", **JSON).json is not None
+
+    def test_what_failed_late_is_not_asked_again(self, alice: FormClient, store: MemoryStore) -> None:
+        """The balancer asks another server after 500 and 503, but not after 504."""
+        store.down = True
+        now = time.time() * 1000
+        for began, status in ((now, 503), (now - 900, 503), (now - 1100, 504), (now - 9000, 504)):
+            assert alice.get("/", **{failures.BEGAN: f"{began:.0f}"}).status_code == status
+        assert alice.get("/", **{failures.BEGAN: "x"}).status_code == 503
+        assert alice.get("/broken", **{failures.BEGAN: f"{now - 1100:.0f}"}).status_code == 504
 
     def test_health(self, browser: FormClient, store: MemoryStore) -> None:
         well = browser.get("/healthz")
@@ -673,7 +778,7 @@ class TestMariaDBStore:
         written = joined(ScriptedServer(), write).add_message(Caller(), 1, "hi", "srv1", "k")
         assert written == Written(7, "0-1-9")
         assert write.plain == [sqlstore.INSERT_MESSAGE]
-        inner = [part.strip() for part in sqlstore.INSERT_MESSAGE.split(";")]
+        inner = [part.strip().removeprefix("ELSE ") for part in sqlstore.INSERT_MESSAGE.split(";")]
         assert [part.partition(" (")[0] for part in inner if part.startswith(("START", "INSERT", "COMMIT"))] == [
             "START TRANSACTION",
             "INSERT INTO messages",

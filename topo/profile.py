@@ -52,6 +52,9 @@ class Profile:
     health: str = axis(
         "default", ("default", "fast"), hardened="fast", why="how soon the balancer sees a dead server, and who retries"
     )
+    limits: str = axis(
+        "off", ("off", "on"), hardened="on", why="how much of the site one address, or guesses at one account, may use"
+    )
     servers: int = axis(3, tuple(range(1, MAX_SERVERS + 1)), why="how many servers")
 
     def __post_init__(self) -> None:

@@ -9,15 +9,14 @@ from flask import Flask
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from services.site import cookie, failures, headers, inputs
+from services.site import door, failures, headers, inputs
 from services.site.config import Config, Hops
 from services.site.pages import Pages
-from services.site.passwords import Passwords
+from services.site.passwords import HashQueue, Passwords
 from services.site.sqlstore import connected
 from services.site.store import Store
 
 SESSION = timedelta(hours=8)
-LARGEST_REQUEST = 16 * 1024
 TONES = 6
 
 
@@ -25,11 +24,14 @@ def create_app(config: Config, store: Store | None = None) -> Flask:
     """The site of one server. Nothing connects until the first request; `store` replaces MariaDB."""
     app = Flask("services.site")
     app.config.from_mapping(settings(config))
+    door.install(app)
     CSRFProtect(app)
     headers.install(app, config.server)
     failures.install(app, config.broken)
-    Pages(config.server, store or connected(config), Passwords(config.password_method)).install(app)
-    app.jinja_env.globals.update(server=config.server, visitor=cookie.current, limits=inputs)
+    passwords = Passwords(config.password_method, HashQueue() if config.limits else None)
+    pages = Pages(config.server, store or connected(config), passwords, limits=config.limits)
+    pages.install(app)
+    app.jinja_env.globals.update(server=config.server, visitor=pages.visitor, limits=inputs)
     app.jinja_env.filters["tone"] = tone
     trust(app, config.hops)
     return app
@@ -47,7 +49,7 @@ def settings(config: Config) -> dict[str, object]:
         "SESSION_REFRESH_EACH_REQUEST": False,
         "PERMANENT_SESSION_LIFETIME": SESSION,
         "WTF_CSRF_TIME_LIMIT": int(SESSION.total_seconds()),
-        "MAX_CONTENT_LENGTH": LARGEST_REQUEST,
+        "MAX_CONTENT_LENGTH": inputs.LARGEST_REQUEST,
         "SEND_FILE_MAX_AGE_DEFAULT": timedelta(hours=1),
     }
 

@@ -57,7 +57,7 @@ class Config:
     `gtid_wait_s` is how long a read waits for the local replica to have what the session has seen; 0
     never waits (for Galera, where `wsrep_sync_wait` does that work). `password_method` is for tests. While
     there is a file `broken`, everything is answered with 500: a broken release, for experiments; nobody can
-    make it over the network.
+    make it over the network. With `limits` wrong guesses at an account are counted, and passwords queue to be checked.
     """
 
     server: str
@@ -69,6 +69,7 @@ class Config:
     gtid_wait_s: float = 2.0
     password_method: str | None = None
     broken: str | None = None
+    limits: bool = False
 
 
 def load(path: Path) -> Config:

@@ -1,7 +1,8 @@
-"""The signed session cookie: it names the visitor, so that any server knows without a look-up."""
+"""The signed session cookie: it names the visitor, and the session, which ends for all its copies by logging out."""
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 from flask import request, session
@@ -25,14 +26,15 @@ def current() -> Visitor | None:
 
 def caller() -> Caller:
     """The present request, as the store needs it."""
-    return Caller(requestid.request_id(request.headers.get(requestid.HEADER)), session.get("gtid", ""))
+    request_id = requestid.request_id(request.headers.get(requestid.HEADER))
+    return Caller(request_id, session.get("gtid", ""), session.get("session", ""))
 
 
 def log_in(user: User) -> None:
     """Begin a new session, so that nothing planted in the old one lives on."""
     log_out()
     session.permanent = True
-    session["id"], session["name"] = user.id, user.name
+    session["id"], session["name"], session["session"] = user.id, user.name, secrets.token_urlsafe(16)
 
 
 def log_out() -> None:

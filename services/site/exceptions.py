@@ -6,6 +6,8 @@ SiteError
   NameTaken          another account has this user name
   UnknownUser        the writer's account is not in the database (a lost or restored one)
   KeyReused          an idempotency key came back with a different message
+  SessionEnded       the session was ended by logging out, and its cookie came back
+  Busy               too many passwords wait to be checked
 """
 
 from __future__ import annotations
@@ -38,3 +40,11 @@ class UnknownUser(SiteError):
 
 class KeyReused(SiteError):
     """The same idempotency key with another text: replaying would silently drop the new text."""
+
+
+class SessionEnded(SiteError):
+    """Logging out ends a session everywhere, also for whoever has a copy of its cookie."""
+
+
+class Busy(SiteError):
+    """So many passwords wait to be checked here that one more would only wait, and take a thread from others."""

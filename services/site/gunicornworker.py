@@ -7,13 +7,16 @@ that has passed that on to the visitor cannot ask another server any more.
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, BinaryIO
 
 from gunicorn.workers.gthread import ThreadWorker
 
 
 class Whole:
-    """A connection that keeps what is sent until the answer is complete; in all else it is the socket."""
+    """A connection that keeps what is sent until the answer is complete; in all else it is the socket.
+
+    Every way of sending is either here or refused: one that reached the socket by itself would overtake what is kept.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -22,6 +25,17 @@ class Whole:
     def sendall(self, data: bytes) -> None:
         self._kept += data
 
+    def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> int:
+        """Keep a piece of a file, too."""
+        file.seek(offset)
+        piece = file.read(-1 if count is None else count)
+        self.sendall(piece)
+        return len(piece)
+
+    def send(self, data: bytes) -> int:
+        """At once, because it is no part of the answer: gunicorn says "100 Continue" by it before it reads a body."""
+        return self.connection.send(data)
+
     def flush(self) -> None:
         """Send it all, in one call."""
         if self._kept:
@@ -29,6 +43,8 @@ class Whole:
             self._kept = bytearray()
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("send"):
+            raise AttributeError(f"{type(self).__name__} does not keep what {name} sends")
         return getattr(self.connection, name)
 
 

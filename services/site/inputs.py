@@ -7,9 +7,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+LARGEST_REQUEST = 16 * 1024  # bytes
 NAME_LENGTH = range(3, 33)
 PASSWORD_LENGTH = range(8, 129)
 TEXT_LENGTH = range(1, 501)
+DIFFERENT = 4
+# so many guesses at a password in a row; then none for that many minutes
+GUESSES, PAUSE_MINUTES = 10, 5
 
 _NAME = re.compile(r"[A-Za-z0-9_-]*")
 _KEY = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -28,7 +32,7 @@ class Credentials:
 
     def problems(self) -> dict[str, str]:
         """The reasons why this cannot be a new account, by field; empty when it can."""
-        problems = {"name": name_problem(self.name), "password": password_problem(self.password)}
+        problems = {"name": name_problem(self.name), "password": password_problem(self.password, self.name)}
         return {name: problem for name, problem in problems.items() if problem}
 
 
@@ -41,10 +45,13 @@ def name_problem(name: str) -> str:
     return ""
 
 
-def password_problem(password: str) -> str:
-    """The reason why this cannot be a password, or ""."""
+def password_problem(password: str, name: str) -> str:
+    """The reason why this cannot be the password of that name, or ""."""
     if len(password) not in PASSWORD_LENGTH:
         return f"A password has {PASSWORD_LENGTH[0]} to {PASSWORD_LENGTH[-1]} characters."
+    own = password.casefold().replace(name.casefold() or " ", "")
+    if len(set("".join(own.split()))) < DIFFERENT:
+        return f"A password has at least {DIFFERENT} different characters beside the name and spaces."
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from services.site.exceptions import KeyReused, NameTaken, StoreUnavailable, UnknownUser
+from services.site.exceptions import KeyReused, NameTaken, SessionEnded, StoreUnavailable, UnknownUser
 from services.site.store import Caller, Message, User, Written
 
 
@@ -18,6 +18,8 @@ class MemoryStore:
     users: list[User] = field(default_factory=list)
     posted: list[Message] = field(default_factory=list)
     keys: dict[tuple[int, str], Message] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    guesses: dict[int, int] = field(default_factory=dict)
     writes: int = 0
 
     def add_user(self, caller: Caller, name: str, password_hash: str) -> Written:
@@ -33,6 +35,8 @@ class MemoryStore:
 
     def add_message(self, caller: Caller, author_id: int, text: str, server: str, key: str) -> Written:
         self._called("add_message", caller)
+        if caller.session in self.ended:
+            raise SessionEnded(caller.session)
         if known := self.keys.get((author_id, key)):
             if known.text != text:
                 raise KeyReused(key)
@@ -50,6 +54,24 @@ class MemoryStore:
         self._called("messages", caller)
         older = [message for message in self.posted if before is None or message.id < before]
         return older[::-1][:limit]
+
+    def end_session(self, caller: Caller) -> Written:
+        self._called("end_session", caller)
+        self.ended.add(caller.session)
+        return Written(0, self._commit())
+
+    def has_ended(self, caller: Caller) -> bool:
+        self._called("has_ended", caller)
+        return caller.session in self.ended
+
+    def count_guess(self, caller: Caller, user_id: int) -> int:
+        self._called("count_guess", caller)
+        self.guesses[user_id] = self.guesses.get(user_id, 0) + 1
+        return self.guesses[user_id]
+
+    def forget_guesses(self, caller: Caller, user_id: int) -> None:
+        self._called("forget_guesses", caller)
+        self.guesses.pop(user_id, None)
 
     def ping(self, caller: Caller) -> None:
         self._called("ping", caller)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from urllib.parse import urlencode
 
-from flask import Flask, Response, flash, jsonify, make_response, redirect, render_template, request, url_for
+from flask import Flask, Response, flash, g, jsonify, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
 from services.site import cookie, inputs
 from services.site.cookie import Visitor
-from services.site.exceptions import KeyReused, NameTaken, StoreUnavailable, UnknownUser
+from services.site.exceptions import KeyReused, NameTaken, SessionEnded, StoreUnavailable, UnknownUser
 from services.site.failures import wants_json
 from services.site.inputs import Credentials
 from services.site.passwords import Passwords
-from services.site.store import Message, Store
+from services.site.store import Caller, Message, Store
 
 log = logging.getLogger("foobar.site")
 
@@ -23,15 +23,17 @@ PAGE = 50
 LATEST = 5
 REPLAY = "Idempotent-Replay"
 WRONG_LOGIN = "That name and password do not go together."
+GUESSED = f"Too many wrong passwords for this name. Try again in {inputs.PAUSE_MINUTES} minutes."
 
 
 class Pages:
-    """One method for each address; `server` is the name that new messages carry."""
+    """One method for each address; `server` is the name that new messages carry, `limits` counts wrong passwords."""
 
-    def __init__(self, server: str, store: Store, passwords: Passwords) -> None:
+    def __init__(self, server: str, store: Store, passwords: Passwords, *, limits: bool = False) -> None:
         self.server = server
         self.store = store
         self.passwords = passwords
+        self.limits = limits
 
     def install(self, app: Flask) -> None:
         """Tell `app` which address is which page."""
@@ -50,7 +52,7 @@ class Pages:
         return render_template("home.html", messages=latest)
 
     def signup(self) -> ResponseReturnValue:
-        if request.method == "GET":
+        if request.method != "POST":
             return render_template("signup.html", name="", problems={})
         typed = Credentials.of(request.form)
         if problems := typed.problems():
@@ -65,18 +67,25 @@ class Pages:
         return redirect(f"{url_for('login')}?{urlencode({'name': typed.name})}", 303)
 
     def login(self) -> ResponseReturnValue:
-        if request.method == "GET":
+        if request.method != "POST":
             return render_template("login.html", name=request.args.get("name", ""), problem="")
         typed = Credentials.of(request.form)
         is_name = not inputs.name_problem(typed.name)
         user = self.store.find_user(cookie.caller(), typed.name) if is_name else None
         known = user.password_hash if user else None
+        if user and self.limits and self.store.count_guess(cookie.caller(), user.id) > inputs.GUESSES:
+            return render_template("login.html", name=typed.name, problem=GUESSED), 429
         if not self.passwords.match(known, typed.password) or user is None:
             return render_template("login.html", name=typed.name, problem=WRONG_LOGIN), 401
+        if self.limits:
+            self.store.forget_guesses(cookie.caller(), user.id)
         cookie.log_in(user)
         return redirect(url_for("messages"), 303)
 
     def logout(self) -> ResponseReturnValue:
+        caller = cookie.caller()
+        if caller.session:
+            cookie.remember(self.store.end_session(caller).gtid)
         cookie.log_out()
         flash("You are logged out.")
         return redirect(url_for("home"), 303)
@@ -101,6 +110,9 @@ class Pages:
         except UnknownUser:
             cookie.log_out()
             return self._stranger("Your account is not known here any more. Please log in or sign up again.")
+        except SessionEnded:
+            cookie.log_out()
+            return self._stranger("You have logged out. Log in to post a message.")
         except KeyReused:
             return self._refused("This form was sent before with another text. Send it again to post both.", text)
 
@@ -111,6 +123,23 @@ class Pages:
             log.info("unhealthy: %s", error)
             return jsonify(server=self.server, database="failed"), 503
         return jsonify(server=self.server, database="ok")
+
+    def visitor(self) -> Visitor | None:
+        """The user who is shown as logged in: not one whose session has ended, nor while the database is silent.
+
+        The local server is asked, and may not know yet. What a session lets somebody do is refused by the primary.
+        """
+        if "visitor" not in g:
+            g.visitor = None if self._has_ended(cookie.caller()) else cookie.current()
+        visitor: Visitor | None = g.visitor
+        return visitor
+
+    def _has_ended(self, caller: Caller) -> bool:
+        try:
+            return bool(caller.session) and self.store.has_ended(caller)
+        except StoreUnavailable as error:
+            log.warning("req=%s nobody is shown as logged in: %s", caller.request, error)
+            return True
 
     def _posted(self, author: Visitor, text: str, key: str) -> Response:
         written = self.store.add_message(cookie.caller(), author.id, text, self.server, key)

@@ -5,6 +5,8 @@
 --   app_write  GRANT SELECT, INSERT ON foobar.users TO app_write
 --              GRANT SELECT, INSERT ON foobar.messages TO app_write
 --              GRANT SELECT, INSERT ON foobar.idempotency_keys TO app_write
+--              GRANT SELECT, INSERT, DELETE ON foobar.ended_sessions TO app_write
+--              GRANT SELECT, INSERT, UPDATE ON foobar.guesses TO app_write
 -- app_write reads too: the outcome of an idempotency key, and rows a lagging replica does not have yet.
 -- Neither MASTER_GTID_WAIT nor the GTID variables that the site looks at need a privilege.
 
@@ -42,4 +44,20 @@ CREATE TABLE IF NOT EXISTS idempotency_keys (
     KEY idempotency_keys_message (message_id),
     CONSTRAINT idempotency_keys_user FOREIGN KEY (user_id) REFERENCES users (id),
     CONSTRAINT idempotency_keys_message FOREIGN KEY (message_id) REFERENCES messages (id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_unicode_ci;
+
+-- Sessions that were ended by logging out before their cookies ran out; a row is needed until then.
+CREATE TABLE IF NOT EXISTS ended_sessions (
+    session VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    ended   DATETIME    NOT NULL DEFAULT (UTC_TIMESTAMP()),
+    PRIMARY KEY (session),
+    KEY ended_sessions_ended (ended)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_unicode_ci;
+
+-- Guesses at a user's password since the last right one; `latest` is when one was last counted.
+CREATE TABLE IF NOT EXISTS guesses (
+    user_id INT UNSIGNED NOT NULL,
+    wrong   INT UNSIGNED NOT NULL,
+    latest  DATETIME     NOT NULL,
+    PRIMARY KEY (user_id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_unicode_ci;

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
-from services.site import gtid
+from services.site import gtid, inputs
 from services.site.config import Config
-from services.site.exceptions import KeyReused, NameTaken, StoreUnavailable, UnknownUser
+from services.site.exceptions import KeyReused, NameTaken, SessionEnded, StoreUnavailable, UnknownUser
 from services.site.link import DatabaseLink, Result, opener
 from services.site.requestid import tagged
 from services.site.store import Caller, Message, User, Written
@@ -35,13 +35,27 @@ SELECT_USER = "SELECT id, name, password_hash FROM users WHERE name = %s"
 INSERT_MESSAGE = (
     "BEGIN NOT ATOMIC"
     " DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;"
+    " IF EXISTS (SELECT 1 FROM ended_sessions WHERE session = %s) THEN SELECT 0, NULL; ELSE"
     " START TRANSACTION;"
     " INSERT INTO messages (user_id, body, server) VALUES (%s, %s, %s);"
     " INSERT INTO idempotency_keys (user_id, idempotency_key, message_id) VALUES (%s, %s, LAST_INSERT_ID());"
     " COMMIT;"
     " SELECT LAST_INSERT_ID(), @@last_gtid;"
+    " END IF;"
     " END"
 )
+END_SESSION = "INSERT IGNORE INTO ended_sessions (session) VALUES (%s)"
+SWEEP_SESSIONS = "DELETE FROM ended_sessions WHERE ended < UTC_TIMESTAMP() - INTERVAL 1 DAY"
+SELECT_ENDED = "SELECT 1 FROM ended_sessions WHERE session = %s"
+# One statement, so that guesses at several servers at once are counted one by one. Those refused prolong no pause.
+COUNT_GUESS = (
+    "INSERT INTO guesses (user_id, wrong, latest) VALUES (%s, 1, UTC_TIMESTAMP()) ON DUPLICATE KEY UPDATE"
+    f" wrong = IF(latest < UTC_TIMESTAMP() - INTERVAL {inputs.PAUSE_MINUTES} MINUTE, 1,"
+    f" LEAST(wrong + 1, {inputs.GUESSES + 1})),"
+    f" latest = IF(wrong > {inputs.GUESSES}, latest, UTC_TIMESTAMP())"
+    " RETURNING wrong"
+)
+FORGET_GUESSES = "UPDATE guesses SET wrong = 0 WHERE user_id = %s"
 SELECT_KEY = (
     "SELECT m.id, m.body, @@GLOBAL.gtid_binlog_pos FROM idempotency_keys k"
     " JOIN messages m ON m.id = k.message_id WHERE k.user_id = %s AND k.idempotency_key = %s"
@@ -56,6 +70,7 @@ SELECT_POSITION = "SELECT @@GLOBAL.gtid_current_pos"
 WAIT_FOR_POSITION = "SELECT MASTER_GTID_WAIT(%s, %s)"
 
 Run = Callable[..., Result]
+Value = TypeVar("Value")
 
 
 def connected(config: Config) -> MariaDBStore:
@@ -97,13 +112,35 @@ class MariaDBStore:
         rows = self._fetch(caller, SELECT_MESSAGES, NEWEST if before is None else before, limit)
         return [_message(*row) for row in rows]
 
+    def end_session(self, caller: Caller) -> Written:
+        def end() -> Written:
+            with self._transaction(caller) as run:
+                run(END_SESSION, caller.session)
+                run(SWEEP_SESSIONS)
+            return Written(0, self._last_write(caller))
+
+        return self._insist(caller, end, keyed=True)
+
+    def has_ended(self, caller: Caller) -> bool:
+        return bool(self._read.rerun(tagged(SELECT_ENDED, caller.request), (caller.session,)).rows)
+
+    def count_guess(self, caller: Caller, user_id: int) -> int:
+        """Counted at the primary, so the limit holds over all servers, and over a change of the primary."""
+        count = tagged(COUNT_GUESS, caller.request)
+        return int(self._insist(caller, lambda: self._write.run(count, (user_id,)), keyed=True).rows[0][0])
+
+    def forget_guesses(self, caller: Caller, user_id: int) -> None:
+        forget = tagged(FORGET_GUESSES, caller.request)
+        self._insist(caller, lambda: self._write.run(forget, (user_id,)), keyed=True)
+
     def ping(self, caller: Caller) -> None:
         self._read.rerun(tagged("SELECT 1", caller.request))
 
-    def _insist(self, caller: Caller, write: Callable[[], Written], *, keyed: bool) -> Written:
+    def _insist(self, caller: Caller, write: Callable[[], Value], *, keyed: bool) -> Value:
         """Write, again and again for some seconds: the primary may have died, and another is about to take over.
 
-        Without a key only what certainly was not written: a commit without an answer may have happened.
+        `keyed`: it may happen twice. Otherwise only what certainly was not written: a commit without an answer may
+        have happened.
         """
         deadline = time.monotonic() + PATIENCE_S
         while True:
@@ -119,11 +156,13 @@ class MariaDBStore:
         """Insert message and key together, or neither: a second transaction waits, then finds the key."""
         import pymysql
 
-        values = (author_id, text, server, author_id, key)
+        values = (caller.session, author_id, text, server, author_id, key)
         try:
             number, position = self._write.run(tagged(INSERT_MESSAGE, caller.request), values).rows[0]
         except pymysql.IntegrityError as error:
             return self._replay(caller, author_id, text, key, error)
+        if not number:
+            raise SessionEnded(caller.session)
         return Written(number, position or "")
 
     def _replay(self, caller: Caller, author_id: int, text: str, key: str, error: Exception) -> Written:

@@ -13,10 +13,12 @@ class Caller:
 
     `request` is the request's id, for the SQL comment. `gtid` is the position of the session's last
     write: a read must not show an older state, or people would miss what they themselves just did.
+    `session` names the session of a visitor who is logged in.
     """
 
     request: str = "-"
     gtid: str = ""
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,24 @@ class Store(Protocol):
     def add_message(self, caller: Caller, author_id: int, text: str, server: str, key: str) -> Written:
         """Post a message once for each (author, key), however often it is asked.
 
-        Raises `KeyReused` when the key stands for another text, `UnknownUser` for no such author.
+        Raises `KeyReused` when the key stands for another text, `UnknownUser` for no such author, and
+        `SessionEnded` when the caller's session has been ended, on whichever server.
         """
 
     def messages(self, caller: Caller, before: int | None, limit: int) -> list[Message]:
         """The newest messages first, only those with an id below `before`."""
+
+    def end_session(self, caller: Caller) -> Written:
+        """Let the caller's session count no longer, wherever its cookie is."""
+
+    def has_ended(self, caller: Caller) -> bool:
+        """True if the caller's session has been ended, as far as the local server knows."""
+
+    def count_guess(self, caller: Caller, user_id: int) -> int:
+        """One more guess at a user's password; returns how many of the last minutes were wrong, this one included."""
+
+    def forget_guesses(self, caller: Caller, user_id: int) -> None:
+        """The last guess was right."""
 
     def ping(self, caller: Caller) -> None:
         """Ask the local database for a sign of life."""

@@ -370,6 +370,8 @@ def test_accounts_may_do_only_what_they_must(bed: RunningTestbed) -> None:
     assert given == {
         "GRANT SELECT ON `foobar`.*",
         *(f"GRANT SELECT, INSERT ON `foobar`.`{table}`" for table in ("users", "messages", "idempotency_keys")),
+        "GRANT SELECT, INSERT, DELETE ON `foobar`.`ended_sessions`",
+        "GRANT SELECT, INSERT, UPDATE ON `foobar`.`guesses`",
     }
 
 
