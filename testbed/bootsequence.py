@@ -13,7 +13,7 @@ from functools import partial
 from controllers import jsonsocket
 from controllers.ovs import receivebuffers, vsctl
 from services import deployment, secrets
-from services.failover import powerswitch
+from services.failover import manager, powerswitch
 from services.service import Joins, Service
 from services.unit import Unit
 from testbed import network as networks
@@ -52,7 +52,9 @@ class BootSequence:
         services.result()
         self._launch(unit for unit in self.supervisor.units if unit.service.last)
         self._join()
-        return self._settle()
+        settled = self._settle()
+        self._tell_manager()
+        return settled
 
     def _add(self, services: tuple[Service, ...]) -> None:
         for service in services:
@@ -126,6 +128,12 @@ class BootSequence:
         wait.until(unsteady, what="steady state", seconds=20)
         self._note("steady")
         return last
+
+    def _tell_manager(self) -> None:
+        """A primary that does not answer is replaced from now on: before, it may just have been a slow boot."""
+        if self.testbed.profile.managed:
+            place = self.testbed.insides[self.testbed.plan.host_of(MONITOR).name]
+            jsonsocket.exchange(place.path(manager.ASK), "the failover manager", "boot-ended")
 
     def _pid(self, service_id: str) -> int:
         process = self.supervisor.unit(service_id).process

@@ -6,6 +6,8 @@ One of the two files that import mininet (the other is cli.py).
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from mininet.net import Mininet
 from mininet.node import Host as MininetHost
 from mininet.node import OVSSwitch, RemoteController
 
+from controllers.ovs import program
 from testbed.namespaces import Inside
 from topo.errors import FoobarError
 from topo.paths import PROJECT
@@ -74,6 +77,28 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
         return Inside(self.name, self.pid, self.home)
 
 
+class PlannedSwitch(OVSSwitch):  # type: ignore[misc]
+    """Told to Open vSwitch by our own program.run: Mininet's setup gives it 1 s, and then ends the process.
+
+    Mininet's advice, to start the machine's Open vSwitch, would be wrong besides: the box has its own.
+    """
+
+    @classmethod
+    def setup(cls) -> None:
+        cls.OVSVersion = re.findall(r"\d+\.\d+", program.run("ovs-vsctl", "--version"))[0]
+
+    @classmethod
+    def batchStartup(cls, switches: list[Any], **_: Any) -> list[Any]:
+        """Mininet's own ``run`` waits for ever, and its failures are not looked at."""
+        started: list[Any] = super().batchStartup(switches, _told)
+        return started
+
+
+def _told(line: str, **_: Any) -> None:
+    """Run a line of Mininet's that is meant for a shell."""
+    program.run(*shlex.split(line))
+
+
 class SupervisedController(RemoteController):  # type: ignore[misc]
     """The Ryu process is the supervisor's; Mininet only needs to know where it listens."""
 
@@ -108,7 +133,7 @@ class Network:
         for switch in self.plan.switches:
             self.mininet.addSwitch(
                 switch.name,
-                cls=OVSSwitch,
+                cls=PlannedSwitch,
                 dpid=f"{switch.dpid:016x}",
                 datapath=datapath,
                 failMode="secure",

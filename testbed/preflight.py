@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from controllers.ovs import vsctl
 from services.mariadb.mariadb import GALERA
 from topo import wait
 from topo.errors import MissingError
@@ -45,7 +46,8 @@ def check(*, cluster: bool = False) -> None:
             f"missing: {', '.join(missing)} (packages: {' '.join(packages)}); run: sudo ./foobar, which installs them"
         )
     _check_namespaces(as_user=os.geteuid() != 0)
-    if not _opens(TUN) and not Path("/sys/module/openvswitch").exists():
+    # asked as the boot asks: the kernel loads Open vSwitch's module by itself then, and needs no TUN device
+    if not _opens(TUN) and vsctl.detect_datapath() == "user":
         raise MissingError(f"{TUN} is not accessible; run: {_tun_remedy()}")
 
 

@@ -23,10 +23,11 @@ from services.mariadb import mariadb
 from testbed import databases
 from testbed.core import TestbedCore
 from testbed.namespaces import Inside
+from topo import wait
 from topo.errors import DeadlineError, FoobarError
 from topo.plan import APP, CLIENT, DATABASE, MONITOR, PORTS, RESOLVER, SITE, Host, Plan
 
-SECONDS = 2.0
+SECONDS, PAGE_SECONDS = 2.0, 5.0  # one look at a rule; one at a page
 ANSWERED = (("udp", PORTS[RESOLVER]), ("icmp", ECHO_REQUEST))
 
 
@@ -110,7 +111,7 @@ def passes(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
     try:
         if rule.proto == "tcp":
             with suppress(ConnectionRefusedError):  # the host has answered; services are looked at besides
-                inside.connect(rule.port, dst.ip, SECONDS).close()
+                inside.connect(rule.port, dst.ip, SECONDS * wait.patience()).close()
         elif rule.proto == "udp":
             _ask_dns(inside, dst.ip, rule.port)
         else:
@@ -123,11 +124,11 @@ def passes(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
 def _ask_dns(inside: Inside, address: str, port: int) -> None:
     with inside.open_socket(socket.SOCK_DGRAM) as datagrams:
         datagrams.setblocking(False)
-        dns.query.udp(dns.message.make_query(SITE, "A"), address, SECONDS, port, sock=datagrams)
+        dns.query.udp(dns.message.make_query(SITE, "A"), address, SECONDS * wait.patience(), port, sock=datagrams)
 
 
 def _ping(inside: Inside, address: str) -> None:
-    result = inside.run(["ping", "-n", "-q", "-c", "1", "-W", "1", address], seconds=SECONDS + 1)
+    result = inside.run(["ping", "-n", "-q", "-c", "1", "-W", f"{wait.patience():g}", address], seconds=SECONDS + 1)
     if result.returncode:
         raise ConnectionError("no echo reply")
 
@@ -183,7 +184,10 @@ def servers_answering(client: Inside, requests: int) -> list[str]:
     """
     outputs = [part for _ in range(requests) for part in ("-o", "/dev/null", f"https://{SITE}/")]
     separate = ["--http1.1", "-H", "Connection: close"]
-    result = client.run(["curl", "-sS", "--fail", "--max-time", "5", "-D", "-", *separate, *outputs], seconds=20)
+    result = client.run(
+        ["curl", "-sS", "--fail", "--max-time", f"{PAGE_SECONDS * wait.patience():g}", "-D", "-", *separate, *outputs],
+        seconds=20,
+    )
     if result.returncode:
         raise ConnectionError(result.stderr.strip() or f"curl exit status {result.returncode}")
     lines = [line.partition(":") for line in result.stdout.splitlines()]

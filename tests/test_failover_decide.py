@@ -61,6 +61,19 @@ def test_of_equals_the_one_that_has_applied_more() -> None:
     assert decide(lagging) == Promote("srv3", "srv1", "srv1 refuses connections", equal)
 
 
+@pytest.mark.parametrize("gone", [{"silent": SILENT}, {"dead": True, "writable": False}])
+def test_a_slow_boot_does_not_change_the_primary(gone: dict[str, object]) -> None:
+    lost = {"srv1": gone, "srv2": {"heartbeat_age": SILENT}, "srv3": {"heartbeat_age": SILENT}}
+    assert isinstance(decide(seen(**lost)), Promote)
+    action = decide(seen(**lost, observation={"booting": True}))
+    assert action == NoAction("no answer from srv1, and the boot has not ended", blocked=True)
+    # what belongs to a boot goes on
+    assert decide(seen(observation={"booting": True})) == decide(STEADY)
+    closed = seen(srv1={"writable": False}, observation={"booting": True})
+    assert isinstance(opened := decide(closed), Promote)
+    assert opened.candidate == "srv1"
+
+
 def test_silence_alone_is_not_yet_death() -> None:
     action = decide(seen(srv1={"silent": SILENT_S * 0.5}, srv2={"silent": 0.01}))
     assert isinstance(action, NoAction)

@@ -130,6 +130,16 @@ def test_a_device_that_is_not_there_needs_its_module(complete: pytest.MonkeyPatc
     assert said() == f"{tmp_path}/tun is not accessible; run: sudo modprobe tun"
 
 
-def _without_the_kernels_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_device_is_needed_where_the_kernel_has_a_switch(complete: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also while its module is not loaded: the kernel does that when it is asked for its datapaths."""
+    (tmp_path / "tun").unlink()
     exists = Path.exists
-    monkeypatch.setattr(Path, "exists", lambda self: str(self) != "/sys/module/openvswitch" and exists(self))
+    complete.setattr(Path, "exists", lambda self: str(self) != "/sys/module/openvswitch" and exists(self))
+    preflight.check()
+
+
+def _without_the_kernels_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(argv, int(argv[0] == "ovs-dpctl"), stdout="", stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -107,6 +109,17 @@ def test_shellcheck_finds_nothing() -> None:
 @pytest.mark.skipif(shutil.which("ruby") is None, reason="ruby is not installed")
 def test_vagrantfile_parses() -> None:
     assert run("ruby", "-c", "vagrant/Vagrantfile").stdout == "Syntax OK\n"
+
+
+def test_a_clone_made_on_windows_has_our_line_ends() -> None:
+    """``git archive`` writes files as a checkout would; with ``core.autocrlf`` that was CRLF, which no shell reads."""
+    git = ("git", "-c", f"safe.directory={PROJECT}", "-c", "core.autocrlf=true")
+    archive = ("archive", "--worktree-attributes", "HEAD", *SCRIPTS, "vagrant", "testbed/host.sh")
+    packed = subprocess.run([*git, *archive], cwd=PROJECT, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as files:
+        texts = {member.name: stream.read() for member in files if (stream := files.extractfile(member))}
+    assert set(SCRIPTS) < set(texts)
+    assert [name for name, text in texts.items() if b"\r" in text] == []
 
 
 def test_each_package_has_a_sign_and_a_reason() -> None:

@@ -80,7 +80,9 @@ class ControlLoop:
         self.log.note("started", primary=self.note.get("primary", ""), why="boot or restart")
         for watcher in self.watchers:
             watcher.start()
-        jsonsocket.serve(_listen(self.socket_file).detach(), {"switchover": self.switch_over})
+        jsonsocket.serve(
+            _listen(self.socket_file).detach(), {"switchover": self.switch_over, "boot-ended": self.end_boot}
+        )
         self._ask_others()
         for target in (self._watch_others, self._watch_itself):
             threading.Thread(target=target, daemon=True, name=target.__name__).start()
@@ -97,6 +99,12 @@ class ControlLoop:
             answer = switch_over(self.tools, host, observation, current_primary(observation))
             self._acted()
             return answer
+
+    def end_boot(self) -> dict[str, Any]:
+        """Told from outside that the testbed is steady; the next process will know it from the note."""
+        with self.turn:
+            self._save(booted=True)
+        return {}
 
     def _step(self) -> None:
         observation = self._observe()
@@ -140,7 +148,8 @@ class ControlLoop:
         reachable = {server.name: server.position for server in servers if server.reachable}
         stale = any(watcher.asked_at < self.acted_at for watcher in self.watchers if watcher.name in reachable)
         noted = self.note.get("primary", "")
-        return Observation(servers, self.lossless, noted, self.routed, self.held, stale, reachable)
+        booting = not self.note.get("booted", False)
+        return Observation(servers, self.lossless, noted, self.routed, self.held, stale, booting, reachable)
 
     def _watch_itself(self) -> None:
         """The time in which this process was not scheduled: it must not count as the servers' silence."""

@@ -6,6 +6,9 @@
                                              cut off from a living primary changes nothing
     it answers, but is read-only          -> it was restarted: promote the server that has most, which may be itself
 
+As long as the testbed boots, a primary that does not answer stays the primary: on a busy machine any server is silent
+for a while, and one that dies ends the boot.
+
 With semisync an acknowledged write is on the primary's disk and in the relay log of *one* replica, and it is unknown
 which. So a server is promoted only when all servers but one answer, and either the last writer is among them or none of
 the others has been restarted since (a restart drops what was received and not applied). Otherwise it waits: no write
@@ -79,6 +82,8 @@ def decide(observation: Observation) -> Action:
             return NoAction(f"no primary is known, and no answer from {absent}", blocked=True)
         return _elect(observation, "", "no server takes writes yet")
     primary = observation[name]
+    if observation.booting and not primary.reachable:
+        return NoAction(f"no answer from {name}, and the boot has not ended", blocked=True)
     if primary.dead:
         return _elect(observation, name, f"{name} refuses connections")
     if not primary.reachable:

@@ -72,7 +72,7 @@ class Observation:
     ``noted``: the server that the manager last opened for writes, by its own note. ``routed``: the server to which the
     balancer sends writes, None for none, "?" when the balancer cannot be asked. ``held``: the balancer may hold back
     connections. ``stale``: something was changed since the servers were asked. ``lossless``: a commit is acknowledged
-    by one replica (``--db semisync``).
+    by one replica (``--db semisync``). ``booting``: the testbed has not been steady yet.
     """
 
     servers: tuple[ServerState, ...]
@@ -81,6 +81,7 @@ class Observation:
     routed: str | None = None
     held: bool = False
     stale: bool = False
+    booting: bool = False
     positions: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> ServerState:
