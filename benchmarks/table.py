@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchmarks.comparison import Report, Tell
+from testbed.plainconsole import PlainConsole
 from testbed.render import Waterfall
 
-aside_console = Console(stderr=True, highlight=False)
-console = Console(highlight=False)
+aside_console = PlainConsole(stderr=True)
+console = PlainConsole()
 
 
 @contextmanager

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
 from experiments.engine import folder
-from experiments.engine.base import Experiment, judged
+from experiments.engine.base import Experiment
 from experiments.engine.run import Asked, Option
 from testbed import session, state
 from testbed.body import Body
 from testbed.commandline import Parser, guarded, refuse_empty
 from topo import profile
 from topo.errors import EXIT_HOLDS, UsageError, among
+from topo.plaintext import say
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -78,7 +79,7 @@ def _add_list(commands: Any) -> None:
 def _list(options: argparse.Namespace) -> int:  # noqa: ARG001 - as the other commands
     width = max(len(experiment.name) for experiment in catalog.EXPERIMENTS)
     for experiment in catalog.EXPERIMENTS:
-        print(f"{experiment.name:{width}}  {experiment.claim}")
+        say(f"{experiment.name:{width}}  {experiment.claim}")
     return EXIT_HOLDS
 
 
@@ -175,10 +176,6 @@ def _add_folder(parser: Parser, name: str = "folder") -> None:
     parser.add_argument(name, type=Path, metavar="DIR", help="a run's folder")
 
 
-def _experiment_of(path: Path) -> Experiment[Any]:
-    return catalog.experiment(folder.read(path, folder.RESULT)["experiment"])
-
-
 def _add_judge(commands: Any) -> None:
     about = "the verdict of a run's folder, from its evidence alone (no root, no network)"
     parser = _command(commands, "judge", about, _judge)
@@ -187,15 +184,14 @@ def _add_judge(commands: Any) -> None:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    from experiments.engine import report
+    from experiments.engine import report, savedrun
 
-    experiment = _experiment_of(options.folder)
-    verdict = judged(experiment, folder.read(options.folder, folder.EVIDENCE))
+    run = savedrun.opened(options.folder, catalog.experiment)
     if options.json:
-        print(json.dumps(verdict.as_dict(), indent=1))
+        print(json.dumps(run.verdict.as_dict(), indent=1))
     else:
-        report.say(experiment, verdict)
-    return verdict.exit_code
+        report.say(run.experiment, run.verdict)
+    return run.verdict.exit_code
 
 
 def _add_report(commands: Any) -> None:
@@ -203,9 +199,9 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from experiments.engine import report
+    from experiments.engine import report, result
 
-    print(report.write(_experiment_of(options.folder), options.folder))
+    say(report.write(catalog.experiment(result.read(options.folder).experiment), options.folder))
     return EXIT_HOLDS
 
 
@@ -227,7 +223,7 @@ def _compare(options: argparse.Namespace) -> int:
     ids = "-".join(path.resolve().name.rpartition("-")[2] for path in (options.a, options.b))
     page = report.write_comparison(comparison, options.html or Path(f"compare-{ids}.html"))
     folder.give(page)
-    print(f"page: {page}")
+    say(f"page: {page}")
     return EXIT_HOLDS
 
 

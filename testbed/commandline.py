@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from topo.early import INTERRUPTED
 from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_PIPE, FoobarError, UsageError, among
+from topo.plaintext import forgive, say
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,6 +41,7 @@ def refuse_empty(words: Sequence[str]) -> None:
 
 def guarded(work: Callable[[], int]) -> int:
     """Run a command; errors become a line (and a log's tail) on standard error and the right exit code."""
+    forgive(sys.stdout, sys.stderr)
     code = _code(work)
     try:
         sys.stdout.flush()
@@ -52,21 +54,21 @@ def _code(work: Callable[[], int]) -> int:
     try:
         return work()
     except FoobarError as error:
-        print(f"foobar: {error}", file=sys.stderr)
+        say(f"foobar: {error}", error=True)
         if error.detail:
-            print(error.detail, file=sys.stderr)
+            say(error.detail, error=True)
         return error.exit_code
     except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
+        say(INTERRUPTED, error=True)
         return EXIT_INTERRUPTED
     except SystemExit as leaving:
         if leaving.code in (None, EXIT_HOLDS, EXIT_INTERRUPTED):  # --help, and a testbed that was asked to stop
             return EXIT_INTERRUPTED if leaving.code else EXIT_HOLDS
-        print(f"foobar: a library gave up with exit status {leaving.code}", file=sys.stderr)
+        say(f"foobar: a library gave up with exit status {leaving.code}", error=True)
         return EXIT_BROKEN
     except BrokenPipeError:  # in the middle of it: what it would have ended with is not known
         return EXIT_PIPE
     except Exception as error:  # never Python's own 1, which means "the claim fails"
         traceback.print_exc()
-        print(f"foobar: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        say(f"foobar: unexpected {type(error).__name__}: {error}", error=True)
         return EXIT_BROKEN

@@ -60,7 +60,7 @@ class CommandLine(CLI):  # type: ignore[misc]
 
     def __init__(self, origin: AtPrompt) -> None:
         self.origin = origin
-        render.console.print(BANNER.format(commands=commandlist.overview(at_prompt=True)), markup=False)
+        render.console.print(BANNER.format(commands=commandlist.overview(at_prompt=True)))
         super().__init__(origin.testbed.network.mininet)
 
     def onecmd(self, line: str) -> Any:
@@ -69,7 +69,7 @@ class CommandLine(CLI):  # type: ignore[misc]
             return super().onecmd(line)
         except FoobarError as error:
             lines = "\n".join(filter(None, [str(error), error.detail]))
-            render.console.print(lines, style="red", markup=False)
+            render.console.print(lines, style="red")
             return None
 
     def default(self, line: str) -> Any:

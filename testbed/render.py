@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -19,10 +19,11 @@ from controllers.compile import TABLE_NAMES, cookie_name
 from controllers.denied import Denied
 from controllers.overlay import from_dict
 from controllers.policy import Rule
+from testbed.plainconsole import PlainConsole
 from topo.plan import SITE, Plan
 from topo.profile import SEED, Profile
 
-console = Console(highlight=False)
+console = PlainConsole()
 FLOW = re.compile(
     r"cookie=(?P<cookie>0x[0-9a-f]+), .*?table=(?P<table>\d+), n_packets=(?P<packets>\d+), n_bytes=\d+, (?P<rest>.*)"
 )

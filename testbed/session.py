@@ -11,6 +11,7 @@ from testbed import box
 from testbed.body import Body
 from testbed.commandline import guarded
 from testbed.commands import command, commandlist
+from topo.plaintext import say
 from topo.profile import SEED, Profile, lacking
 
 
@@ -26,7 +27,7 @@ def in_box(
         from testbed import launcher
 
         if profile != SEED and (missing := lacking(profile)):
-            print(f"foobar: hardened does without {missing}: not built yet", file=sys.stderr)
+            say(f"foobar: hardened does without {missing}: not built yet", error=True)
         return launcher.enter(name, argv, profile.as_dict(), detach=detach)
     code = guarded(lambda: _live(ties, profile, body, quiet=quiet))
     # The kernel ends whatever is left in the box; threads that still wait for a deadline are not waited for.

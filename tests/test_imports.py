@@ -63,6 +63,7 @@ ALLOWED = {
         "experiments/firewall_mutants/*.py",
     ),
     "rich": (
+        "testbed/plainconsole.py",
         "testbed/render.py",
         "experiments/engine/report.py",
         "experiments/engine/progress.py",

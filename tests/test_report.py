@@ -16,11 +16,12 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import catalog
-from experiments.engine import compare, drawing, folder, numbers, provenance, report, run
+from experiments.engine import compare, drawing, folder, numbers, report, run
 from experiments.engine.base import Experiment
 from experiments.engine.evidence import Evidence, unchanged
 from experiments.engine.numbers import distribution
 from experiments.engine.plots import OF_SAMPLES, Kind, Mark, Plot, Series, laid_over
+from experiments.engine.result import RunResult
 from experiments.engine.verdict import Verdict
 from topo.profile import HARDENED, SEED
 
@@ -226,15 +227,15 @@ def test_distributions_stay_whole_when_asked() -> None:
 
 def test_a_run_can_be_typed_again() -> None:
     profile = {**HARDENED.as_dict(), "servers": 5}
-    again = provenance.again(
-        {"experiment": "lag", "profile": profile, "seed": 7, "repeat": 20, "options": {"rate": 200}}
-    )
+    again = RunResult(
+        experiment="lag", profile=profile, status="completed", seed=7, repeat=20, options={"rate": 200}
+    ).again
     assert again.startswith("sudo .venv/bin/python -m experiments run lag --")
     assert again.endswith("--servers 5 --seed 7 --repeat 20 --rate 200")
     assert f"--tls {HARDENED.tls}" in again
     assert "--balance" not in again
-    plain = provenance.again({"experiment": "lag", "profile": SEED.as_dict(), "seed": 7})
-    assert plain == "sudo .venv/bin/python -m experiments run lag --seed 7"
+    plain = RunResult(experiment="lag", profile=SEED.as_dict(), status="completed", seed=7)
+    assert plain.again == "sudo .venv/bin/python -m experiments run lag --seed 7"
 
 
 # --- report.html -----------------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ def test_the_report_has_everything_in_one_file(tmp_path: Path) -> None:
         assert text in html, text
     assert html.count("data:image/png;base64,") == 5
     assert re.findall(r'(?:src|href)="(?!data:)([^"]+)"', html) == sorted(
-        each.name for each in path.iterdir() if each.name != folder.REPORT
+        f"./{each.name}" for each in path.iterdir() if each.name != folder.REPORT
     )
     assert "url(" not in html
 

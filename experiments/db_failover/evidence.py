@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 from experiments.engine.evidence import Evidence, Raw
 
 TICKS = 10_000  # a second, in the unit of `packed`
+MOST_WRITES = 10_000_000  # of one writer
 
 
 class NodeRow(TypedDict):
@@ -90,11 +91,14 @@ def spans(numbers: Iterable[int]) -> str:
 
 
 def numbers(text: str) -> set[int]:
-    """The set that a text stands for. Raises ValueError for anything that `spans` would not write."""
+    """The set that a text stands for. Raises ValueError for anything that `spans` would not write of one run."""
     members: set[int] = set()
     for part in text.split(",") if text else ():
         first, dash, last = part.partition("-")
-        members.update(range(int(first), int(last if dash else first) + 1))
+        span = range(int(first), int(last if dash else first) + 1)
+        if span.stop - span.start > MOST_WRITES - len(members):
+            raise ValueError(f"{part} is more than {MOST_WRITES:,} writes")
+        members.update(span)
     if spans(members) != text:
         raise ValueError(f"{text!r} is no set of numbers in order")
     return members

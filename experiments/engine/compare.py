@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.engine import folder, numbers
-from experiments.engine.base import Experiment, judged
-from experiments.engine.evidence import Raw
+from experiments.engine import numbers, result, savedrun
+from experiments.engine.base import Experiment
 from experiments.engine.plots import Plot, laid_over
-from experiments.engine.verdict import Verdict
+from experiments.engine.result import RunResult
+from experiments.engine.savedrun import SavedRun
 from topo.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its name in legends, the folder it comes from, and what is in there."""
+    """One of the two: its name in legends, and the run."""
 
     name: str
-    folder: Path
-    result: Mapping[str, Any]
-    evidence: Raw
-    verdict: Verdict
+    run: SavedRun
 
 
 @dataclass(frozen=True)
@@ -51,41 +48,34 @@ class Comparison:
 
 def side(name: str, path: Path, experiment: Experiment[Any]) -> Side:
     """Read a run's folder and judge it. Raises UsageError when it is none."""
-    result, evidence = folder.read(path, folder.RESULT), folder.read(path, folder.EVIDENCE)
-    return Side(name, path, result, evidence, judged(experiment, evidence))
+    return Side(name, savedrun.opened(path, lambda _: experiment))
 
 
 def common(a: Path, b: Path) -> str:
     """The name of the experiment that both folders are runs of. Raises UsageError when they are of two."""
-    first, second = (folder.read(path, folder.RESULT)["experiment"] for path in (a, b))
+    first, second = (result.read(path).experiment for path in (a, b))
     if first != second:
         raise UsageError(f"{a} is a run of {first}, {b} of {second}: runs of two experiments cannot be compared")
-    return str(first)
+    return first
 
 
 def compared(experiment: Experiment[Any], a: Side, b: Side) -> Comparison:
     """The profiles' differences, all numbers, and the plots that both have."""
-    ours, theirs = (
-        {plot.title: plot for plot in experiment.plots(experiment.evidence.parse(side.evidence))} for side in (a, b)
-    )
+    ours, theirs = ({plot.title: plot for plot in side.run.plots()} for side in (a, b))
     both = [title for title in ours if title in theirs and ours[title].kind == theirs[title].kind]
     return Comparison(
         experiment,
         a,
         b,
-        _rows(_asked(a.result), _asked(b.result), differing=True),
-        _rows(dict(numbers.flat(a.verdict.numbers)), dict(numbers.flat(b.verdict.numbers)), differing=False),
+        _rows(_asked(a.run.result), _asked(b.run.result), differing=True),
+        _rows(dict(numbers.flat(a.run.verdict.numbers)), dict(numbers.flat(b.run.verdict.numbers)), differing=False),
         [laid_over({a.name: ours[title], b.name: theirs[title]}) for title in both],
         [title for title in {**ours, **theirs} if title not in both],
     )
 
 
-def _plots(experiment: Experiment[Any], evidence: Raw) -> dict[str, Plot]:
-    return {plot.title: plot for plot in experiment.plots(experiment.evidence.parse(evidence))}
-
-
-def _asked(result: Mapping[str, Any]) -> dict[str, Any]:
-    flags = {**result["profile"], **result.get("options", {}), "repeat": result.get("repeat")}
+def _asked(result: RunResult) -> dict[str, Any]:
+    flags = {**result.profile, **result.options, "repeat": result.repeat}
     return {f"--{name}": value for name, value in flags.items()}
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, ClassVar, TypedDict, TypeVar
 
-from topo.errors import RefusedError, UsageError
+from topo.errors import FoobarError, RefusedError, UsageError
 
 Raw = Mapping[str, Any]
+T = TypeVar("T")
 E = TypeVar("E", bound="Evidence")
+LATEST = 1e11  # s since 1970: what is later is no time
 
 
 class SchemaError(RefusedError):
@@ -60,11 +63,27 @@ class Evidence:
     def parse(cls: type[E], raw: Any) -> E:
         """Read JSON data. Raises SchemaError for another schema, EvidenceError naming the field that is wrong."""
         schema = raw.get("schema", 0) if isinstance(raw, Mapping) else cls.SCHEMA
-        while schema in cls.upgrades:
-            raw, schema = cls.upgrades[schema](raw), schema + 1
-        if schema != cls.SCHEMA:
-            raise SchemaError(f"evidence.json: schema {schema}; this version judges schema {cls.SCHEMA} of it")
-        return _converted(cls, raw)
+        while isinstance(schema, int) and schema in cls.upgrades:
+            raw, schema = cls._upgraded(raw, schema), schema + 1
+        if schema != cls.SCHEMA or not isinstance(schema, int):
+            shown = str(schema)[:20]
+            raise SchemaError(f"evidence.json: schema {shown}; this version judges schema {cls.SCHEMA} of it")
+        return converted(cls, raw, partial(_refused, cls.SCHEMA))
+
+    @classmethod
+    def _upgraded(cls, raw: Raw, schema: int) -> Raw:
+        try:
+            return cls.upgrades[schema](raw)
+        except Exception as error:  # whatever the older evidence lacks
+            why = f"{type(error).__name__}: {error}"
+            raise EvidenceError(f"evidence.json: schema {schema}: no schema {schema + 1} of it: {why}") from None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a mark on the timeline that is none."""
+        for number, mark in enumerate(self.timeline):
+            time, what = mark.get("time"), mark.get("what")
+            if not isinstance(time, (int, float)) or not abs(time) < LATEST or not isinstance(what, str):
+                raise ValueError(f"timeline[{number}]: a mark has a time and says what")
 
     def own(self) -> dict[str, Any]:
         """The experiment's own fields, as they are saved."""
@@ -74,18 +93,22 @@ class Evidence:
 
 def circumstances(raw: Any) -> Evidence:
     """The engine's own part of a run's evidence, whatever became of its measurement. Raises EvidenceError."""
-    return _converted(Evidence, raw)
+    return converted(Evidence, raw, partial(_refused, Evidence.SCHEMA))
 
 
-def _converted(kind: type[E], raw: Any) -> E:
+def converted(kind: type[T], raw: Any, refused: Callable[[str, str], FoobarError]) -> T:
+    """JSON data as a value of its type. ``refused`` makes the error of what is wrong and where, which is raised."""
     import msgspec
 
     try:
         return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:  # msgspec's own among them
         what, _, where = str(error).partition(" - at `$")
-        field = where.strip("`.") or "the whole"
-        raise EvidenceError(f"evidence.json: schema {kind.SCHEMA}: {field}: {what}") from None
+        raise refused(what, where.strip("`.") or "the whole") from None
+
+
+def _refused(schema: int, what: str, where: str) -> EvidenceError:
+    return EvidenceError(f"evidence.json: schema {schema}: {where}: {what}")
 
 
 def unchanged(raw: Raw) -> Raw:

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from topo import folders
 from topo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 RESULT, EVIDENCE, REPORT = "result.json", "evidence.json", "report.html"
 LOGS = "logs"
 MOST_BYTES = 2**20
+MOST_READ = 256 * folders.MIB
 
 
 def make(runs: Path, experiment: str) -> Path:
@@ -57,14 +59,24 @@ def _rows(value: Any) -> str:
 
 
 def read(folder: Path, name: str) -> Any:
-    """Read JSON back. Raises UsageError, naming the file, when it is not there or not whole."""
+    """Read JSON back. Raises UsageError, naming the file, when it is not there, not whole, or no JSON."""
     path = folder / name
+    content = folders.read(path, MOST_READ)
     try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
+        return json.loads(content, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise UsageError(f"{path}: not JSON (nested too deeply)") from None
     except ValueError as error:
         raise UsageError(f"{path}: not JSON ({error})") from None
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if abs(number) < float("inf") else _no_number(digits[:20])
 
 
 def hand_over(folder: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
 from experiments.engine.run import Progress
+from testbed.plainconsole import PlainConsole
+from topo.plaintext import say
 
 # seldom: drawing takes time from what is being measured
 PER_SECOND = 4
@@ -28,7 +28,7 @@ class Bar:
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             Parts(),
             TimeRemainingColumn(),
@@ -61,7 +61,7 @@ class Lines:
     def begin(self, phase: str, total: float | None) -> None:  # noqa: ARG002 - a line is no bar
         if phase not in self._said:
             self._said.add(phase)
-            print(f"foobar: {phase}", file=sys.stderr, flush=True)
+            say(f"foobar: {phase}", error=True, flush=True)
 
     def advance(self, parts: float) -> None: ...
 
@@ -70,5 +70,5 @@ class Lines:
 
 def progress() -> Progress:
     """A bar or lines, as suits standard error; standard output is the result's alone."""
-    console = Console(stderr=True, highlight=False)
+    console = PlainConsole(stderr=True)
     return Bar(console) if console.is_terminal else Lines()

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.engine.evidence import MachineSecond
-from topo import profile, wait
+from topo import wait
 from topo.paths import PROJECT
 
 PROGRAMS = {
@@ -79,15 +78,6 @@ def _first_line(*command: str) -> str:
     except FileNotFoundError:
         return "not installed"
     return (result.stdout + result.stderr).strip().splitlines()[0]
-
-
-def again(result: Mapping[str, Any]) -> str:
-    """The command that repeats a run: every choice that was made, typed out."""
-    seed = profile.SEED.as_dict()
-    flags = {axis: value for axis, value in result["profile"].items() if value != seed.get(axis)}
-    flags |= {"seed": result["seed"], **({"repeat": result["repeat"]} if result.get("repeat") else {})}
-    words = [part for name, value in (flags | result.get("options", {})).items() for part in (f"--{name}", str(value))]
-    return shlex.join(["sudo", ".venv/bin/python", "-m", "experiments", "run", result["experiment"], *words])
 
 
 def command_line() -> list[str]:

@@ -6,30 +6,34 @@ because nothing was found out. Numbers are properties of the suite, since the co
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from junitparser import Error, Failure
 from junitparser.xunit2 import TestCase, TestSuite
 from markupsafe import Markup
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments.engine import folder, numbers, provenance, run
-from experiments.engine.base import Experiment, judged
+from experiments.engine import folder, numbers, provenance, run, savedrun
+from experiments.engine.base import Experiment
 from experiments.engine.compare import Comparison, Row
-from experiments.engine.evidence import MachineSecond, Raw
+from experiments.engine.evidence import MachineSecond
 from experiments.engine.numbers import flat, is_distribution
 from experiments.engine.plots import Plot, Series
+from experiments.engine.savedrun import SavedRun
 from experiments.engine.verdict import Verdict
+from testbed.plainconsole import PlainConsole
 from topo.errors import UsageError
 from topo.paths import PROJECT
+from topo.plaintext import encodable
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(PROJECT / "experiments" / "templates"),
@@ -39,12 +43,14 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 TEMPLATES.filters["said"] = numbers.said
+# a file's name as the target of a link: a place beside the page, whatever the name looks like
+TEMPLATES.filters["beside"] = lambda name: f"./{quote(os.fsencode(name))}"
 WORDS = {True: ("holds", "bold green"), False: ("fails", "bold red"), None: ("unknown", "bold yellow")}
 
-console = Console(highlight=False)
+console = PlainConsole()
 SUITE = "experiments"
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
-ILLEGAL = {number: "?" for number in (*range(32), 0x7F) if chr(number) not in "\t\n\r"}
+ILLEGAL = re.compile("[^\t\n\r -\x7e\x80-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -63,54 +69,51 @@ def show(experiment: Experiment[Any], result: Mapping[str, Any], path: Path) -> 
     if result["status"] == "completed":
         console.print(experiment.show(experiment.evidence.parse(folder.read(path, folder.EVIDENCE)), verdict))
     say(experiment, verdict)
-    console.print(f"results: {path}", soft_wrap=True, markup=False)
+    console.print(f"results: {path}", soft_wrap=True)
 
 
 def say(experiment: Experiment[Any], verdict: Verdict) -> None:
     """Claim and verdict in two lines."""
     word, style = WORDS[verdict.holds]
-    console.print(f"claim: {experiment.claim}", soft_wrap=True, markup=False)
+    console.print(f"claim: {experiment.claim}", soft_wrap=True)
     console.print(Text.assemble("verdict: ", (word, style), f" - {verdict.because}"), soft_wrap=True)
 
 
 def write(experiment: Experiment[Any], path: Path) -> Path:
     """Write the plots and report.html from what is in a run's folder; returns the report's path."""
-    result = folder.read(path, folder.RESULT)
-    evidence = folder.read(path, folder.EVIDENCE)
-    verdict = judged(experiment, evidence)
-    marks, seconds = evidence.get("timeline", []), evidence.get("machine", [])
+    saved = savedrun.opened(path, lambda _: experiment)
+    verdict, marks, seconds = saved.verdict, saved.around.timeline, saved.around.machine
     flat = list(numbers.flat(verdict.numbers, split=False))
     html = TEMPLATES.get_template("report.html.j2").render(
         title=f"{experiment.name}: {WORDS[verdict.holds][0]}",
         experiment=experiment,
-        result=result,
+        result=saved.result,
         verdict=verdict,
         word=WORDS[verdict.holds][0],
         numbers=[(name, value) for name, value in flat if not is_distribution(value)],
         distributions=[(name, value) for name, value in flat if is_distribution(value)],
-        pictures=pictures(_plots(experiment, evidence), path),
-        page=_page(experiment, evidence),
+        pictures=pictures(saved.plots(), path),
+        page=_page(saved),
         marks=run.timeline_rows(marks)[: run.MOST_ROWS],
         more_marks=max(0, len(marks) - run.MOST_ROWS),
         strip=pictures(run.timeline_strip(marks, seconds), path),
         machine=seconds,
         overloaded=provenance.overloaded(seconds),
         load=pictures(_load(seconds), path),
-        again=provenance.again(result),
         folder=path,
         files=sorted(_names(path)),
     )
     target = path / folder.REPORT
-    target.write_text(html)
+    target.write_text(encodable(html))
     return target
 
 
 def show_comparison(comparison: Comparison) -> None:
     """Both verdicts, what was asked for differently, and the numbers side by side."""
-    console.print(f"claim: {comparison.experiment.claim}", soft_wrap=True, markup=False)
+    console.print(f"claim: {comparison.experiment.claim}", soft_wrap=True)
     for side in (comparison.a, comparison.b):
-        word, style = WORDS[side.verdict.holds]
-        console.print(Text.assemble(f"{side.name}: ", (word, style), f" - {side.verdict.because}"), soft_wrap=True)
+        word, style = WORDS[side.run.verdict.holds]
+        console.print(Text.assemble(f"{side.name}: ", (word, style), f" - {side.run.verdict.because}"), soft_wrap=True)
     for title, rows in (("asked for", comparison.asked), ("numbers", comparison.numbers)):
         if rows:
             console.print(_table(title, rows))
@@ -128,14 +131,13 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
 def write_comparison(comparison: Comparison, target: Path) -> Path:
     """The same as a page of its own, with the plots over each other. Raises UsageError when it cannot be written."""
     html = TEMPLATES.get_template("compare.html.j2").render(
-        title=f"{comparison.experiment.name}: {comparison.a.folder.name} and {comparison.b.folder.name}",
+        title=f"{comparison.experiment.name}: {comparison.a.run.folder.name} and {comparison.b.run.folder.name}",
         comparison=comparison,
         words={holds: word for holds, (word, _) in WORDS.items()},
         pictures=pictures(comparison.plots),
-        again=[provenance.again(side.result) for side in (comparison.a, comparison.b)],
     )
     try:
-        target.write_text(html)
+        target.write_text(encodable(html))
     except OSError as error:
         raise UsageError(f"{target}: {error.strerror}; say where the page may go with --html FILE") from None
     return target
@@ -159,20 +161,15 @@ def _picture(plot: Plot, path: Path | None) -> Picture:
     return Picture(plot.title, name, b64encode(data).decode())
 
 
-def _plots(experiment: Experiment[Any], evidence: Raw) -> Sequence[Plot]:
-    try:
-        return experiment.plots(experiment.evidence.parse(evidence))
-    except Exception:  # a run that was aborted has whatever evidence it has
-        return ()
-
-
-def _page(experiment: Experiment[Any], evidence: Raw) -> Markup:
+def _page(saved: SavedRun) -> Markup:
     """The experiment's own part; what it cannot make of half the evidence is no reason to show nothing."""
+    why = saved.lacks
     try:
-        return Markup(experiment.page(experiment.evidence.parse(evidence)))
+        if saved.evidence is not None:
+            return Markup(saved.experiment.page(saved.evidence))
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-        return Markup("<p class=faint>The evidence is not enough for this experiment's own page ({}).</p>").format(why)
+    return Markup("<p class=faint>The evidence is not enough for this experiment's own page ({}).</p>").format(why)
 
 
 def _load(seconds: Sequence[MachineSecond]) -> Iterator[Plot]:
@@ -223,4 +220,4 @@ def _case(result: Mapping[str, Any]) -> TestCase:
 
 def _legal(text: str) -> str:
     """Without the control characters that XML cannot hold."""
-    return text.translate(ILLEGAL)
+    return ILLEGAL.sub("?", text)

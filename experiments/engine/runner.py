@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +19,8 @@ from experiments.engine.verdict import Verdict, worst_exit
 from testbed import interruption
 from testbed.testbed import Testbed
 from topo import wait
-from topo.errors import DeadlineError
+from topo.errors import DeadlineError, UsageError
+from topo.plaintext import say
 
 # how long a testbed may take to be steady: it should be before, and recovers from faults after
 BEFORE_SECONDS, AFTER_SECONDS = 5.0, 20.0
@@ -144,8 +144,8 @@ def _saved(path: Path, evidence: Raw) -> Raw:
     try:
         folder.write_rows(path, folder.EVIDENCE, evidence)
         saved: Raw = folder.read(path, folder.EVIDENCE)
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
-        print(f"foobar: the evidence cannot be saved: {error}", file=sys.stderr)
+    except (OSError, TypeError, ValueError, RuntimeError, UsageError) as error:
+        say(f"foobar: the evidence cannot be saved: {error}", error=True)
         return {"aborted": f"the evidence cannot be saved: {error}"}
     return saved
 
@@ -158,7 +158,7 @@ def _aside(what: str) -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output has seen enough
         pass
     except Exception as error:  # whatever it is, a measurement that took an hour must not be lost to it
-        print(f"foobar: {what}: {type(error).__name__}: {error}", file=sys.stderr)
+        say(f"foobar: {what}: {type(error).__name__}: {error}", error=True)
 
 
 @contextmanager

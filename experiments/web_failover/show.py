@@ -21,6 +21,7 @@ COLUMNS = (
     "during", "after",
 )  # fmt: skip
 MOST = 40
+MOST_SECONDS = 7 * 86_400
 
 
 def show(evidence: WebFailoverEvidence, verdict: Verdict) -> str:
@@ -175,6 +176,8 @@ def _added(windows: Sequence[Window]) -> Plot:
 def _answers(requests: Sequence[Outcome], windows: Sequence[Window], servers: Sequence[str]) -> Plot:
     start = requests[0].time
     seconds = range(int(max(map(ended, requests)) - start) + 1)
+    if seconds.stop > MOST_SECONDS:
+        raise ValueError(f"the requests took {seconds.stop} s: no run is so long")
     counts = Counter((request.server, int(ended(request) - start)) for request in requests if request.ok)
     return Plot(
         title="Answers by each server",

@@ -13,6 +13,7 @@ from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin
 from topo.errors import EXIT_HOLDS
 from topo.paths import PROJECT
+from topo.plaintext import say
 
 WORDS = "words"
 ASK = f'PYTHONPATH="{PROJECT}" "{sys.executable}" -m topo.foobar completion {WORDS} --'
@@ -65,7 +66,7 @@ class CompletionCommand(Command):
     def run(self, options: Namespace, origin: Origin) -> int:
         if options.shell == WORDS:
             *before, text = options.after or [""]
-            print("\n".join(origin.suggest(before, text)))
+            say("\n".join(origin.suggest(before, text)))
         else:
-            print(SCRIPTS[options.shell], end="")
+            say(SCRIPTS[options.shell], end="")
         return EXIT_HOLDS

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin, Request
 from topo.errors import EXIT_HOLDS
+from topo.plaintext import say
 
 FOLLOW_SECONDS = 0.25
 
@@ -39,7 +40,7 @@ class DeniedCommand(Command):
         while True:
             for event in target.ask("denied", after=after):
                 after = event["time"]
-                print(json.dumps(event) if options.json else render.denied(event), flush=True)
+                say(json.dumps(event) if options.json else render.denied(event), flush=True)
             if not options.follow:
                 return EXIT_HOLDS
             time.sleep(FOLLOW_SECONDS)

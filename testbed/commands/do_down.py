@@ -11,6 +11,7 @@ from testbed import state
 from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin
 from topo.errors import EXIT_HOLDS, RefusedError, UsageError
+from topo.plaintext import say
 
 DOWN_SECONDS = 35.0
 
@@ -34,7 +35,7 @@ class DownCommand(Command):
             raise UsageError("say a name or --all, not both")
         for entry in state.running() if options.all else [state.the(options.name)]:
             _end(entry)
-            print(f"{entry.name}: down")
+            say(f"{entry.name}: down")
         return EXIT_HOLDS
 
     def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:  # noqa: ARG002 - those of the machine

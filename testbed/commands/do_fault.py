@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin, Request
 from topo.errors import EXIT_HOLDS, UsageError
+from topo.plaintext import say
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -66,7 +67,7 @@ class FaultCommand(Command):
         from testbed import render
 
         for row in rows:
-            print(render.fault(row))
+            say(render.fault(row))
         return EXIT_HOLDS
 
     def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin, Request
 from topo.errors import EXIT_HOLDS, UsageError
+from topo.plaintext import say
 
 ALL = "all"
 
@@ -33,7 +34,7 @@ class HealCommand(Command):
             raise UsageError(f"heal {options.number}: a fault's number, or all")
         number = None if options.number == ALL else int(options.number)
         for fault in origin.target(options.name).ask("heal", number=number):
-            print(f"healed: {fault}")
+            say(f"healed: {fault}")
         return EXIT_HOLDS
 
     def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:

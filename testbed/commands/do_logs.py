@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin, Request
 from topo.errors import EXIT_HOLDS, UsageError
+from topo.plaintext import say
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -47,7 +48,7 @@ class LogsCommand(Command):
     def run(self, options: Namespace, origin: Origin) -> int:
         target = origin.target(options.name)
         for row in target.ask("logs", host=options.host, service=options.service):
-            print(row["tail"] or f"{row['service']}: nothing written yet")
+            say(row["tail"] or f"{row['service']}: nothing written yet")
         return EXIT_HOLDS
 
     def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:

@@ -12,6 +12,7 @@ from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin, Request
 from topo import profile
 from topo.errors import EXIT_HOLDS, UsageError
+from topo.plaintext import say
 
 SHOW, CHECK, APPLY = "show", "check", "apply"
 
@@ -64,7 +65,7 @@ def _show(options: Namespace, origin: Origin) -> None:
 
     baseline = Baseline(options, origin)
     if options.file:
-        print(policyfile.render(baseline.rules), end="")
+        say(policyfile.render(baseline.rules), end="")
     else:
         render.console.print(render.rules(baseline.rules, baseline.counters))
 
@@ -78,8 +79,8 @@ def _check(options: Namespace, origin: Origin) -> None:
     rules = baseline.read(text, options.policy)
     in_force = unused(rules, baseline.counters) if rules == baseline.rules and baseline.counters else []
     for line in (*advice(rules, baseline.plan), *in_force):
-        print(f"note: {line}")
-    print(f"{options.policy}: {len(rules)} rules, with the denial at the end")
+        say(f"note: {line}")
+    say(f"{options.policy}: {len(rules)} rules, with the denial at the end")
 
 
 def _apply(options: Namespace, origin: Origin) -> None:
@@ -91,7 +92,7 @@ def _apply(options: Namespace, origin: Origin) -> None:
     text, where = text_of(options.policy), plan(target.profile)
     prove(parse(text, str(options.policy), where), where)  # all that is wrong with it is said before anything changes
     applied = target.ask("apply", text=text, name=str(options.policy))
-    print(json.dumps(applied, indent=1) if options.json else "\n".join(_lines(applied)))
+    say(json.dumps(applied, indent=1) if options.json else "\n".join(_lines(applied)))
 
 
 def _lines(applied: dict[str, Any]) -> list[str]:

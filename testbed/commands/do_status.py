@@ -52,7 +52,7 @@ def _show_this_one(options: Namespace, origin: Origin) -> None:
 
     render.console.print(render.services(answer))
     if answer["problems"]:
-        render.console.print(answer["problems"], style="red", markup=False)
+        render.console.print(answer["problems"], style="red")
 
 
 def _show_all(options: Namespace, _: Origin) -> None:

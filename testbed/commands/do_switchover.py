@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin, Request
 from topo.errors import EXIT_HOLDS
+from topo.plaintext import say
 
 
 class SwitchoverCommand(Command):
@@ -29,7 +30,7 @@ class SwitchoverCommand(Command):
     def run(self, options: Namespace, origin: Origin) -> int:
         answer = origin.target(options.name).ask("switchover", host=options.host)
         held = f"they waited for {answer['held_ms']:g} ms"
-        print(f"{answer['primary']} takes the writes instead of {answer['before']}; {held}")
+        say(f"{answer['primary']} takes the writes instead of {answer['before']}; {held}")
         return EXIT_HOLDS
 
     def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:

@@ -12,6 +12,7 @@ from testbed.commandline import Parser
 from testbed.commands.command import BootingCommand, Origin
 from topo import profile
 from topo.errors import EXIT_HOLDS
+from topo.plaintext import say
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
@@ -38,7 +39,7 @@ class UpCommand(BootingCommand):
     def run(self, options: Namespace, origin: Origin) -> int:
         code = super().run(options, origin)
         if options.detach and code == EXIT_HOLDS:
-            print(f"{options.name} is up, in the background; end it with: down {options.name}")
+            say(f"{options.name} is up, in the background; end it with: down {options.name}")
         return code
 
 
@@ -54,6 +55,6 @@ class Serve(Body):
 
             detaching.silence()
         else:
-            print("up; end it with Ctrl-C", flush=True)
+            say("up; end it with Ctrl-C", flush=True)
         while True:  # not signal.pause(), which sleeps on when the signal came an instant before it
             time.sleep(POLL_SECONDS)

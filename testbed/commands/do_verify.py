@@ -12,6 +12,7 @@ from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin, Request
 from topo import profile
 from topo.errors import EXIT_FAILS, EXIT_HOLDS
+from topo.plaintext import say
 
 
 class VerifyCommand(Command):
@@ -36,7 +37,7 @@ class VerifyCommand(Command):
         if options.policy is not None:
             return _compared(options, origin)
         proved = origin.target(options.name).ask("verify")
-        print(json.dumps(proved, indent=1) if options.json else "\n".join(_lines(proved)))
+        say(json.dumps(proved, indent=1) if options.json else "\n".join(_lines(proved)))
         return EXIT_HOLDS if proved["holds"] else EXIT_FAILS
 
 
@@ -63,9 +64,9 @@ def _compared(options: Namespace, origin: Origin) -> int:
     closed = [change.text(baseline.plan) for change in both if not change.opened]
     notes = advice(rules, baseline.plan)
     if options.json:
-        print(json.dumps({"present": baseline.name, "opened": opened, "closed": closed, "advice": notes}, indent=1))
+        say(json.dumps({"present": baseline.name, "opened": opened, "closed": closed, "advice": notes}, indent=1))
     else:
         for line in (*opened, *closed, *(f"note: {note}" for note in notes)):
-            print(line)
-        print(f"{len(opened)} opened, {len(closed)} closed, compared with {baseline.name}")
+            say(line)
+        say(f"{len(opened)} opened, {len(closed)} closed, compared with {baseline.name}")
     return EXIT_FAILS if opened else EXIT_HOLDS
