@@ -1,7 +1,7 @@
 """The steady state: what must hold before anything is measured, and hold again afterwards.
 
-Every service ready; every allow-rule passing; replication caught up; the site answered by name, over HTTPS, from each
-server; no overlay above the policy.
+Every service ready; every allow-rule passing; replication caught up, and the settings that it rests on as promised; the
+site answered by name, over HTTPS, from each server; no overlay above the policy.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def look(testbed: TestbedCore) -> Steady:
             for rule in testbed.rules
             for src, dst in tried(rule, testbed.rules, testbed.plan)
         ]
+        looks += [pool.submit(_settings, testbed, host.name) for host in testbed.plan.hosts_of(DATABASE)]
         replication = pool.submit(_replication, testbed)
         looks.append(pool.submit(_site, testbed))
         looks.append(pool.submit(_overlays, testbed))
@@ -142,6 +143,16 @@ def _replication(testbed: TestbedCore) -> list[Check]:
     names = [host.name for host in testbed.plan.hosts_of(DATABASE) if testbed.profile.cluster or host.name != primary]
     with ThreadPoolExecutor(max_workers=16) as pool:
         return list(pool.map(lambda name: _replica(testbed, primary, name), names))
+
+
+def _settings(testbed: TestbedCore, name: str) -> Check:
+    """One SET GLOBAL by hand takes the promise away that no write is lost, and nothing else shows it."""
+    service = testbed.supervisor.unit(f"{name}/{DATABASE}").service
+    assert isinstance(service, mariadb.MariaDB)
+    try:
+        return Check(f"settings: {name}", service.broken_promises(testbed.inside(name)))
+    except Exception as error:  # a database that cannot be asked is a look that failed, whatever the reason
+        return Check(f"settings: {name}", str(error))
 
 
 def _replica(testbed: TestbedCore, primary: str, name: str) -> Check:

@@ -223,7 +223,8 @@ def test_every_kind_is_possible_or_left_out_with_a_reason(design: str) -> None:
 
 
 def test_what_needs_a_manager_is_left_out_without_one() -> None:
-    assert set(left_out("single")) == {"candidate", "manager", "unwatched", "lag", "severed", "planned"}
+    kinds = {"candidate", "manager", "unwatched", "lag", "severed", "flap", "stuck", "lone", "planned"}
+    assert set(left_out("single")) == kinds
     assert left_out("semisync") == {}
 
 

@@ -93,7 +93,7 @@ def test_a_long_wait_is_made_of_short_ones(monkeypatch: pytest.MonkeyPatch) -> N
     asked: list[float] = []
     clock = SimpleNamespace(monotonic=lambda: sum(asked))
     monkeypatch.setattr("services.failover.controlconnection.time", clock)
-    control = ControlConnection({}, lossless=True)
+    control = ControlConnection({}, lossless=True, promised={})
 
     def run(*statements: str, values: tuple[object, ...] = ()) -> list[dict[str, object]]:
         asked.append(float(str(values[1])))

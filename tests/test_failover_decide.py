@@ -8,8 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.failover.decide import Demote, NoAction, Promote, Rejoin, Route, current_primary, decide, unsafe
+from services.failover.actions import (
+    Action,
+    Correct,
+    Demote,
+    HandOver,
+    NoAction,
+    Promote,
+    Reconnect,
+    Rejoin,
+    Restart,
+    Route,
+)
+from services.failover.decide import current_primary, decide, unsafe
 from services.failover.observation import SILENT_S, Observation, ServerState, last_writer, sequence
+from services.failover.stall import FRESH_S, HAND_OVER_S, RECONNECT_S, RESTART_S, STALL_S
 
 SILENT = SILENT_S * 2
 PRIMARY = ServerState("srv1", 1, writable=True, written="0-1-9")
@@ -264,6 +277,118 @@ def test_nothing_is_done_twice_for_one_look(observation: Observation) -> None:
     assert isinstance(decide(replace(observation, stale=True)), NoAction)
 
 
+# --- writes that do not end ------------------------------------------------------------------------------------------
+
+#: for how long writes have waited when each remedy is due
+SOON, LATER, LONG = RECONNECT_S + 0.1, HAND_OVER_S + 0.1, RESTART_S + 0.1
+LEAVING = {"stalled": SOON, "unacknowledged": True, "leaving": ("srv3",)}
+UNHEARD = {"stalled": LONG, "unacknowledged": True}
+
+
+def kind(observation: Observation) -> type[Action]:
+    return type(decide(observation))
+
+
+def test_a_replica_whose_old_connection_does_not_end_connects_anew() -> None:
+    """The other one is dead, its link came and went: MariaDB's own threads wait for each other."""
+    action = decide(seen(srv1=LEAVING, srv2={"dead": True}))
+    assert isinstance(action, Reconnect)
+    assert (action.server, action.primary) == ("srv3", "srv1")
+    assert "1.6 s" in action.why
+
+
+@pytest.mark.parametrize(
+    "calm",
+    [
+        {"stalled": RECONNECT_S - 0.1, "unacknowledged": True, "leaving": ("srv3",)},
+        {"leaving": ("srv3",)},
+    ],
+)
+def test_without_an_old_connection_or_a_wait_nothing_connects_anew(calm: dict[str, object]) -> None:
+    assert kind(seen(srv1=calm, srv2={"dead": True})) is NoAction
+
+
+def test_what_a_replica_has_and_did_not_say_is_not_waited_for() -> None:
+    """Its link went down between receiving and acknowledging: MariaDB never asks again for what it has sent."""
+    has_all = seen(srv1={"stalled": SOON, "unacknowledged": True})
+    assert kind(has_all) is Restart
+    lacks = {"received": "0-1-8", "written": "0-1-8"}
+    assert kind(seen(has_all, srv2=lacks, srv3=lacks)) is NoAction
+
+
+def test_a_primary_that_lets_no_connection_in_is_restarted() -> None:
+    """No replica can come to acknowledge, and it is not dead: those that are in are answered."""
+    away = {"receiving": False, "received": "0-1-8", "written": "0-1-8"}
+    hung = seen(srv1={"stalled": SOON, "unacknowledged": True, "closed": True}, srv2={"dead": True}, srv3=away)
+    assert kind(hung) is Restart
+    assert kind(seen(hung, srv1={"closed": False})) is NoAction
+
+
+def test_writes_that_wait_are_never_settled() -> None:
+    action = decide(seen(srv1={"stalled": STALL_S + 0.1, "unacknowledged": True}))
+    assert isinstance(action, NoAction)
+    assert (action.settled, action.blocked) == (False, True)
+
+
+def test_a_primary_that_nobody_acknowledges_is_restarted_and_semisync_is_kept() -> None:
+    action = decide(seen(srv1=UNHEARD))
+    assert isinstance(action, Restart)
+    assert action.server == "srv1"
+
+
+@pytest.mark.parametrize("replica", [{"silent": SILENT}, {"dead": True}, {"error": "1236"}, {"fenced": True}])
+def test_while_no_replica_could_acknowledge_nothing_is_restarted(replica: dict[str, object]) -> None:
+    assert kind(seen(srv1=UNHEARD, srv2=replica, srv3=replica)) in (NoAction, Rejoin)
+
+
+def test_a_replica_that_was_away_has_the_time_to_connect() -> None:
+    back = {"answering": 0.5}
+    assert kind(seen(srv1=UNHEARD, srv2={"dead": True}, srv3=back)) is NoAction
+    assert kind(seen(srv1=UNHEARD, srv2={"dead": True}, srv3={"answering": LONG})) is Restart
+
+
+def test_one_replica_that_does_not_reach_the_primary_is_no_reason_for_a_restart() -> None:
+    """It would be the same afterwards. With two, one of them can be the primary and the other acknowledges."""
+    cut_off = {"receiving": False, "received": "0-1-8", "written": "0-1-8"}
+    assert kind(seen(srv1=UNHEARD, srv2={"dead": True}, srv3=cut_off)) is NoAction
+    assert kind(seen(srv1=UNHEARD, srv2=cut_off, srv3=cut_off)) is Restart
+
+
+def test_a_primary_is_not_restarted_again_and_again() -> None:
+    assert kind(seen(srv1={**UNHEARD, "uptime": FRESH_S - 1})) is NoAction
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_from_a_primary_held_up_by_a_lock_another_takes_over(lossless: bool) -> None:
+    observation = seen(srv1={"stalled": LATER}, srv2={"received": "0-1-8", "written": "0-1-8"})
+    action = decide(replace(observation, lossless=lossless))
+    assert isinstance(action, HandOver)
+    assert (action.candidate, action.primary) == ("srv3", "srv1")
+
+
+def test_a_primary_that_cannot_hand_over_is_given_up_without_a_loss() -> None:
+    stuck = seen(srv1={"stalled": LONG})
+    assert kind(stuck) is Restart
+    bold = replace(stuck, lossless=False)
+    assert kind(bold) is Promote
+    behind = {"received": "0-1-8", "written": "0-1-8"}
+    assert kind(seen(bold, srv2=behind, srv3=behind)) is HandOver, "it would lose what no replica has"
+
+
+# --- settings that the promise rests on ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", ["srv1", "srv2", "srv3"])
+def test_a_setting_that_was_changed_is_put_back_on_any_server(server: str) -> None:
+    wrong = (("sync_binlog", "0"),)
+    action = decide(seen(**{server: {"violations": wrong}}))
+    assert action == Correct(server, wrong, "sync_binlog was 0")
+
+
+def test_a_server_that_does_not_answer_is_not_corrected() -> None:
+    assert kind(seen(srv3={"violations": (("sync_binlog", "0"),), "dead": True})) is NoAction
+
+
 # --- whatever may be seen -------------------------------------------------------------------------------------------
 
 NAMES = ("srv1", "srv2", "srv3")
@@ -287,6 +412,10 @@ def observations(draw: st.DrawFn) -> Observation:
             heartbeat_age=draw(st.sampled_from([None, 0.0, SILENT])),
             error=draw(st.sampled_from(["", "1236"])),
             fenced=draw(st.booleans()),
+            violations=draw(st.sampled_from([(), (("sync_binlog", "0"),)])),
+            stalled=draw(st.sampled_from([0.0, SOON, LATER, LONG])),
+            unacknowledged=draw(st.booleans()),
+            leaving=draw(st.sampled_from([(), ("srv3",)])),
         )
         for number, name in enumerate(NAMES, start=1)
     )
@@ -306,7 +435,8 @@ def test_whatever_is_seen_a_candidate_is_reachable_has_most_and_takes_nobodys_pl
     assert sequence(chosen.position) == max(sequence(each.position) for each in observation.reachable)
     if action.old:
         old = observation[action.old]
-        assert not (old.reachable and old.writable)
+        given_up = not observation.lossless and old.stalled >= RESTART_S
+        assert given_up or not (old.reachable and old.writable)
         assert old.reachable or old.dead or old.silent >= SILENT_S
         alive = [
             e for e in observation.reachable if e.follows == old.name and e.receiving and e.heartbeat_age is not None

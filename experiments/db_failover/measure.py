@@ -66,7 +66,8 @@ class Rounds:
         time.sleep(self.random.uniform(*FLOW))
         with injected(self.testbed, self._fault(scenario, primary), mark=self.mark) as injection:
             proof = self._proof(scenario, primary, injection)
-            self._wait_until_back(injection.began, primary, cut_off, scenario)
+            since = time.time() if scenario.keeps_primary else injection.began
+            self._wait_until_back(since, primary, cut_off, scenario)
             healing = time.time()
         problem = self._settle()
         settled = time.time()
@@ -102,13 +103,11 @@ class Rounds:
     def _proof(self, scenario: Scenario, primary: str, injection: Injection) -> str | None:
         """The sign by which the fault was seen to be in force; None when it was not.
 
-        The primary's database must not greet the balancer any more; what else a compound fault consists of must have
-        been seen too.
+        The primary's database must not greet the balancer any more; what else a compound fault consists of, and what
+        leaves the primary greeting, must have been seen by the fault itself.
         """
-        if scenario.symptom in (COMPOUND, PLANNED) and not injection.seen:
-            return None
-        if scenario.symptom == PLANNED:
-            return injection.seen
+        if scenario.greets or (scenario.symptom == COMPOUND and not injection.seen):
+            return injection.seen or None
         if database_greets(self.testbed, primary):
             return None
         return "; ".join(text for text in (f"{primary} does not greet the balancer", injection.seen) if text)
@@ -179,11 +178,13 @@ class Rounds:
         return self._name(heard[-1].server)
 
     def _wait_until_back(self, began: float, primary: str, cut_off: tuple[str, ...], scenario: Scenario) -> None:
-        """Another server acknowledges writes, or the window has passed."""
+        """Another server acknowledges writes, or any where the primary may remain, or the window has passed."""
         seconds = min(self.window, IMPATIENT_SECONDS) if scenario.after_healing else self.window
 
         def away() -> str | None:
             heard = self.writers.acknowledged(began, cut_off)
+            if scenario.keeps_primary:
+                return _few(heard)
             return _few([write for write in heard if self._name(write.server) != primary])
 
         _problem(away, seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,20 +13,32 @@ import pymysql
 from services.failover.observation import sequence
 from services.failover.watcher import CHANNELS, POSITIONS, own_channel, written
 from services.mariadb.connection import DatabaseConnection
+from services.mariadb.guarantees import Violation, corrections
 
 ANSWER_S = 3.0
 #: a wait within the server is shorter than the time it has for an answer
 WAIT_S = 2.0
 #: a second replication channel, which never connects: see ``ControlConnection.stop_receiving``
 HELPER = "helper"
+#: what is added to a server's number while it connects anew
+ANOTHER = 100
+CONNECT_S = 0.5
+SESSIONS = (
+    "SELECT ID FROM information_schema.PROCESSLIST"
+    " WHERE USER NOT IN ('failover', 'replication', 'system user') AND COMMAND <> 'Daemon'"
+)
 
 
 class ControlConnection:
-    """``login`` is pymysql's keywords for this server. Every method may raise pymysql.Error or OSError."""
+    """``login`` is pymysql's keywords for this server, ``promised`` the settings that it must have (guarantees.py).
 
-    def __init__(self, login: Mapping[str, Any], lossless: bool) -> None:
+    Every method may raise pymysql.Error or OSError.
+    """
+
+    def __init__(self, login: Mapping[str, Any], lossless: bool, promised: Mapping[str, str]) -> None:
         self._login = login
         self._lossless = lossless
+        self._promised = promised
         self._connection: DatabaseConnection | None = None
         self._outlived = False
         self._lock = threading.Lock()
@@ -52,6 +64,14 @@ class ControlConnection:
         if self._connection is None:
             with suppress(pymysql.Error, OSError):
                 self.run("SELECT 1")
+
+    def lets_in(self) -> bool:
+        """True if it greets one more connection."""
+        try:
+            DatabaseConnection(self._login, CONNECT_S, CONNECT_S).cut()
+        except (pymysql.Error, OSError):
+            return False
+        return True
 
     def _open(self) -> DatabaseConnection:
         if self._outlived:
@@ -96,6 +116,37 @@ class ControlConnection:
             if rows and rows[0]["Value"] == "OFF":
                 return
             time.sleep(0.001)
+
+    def receive_anew(self) -> None:
+        """Start the receiver again, with another server number for the time it takes to connect.
+
+        A primary lets a replica in when the replica's old connection has ended, which may be never (MariaDB's receiver
+        of acknowledgements waits for a new replica, the old connection for that receiver, the new one for the old).
+        A connection under a number of its own is let in at once, and that wakes all of them.
+        """
+        number = int(self._promised["server_id"])
+        self.run("STOP SLAVE IO_THREAD", f"SET GLOBAL server_id = {number + ANOTHER}", "START SLAVE IO_THREAD")
+        try:
+            deadline = time.monotonic() + CONNECT_S
+            while time.monotonic() < deadline:
+                if own_channel(self.run(CHANNELS)).get("Slave_IO_Running") == "Yes":
+                    return
+                time.sleep(0.01)
+        finally:
+            self.run(f"SET GLOBAL server_id = {number}")
+
+    def put_back(self, violations: Iterable[Violation], *, follows: bool) -> None:
+        """Give settings the values that they must have. A receiver keeps those with which it has connected."""
+        names = [name for name, _ in violations]
+        self.run(*corrections(self._promised, names))
+        if follows and "rpl_semi_sync_slave_enabled" in names:
+            self.run("STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD")
+
+    def end_sessions(self) -> None:
+        """End every session but the manager's own and replication's: one of them may hold a lock."""
+        for row in self.run(SESSIONS):
+            with suppress(pymysql.Error):
+                self.run(f"KILL HARD CONNECTION {row['ID']}")
 
     def follow(self, statement: str, address: str, password: str) -> None:
         """Replicate from another server, from the end of what this one has; ``statement`` is the CHANGE MASTER."""

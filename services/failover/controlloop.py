@@ -8,16 +8,19 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from controllers import jsonsocket, northbound
 from controllers.overlay import fenced, from_dict
+from services.failover.actions import Action, HandOver, NoAction, Route
 from services.failover.controlconnection import ControlConnection
-from services.failover.decide import Action, NoAction, Route, current_primary, decide
+from services.failover.decide import current_primary, decide
 from services.failover.eventlog import EventLog
 from services.failover.execute import FAILURES, Tools, execute
 from services.failover.observation import Observation, ServerState
+from services.failover.stall import STALL_S
 from services.failover.switchover import switch_over
 from services.failover.watcher import DatabaseWatcher
 from services.failover.writeendpoint import WriteEndpoint
@@ -41,6 +44,7 @@ class ControlLoop:
         self.routed: str | None = "?"
         self.held = True
         self.fences: list[str] = []
+        self.closed: set[str] = set()
         self.acted_at = time.monotonic()
         self.refused: dict[str, str] = {}
         self.said = ""
@@ -49,7 +53,7 @@ class ControlLoop:
         addresses: dict[str, str] = config["servers"]
         return Tools(
             {
-                name: ControlConnection({**config["login"], "host": address}, self.lossless)
+                name: ControlConnection({**config["login"], "host": address}, self.lossless, config["promised"][name])
                 for name, address in addresses.items()
             },
             addresses,
@@ -70,6 +74,7 @@ class ControlLoop:
                 ServerState(name, number, silent=1e9),
                 {**config["login"], "host": address},
                 peers,
+                config["promised"][name],
                 self.wake.set,
                 self.tools.databases[name].outlive,
             )
@@ -117,11 +122,20 @@ class ControlLoop:
     def _act(self, observation: Observation, action: Action) -> None:
         self._save(settled=False)
         try:
-            execute(self.tools, action, observation)
+            if isinstance(action, HandOver):
+                self._hand_over(action, observation)
+            else:
+                execute(self.tools, action, observation)
             self.held = self.held and not isinstance(action, Route)
         except FAILURES as error:
             self._say(f"{type(action).__name__.lower()}-failed", str(error))
         self._acted()
+
+    def _hand_over(self, action: HandOver, observation: Observation) -> None:
+        """As when it is asked for from outside, after an end to the sessions that hold the writes up."""
+        self.log.note("hand-over", primary=action.primary, candidate=action.candidate, why=action.why)
+        self.tools.databases[action.primary].end_sessions()
+        switch_over(self.tools, action.candidate, observation, action.primary)
 
     def _acted(self) -> None:
         self._ask_others()
@@ -135,6 +149,8 @@ class ControlLoop:
                 self.log.note("rejoin-refused", server=server.name, why=server.error, positions=observation.positions)
         if action.blocked:
             self._say("waiting", action.why)
+        elif action.settled:
+            self.said = ""
 
     def _say(self, event: str, why: str) -> None:
         """Log an event, but a repeated reason only once."""
@@ -144,7 +160,10 @@ class ControlLoop:
 
     def _observe(self) -> Observation:
         now = time.monotonic()
-        servers = tuple(watcher.state(now, watcher.name in self.fences) for watcher in self.watchers)
+        servers = tuple(
+            replace(watcher.state(now, watcher.name in self.fences), closed=watcher.name in self.closed)
+            for watcher in self.watchers
+        )
         reachable = {server.name: server.position for server in servers if server.reachable}
         stale = any(watcher.asked_at < self.acted_at for watcher in self.watchers if watcher.name in reachable)
         noted = self.note.get("primary", "")
@@ -168,6 +187,10 @@ class ControlLoop:
             self._ask_others()
             for server in self._observe().reachable:
                 self.tools.databases[server.name].open_early()
+                if server.stalled >= STALL_S and not self.tools.databases[server.name].lets_in():
+                    self.closed.add(server.name)
+                else:
+                    self.closed.discard(server.name)
 
     def _ask_others(self) -> None:
         try:

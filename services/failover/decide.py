@@ -5,6 +5,8 @@
     it is silent                          -> it is dead only if its replicas miss its heartbeats too: a manager that is
                                              cut off from a living primary changes nothing
     it answers, but is read-only          -> it was restarted: promote the server that has most, which may be itself
+    its writes wait and none ends         -> see stall.py
+    a setting is not as promised          -> put it back, on any server
 
 As long as the testbed boots, a primary that does not answer stays the primary: on a busy machine any server is silent
 for a while, and one that dies ends the boot.
@@ -17,58 +19,9 @@ rather than a lost one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from services.failover.actions import STALE, Action, Correct, Demote, NoAction, Promote, Rejoin, Route
 from services.failover.observation import SILENT_S, Observation, ServerState, last_writer, sequence
-
-
-@dataclass(frozen=True)
-class NoAction:
-    """Nothing to do, or (``blocked``) nothing that may be done yet. ``settled``: all others follow the primary."""
-
-    why: str
-    settled: bool = False
-    blocked: bool = False
-
-
-@dataclass(frozen=True)
-class Promote:
-    """``candidate`` becomes the primary in the place of ``old`` ("" at boot)."""
-
-    candidate: str
-    old: str
-    why: str
-    positions: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Route:
-    """The balancer sends writes to ``primary`` and to no other server."""
-
-    primary: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Demote:
-    """A second server takes writes: close it."""
-
-    server: str
-    primary: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Rejoin:
-    """``server`` follows ``primary`` from now on, and is no longer fenced."""
-
-    server: str
-    primary: str
-    why: str
-
-
-Action = NoAction | Promote | Route | Demote | Rejoin
-STALE = NoAction("the last change has not been observed yet")
+from services.failover.stall import STALL_S, unblock
 
 
 def decide(observation: Observation) -> Action:
@@ -165,17 +118,28 @@ def _keep(observation: Observation, primary: ServerState) -> Action:
     for server in others:
         if server.writable:
             return Demote(server.name, primary.name, f"{primary.name} is the primary")
+    for server in observation.reachable:
+        if server.violations:
+            return Correct(server.name, server.violations, _said(server))
     if primary.fenced:  # it was given up, and is the primary again: the others must reach it
         return Route(primary.name, "it is fenced")
     if observation.routed != "?" and (observation.routed != primary.name or observation.held):
         return Route(primary.name, f"was {observation.routed or 'none'}")
+    if action := unblock(observation, primary):
+        return action
     for server in others:
         if not server.diverged and not _follows(server, primary):
             why = "fenced" if server.fenced else f"followed {server.follows or 'none'}"
             return Rejoin(server.name, primary.name, why)
+    if primary.stalled >= STALL_S:
+        return NoAction(f"writes wait on {primary.name}, and no replica of it is there", blocked=True)
     complete = not observation.absent and all(server.receiving for server in others)
     return NoAction(f"{primary.name} is the primary", settled=complete)
 
 
 def _follows(server: ServerState, primary: ServerState) -> bool:
     return server.follows == primary.name and server.applying and not server.stopped and not server.fenced
+
+
+def _said(server: ServerState) -> str:
+    return ", ".join(f"{name} was {seen}" for name, seen in server.violations)

@@ -12,8 +12,17 @@ import pymysql
 
 from controllers import northbound
 from services.failover import powerswitch
+from services.failover.actions import (
+    Action,
+    Correct,
+    Demote,
+    Promote,
+    Reconnect,
+    Rejoin,
+    Restart,
+    Route,
+)
 from services.failover.controlconnection import ControlConnection
-from services.failover.decide import Action, Demote, Promote, Rejoin, Route
 from services.failover.eventlog import EventLog
 from services.failover.observation import Observation, ServerState, sequence
 from services.failover.writeendpoint import WriteEndpoint
@@ -59,6 +68,12 @@ def execute(tools: Tools, action: Action, observation: Observation) -> None:
         demote(tools, action, observation)
     elif isinstance(action, Rejoin):
         rejoin(tools, action, observation)
+    elif isinstance(action, Correct):
+        correct(tools, action, observation)
+    elif isinstance(action, Reconnect):
+        reconnect(tools, action)
+    elif isinstance(action, Restart):
+        restart(tools, action)
 
 
 def promote(tools: Tools, action: Promote, observation: Observation) -> None:
@@ -91,17 +106,25 @@ def _isolate(
 ) -> Future[None] | None:
     """Nothing comes from the old primary any more. The fence that must stand before a promotion, if one must.
 
-    A dead primary is fenced only when the replicas have stopped: with a fence it no longer refuses, it is silent.
+    A dead primary is fenced only when the replicas have stopped: with a fence it no longer refuses, it is silent. That
+    one is not waited for: a server starts read-only, so it takes no write when it comes back.
     """
     dead = bool(old) and observation[old].dead
     silent = bool(old) and not dead and not observation[old].reachable
-    fenced = tools.pool.submit(_fence, tools, old, watch) if silent else None
+    given_up = bool(old) and observation[old].reachable and observation[old].writable
+    fenced = tools.pool.submit(_fence, tools, old, watch) if silent or given_up else None
     stopping = [tools.pool.submit(tools.databases[server.name].stop_receiving, silent=silent) for server in replicas]
     for stopped in stopping:
         stopped.result()  # a server that has just died must not be left out of the choice unnoticed
     if dead:
-        tools.pool.submit(_fence, tools, old, watch)
+        tools.pool.submit(_fence, tools, old, watch).add_done_callback(lambda fence: _told(tools, old, fence))
     return fenced
+
+
+def _told(tools: Tools, host: str, fence: Future[None]) -> None:
+    """Nothing waits for this fence, so whatever ended it is said here; `_fence` itself says what it could not do."""
+    if (problem := fence.exception()) is not None and not isinstance(problem, FoobarError):
+        tools.log.note("fence-failed", primary=host, why=f"{type(problem).__name__}: {problem}")
 
 
 def _end_sessions(tools: Tools, old: str) -> None:
@@ -208,6 +231,37 @@ def rejoin(tools: Tools, action: Rejoin, observation: Observation) -> None:
         _unfence(tools, action.server, watch)
     database.follow(tools.change_master, tools.addresses[action.primary], tools.password)
     note("rejoined", server=action.server, primary=action.primary, ms=watch.ms)
+
+
+def correct(tools: Tools, action: Correct, observation: Observation) -> None:
+    """Put settings back, and say so. With semisync a server on which that fails is switched off and on: its
+    configuration says what is right."""
+    server = observation[action.server]
+    try:
+        tools.databases[server.name].put_back(action.violations, follows=bool(server.follows))
+    except pymysql.Error as error:
+        tools.log.note("correct-failed", server=server.name, why=f"{action.why}; {error}")
+        if tools.lossless:
+            powerswitch.cycle(server.name)
+        return
+    for name, seen in action.violations:
+        tools.log.note("corrected", server=server.name, setting=name, why=f"it was {seen}")
+
+
+def reconnect(tools: Tools, action: Reconnect) -> None:
+    """A replica's receiver is started again under another number: see ``ControlConnection.receive_anew``."""
+    watch = Stopwatch()
+    tools.log.note("reconnect", server=action.server, primary=action.primary, why=action.why)
+    tools.databases[action.server].receive_anew()
+    tools.log.note("reconnected", server=action.server, primary=action.primary, ms=watch.ms)
+
+
+def restart(tools: Tools, action: Restart) -> None:
+    """Switch a server off and on; the next look finds it dead, or started again."""
+    watch = Stopwatch()
+    tools.log.note("restart", server=action.server, why=action.why)
+    powerswitch.cycle(action.server)
+    tools.log.note("restarted", server=action.server, ms=watch.ms)
 
 
 def finish(futures: Iterable[Future[None]]) -> None:

@@ -15,8 +15,12 @@ began, ...}.
     rejoin, unfenced, rejoined  a server comes back as a read-only replica, from its own GTID position
     rejoin-refused  it cannot: it has transactions that the primary does not; ``positions`` of both
     switchover      a planned change began; then drained, promoted, routed, repoint; ``switchover-refused``
+    corrected       a setting that the promise rests on was changed by somebody, and is put back; ``correct-failed``
+    reconnect, reconnected  a replica connects anew, because its old connection to the primary does not end
+    hand-over       writes do not end on the primary, which answers: another server takes over, as in a switchover
+    restart, restarted  the same, and no replica acknowledges: the primary is switched off and on
     waiting         nothing may be done yet, and ``why``
-    promote-failed, route-failed, demote-failed, rejoin-failed   a step could not be done; it is decided anew
+    promote-failed, route-failed, demote-failed, rejoin-failed, ...   a step could not be done; it is decided anew
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from services.mariadb.guarantees import guarantees
 from services.mariadb.mariadb import ENCRYPTED, FOLLOW, PLAIN
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service
@@ -71,6 +76,10 @@ class Failover(Service):
         config = {
             "lossless": self.profile.db == "semisync",
             "servers": {host.name: host.ip for host in self.plan.hosts_of(DATABASE)},
+            "promised": {
+                host.name: {**guarantees(self.profile), "server_id": str(number)}
+                for number, host in enumerate(self.plan.hosts_of(DATABASE), start=1)
+            },
             "login": {
                 "port": self.plan.port(DATABASE),
                 "user": "failover",

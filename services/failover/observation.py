@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.mariadb.guarantees import Violation
 from services.site import gtid
 
 #: seconds without an answer after which a server counts as silent, and without a heartbeat of its primary as cut off
@@ -28,6 +29,12 @@ class ServerState:
     ``silent``: seconds since it last answered. ``dead``: its host refuses connections, so the process has gone. The
     rest is from its last answer: ``written`` its own position, ``received`` the position up to which it has the relay
     log, ``follows`` the server it replicates from, ``heartbeat_age`` seconds since that server last sent anything.
+
+    ``answering``: seconds since its silence ended, ``uptime``: since it started. ``violations``: settings that are not
+    as promised. Of a server that takes writes: ``stalled``, seconds for which applications' writes have waited and not
+    one has ended; ``unacknowledged``, whether they wait for a replica; ``unprotected``, whether commits are told to
+    clients with no replica asked; ``leaving``, the replicas whose connection has been ended here and has not gone;
+    ``closed``, whether it lets no new connection in.
     """
 
     name: str
@@ -44,6 +51,14 @@ class ServerState:
     heartbeat_age: float | None = None
     error: str = ""
     fenced: bool = False
+    answering: float = 1e9
+    uptime: float = 1e9
+    violations: tuple[Violation, ...] = ()
+    stalled: float = 0.0
+    unacknowledged: bool = False
+    unprotected: bool = False
+    leaving: tuple[str, ...] = ()
+    closed: bool = False
 
     @property
     def reachable(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,18 +12,28 @@ import pymysql
 
 from services.failover.observation import SILENT_S, ServerState, sequence
 from services.mariadb.connection import DatabaseConnection
+from services.mariadb.guarantees import GIVEN_UP, Violation, question, violations
 
 LOOK_S = 0.03
+#: silence after which a server has been away, and not only slow
+AWAY_S = 1.0
 #: both positions of a server: what it has applied, and what is in its binary log
 POSITIONS = (
     "SELECT @@server_id AS number, @@read_only AS read_only, @@gtid_current_pos AS current, @@gtid_binlog_pos AS logged"
 )
+#: applications' statements under way, and connections of replicas that were ended and are still there
+SESSIONS_UNDER_WAY = (
+    "SELECT USER, HOST, COMMAND, TIME_MS, STATE FROM information_schema.PROCESSLIST"
+    " WHERE USER = 'app_write' AND COMMAND IN ('Query', 'Execute') OR USER = 'replication' AND COMMAND = 'Killed'"
+)
+STATUS = f"SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', '{GIVEN_UP}')"
+UNACKNOWLEDGED = "Waiting for semi-sync ACK"
 CHANNELS = "SHOW ALL SLAVES STATUS"
 DIVERGED = 1236
 
 
 class DatabaseWatcher:
-    """``login`` is pymysql's keywords for this server; ``peers`` tells names by address.
+    """``login`` is pymysql's keywords for this server; ``peers`` tells names by address; ``promised``: its settings.
 
     ``wake`` is called on news, ``refused`` when its port refuses connections.
     """
@@ -33,6 +43,7 @@ class DatabaseWatcher:
         state: ServerState,
         login: Mapping[str, Any],
         peers: Mapping[str, str],
+        promised: Mapping[str, str],
         wake: Callable[[], None],
         refused: Callable[[], None],
     ) -> None:
@@ -40,12 +51,16 @@ class DatabaseWatcher:
         self.asked_at = 0.0
         self._login = login
         self._peers = peers
+        self._promised = promised
+        self._question = f"{POSITIONS}, {question(promised)}"
         self._wake = wake
         self._refused = refused
         self._state = state
         self._answered_at = 0.0
         self._heartbeat: object = None
         self._heartbeat_at = 0.0
+        self._answering_since = 0.0
+        self._progressed_at = 0.0
 
     def start(self) -> None:
         threading.Thread(target=self._watch, daemon=True, name=f"watch {self.name}").start()
@@ -54,13 +69,21 @@ class DatabaseWatcher:
         """The server's state at a given time."""
         state = self._state
         age = now - self._heartbeat_at if state.follows else None
-        return replace(state, silent=now - self._answered_at, heartbeat_age=age, fenced=fenced)
+        return replace(
+            state,
+            silent=now - self._answered_at,
+            heartbeat_age=age,
+            fenced=fenced,
+            answering=now - self._answering_since,
+            stalled=min(state.stalled, now - self._progressed_at),
+        )
 
     def forgive(self, seconds: float) -> None:
         """Add the time for which the manager itself could not look: the server's silence does not include it."""
         now = time.monotonic()
         self._answered_at = min(now, self._answered_at + seconds)
         self._heartbeat_at = min(now, self._heartbeat_at + seconds)
+        self._progressed_at = min(now, self._progressed_at + seconds)
 
     def _watch(self) -> None:
         connection: DatabaseConnection | None = None
@@ -77,20 +100,37 @@ class DatabaseWatcher:
     def _ask(self, connection: DatabaseConnection) -> None:
         """Ask it everything, and remember the answer."""
         asked_at = time.monotonic()
-        own = connection.query(POSITIONS)[0]
+        own = connection.query(self._question)[0]
         channel = own_channel(connection.query(CHANNELS))
-        self._answered_at = time.monotonic()
+        sessions = [] if own["read_only"] else connection.query(SESSIONS_UNDER_WAY)
+        status = {} if own["read_only"] else by_name(connection.query(STATUS))
+        self._note_answer(time.monotonic())
         heartbeat = tuple(
             channel.get(name) for name in ("Slave_received_heartbeats", "Gtid_IO_Pos", "Read_Master_Log_Pos")
         )
         if heartbeat != self._heartbeat:
             self._heartbeat, self._heartbeat_at = heartbeat, self._answered_at
-        before, self._state = self._state, self._parsed(own, channel)
+        before, self._state = self._state, self._parsed(own, channel, sessions, status)
+        if self._state.written != before.written or not self._state.stalled:
+            self._progressed_at = self._answered_at
         self.asked_at = asked_at
         if before.dead or before.writable != self._state.writable:
             self._wake()
 
-    def _parsed(self, own: Mapping[str, Any], channel: Mapping[str, Any]) -> ServerState:
+    def _note_answer(self, now: float) -> None:
+        if now - self._answered_at >= AWAY_S:
+            self._answering_since = now
+        self._answered_at = now
+
+    def _parsed(
+        self,
+        own: Mapping[str, Any],
+        channel: Mapping[str, Any],
+        sessions: Sequence[Mapping[str, Any]],
+        status: Mapping[str, str],
+    ) -> ServerState:
+        waiting = [session for session in sessions if session["COMMAND"] != "Killed"]
+        leaving = {session["HOST"].partition(":")[0] for session in sessions if session["COMMAND"] == "Killed"}
         return ServerState(
             self.name,
             own["number"],
@@ -102,7 +142,17 @@ class DatabaseWatcher:
             stopped=channel.get("Slave_IO_Running") == "No",
             applying=channel.get("Slave_SQL_Running") == "Yes",
             error=str(channel["Last_IO_Error"]) if channel.get("Last_IO_Errno") == DIVERGED else "",
+            uptime=float(status.get("Uptime", 1e9)),
+            violations=self._violations(own, status),
+            stalled=max((float(session["TIME_MS"]) / 1000 for session in waiting), default=0.0),
+            unacknowledged=any(str(session["STATE"]).startswith(UNACKNOWLEDGED) for session in waiting),
+            leaving=tuple(sorted(self._peers[address] for address in leaving if address in self._peers)),
         )
+
+    def _violations(self, own: Mapping[str, Any], status: Mapping[str, str]) -> tuple[Violation, ...]:
+        found = violations(self._promised, own, writable=not own["read_only"])
+        enabled = str(own.get("rpl_semi_sync_master_enabled")) == "1"
+        return (*found, (GIVEN_UP, "OFF")) if enabled and status.get(GIVEN_UP) == "OFF" else found
 
     def _lose(self, connection: DatabaseConnection | None, error: Exception) -> None:
         """The connection broke or was silent: look at what its port answers."""
@@ -116,6 +166,11 @@ class DatabaseWatcher:
             time.sleep(LOOK_S)
         elif connection is None:
             time.sleep(LOOK_S / 3)
+
+
+def by_name(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The answer to SHOW STATUS, as values by name."""
+    return {str(row["Variable_name"]): str(row["Value"]) for row in rows}
 
 
 def written(row: Mapping[str, Any]) -> str:

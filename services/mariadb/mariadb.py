@@ -11,6 +11,7 @@ import pymysql
 import pymysql.cursors
 
 from services.mariadb import datadir
+from services.mariadb.guarantees import guarantees, question, violations
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, render
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, PORTS, Host, Plan
@@ -69,13 +70,14 @@ class MariaDB(Service):
             databases=self.databases,
             port=self.plan.port(DATABASE),
             host=self.plan.host(self.host),
-            server_id=self.databases.index(self.plan.host(self.host)) + 1,
+            server_id=self.promised["server_id"],
             duty=self._duty(),
             read_only=self.profile.managed or not (self.is_primary or self.profile.cluster),
             cluster=self.profile.cluster,
             provider=GALERA,
             managed=self.profile.managed,
             lossless=self.profile.db == "semisync",
+            guarantees=guarantees(self.profile),
             data=DATA,
             socket=SOCKET,
             accounts=ACCOUNTS,
@@ -97,6 +99,21 @@ class MariaDB(Service):
             replicas=self._replicas(),
         )
         return (File(CONFIG, config), File(ACCOUNTS, accounts, 0o600), *self._certificates())
+
+    @property
+    def promised(self) -> dict[str, str]:
+        """The settings that it must have, by which no write is lost."""
+        number = self.databases.index(self.plan.host(self.host)) + 1
+        promised = {**guarantees(self.profile), "server_id": str(number)}
+        if self.profile.managed or self.profile.cluster:  # where one server may take over from another, others look
+            return promised
+        return {**promised, "read_only": "OFF" if self.is_primary else "ON"}
+
+    def broken_promises(self, look: Look) -> str | None:
+        """Its settings that are not as promised, by what it says of itself."""
+        row = query(look, f"SELECT @@GLOBAL.read_only AS closed, {question(self.promised)}")[0]
+        wrong = violations(self.promised, row, writable=self.profile.managed and not row["closed"])
+        return ", ".join(f"{name} is {seen}" for name, seen in wrong) or None
 
     def _certificates(self) -> Iterator[File]:
         if self.tls.mutual:

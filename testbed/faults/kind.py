@@ -20,7 +20,15 @@ Services = tuple[Service, ...]
 Targets = Mapping[str, tuple[str, ...]]
 
 # symptoms: how a fault shows to those who depend on what it hits; several at once are compound
-CRASH, GRACEFUL, SILENT, ERROR, PLANNED, COMPOUND = "crash", "graceful", "silent", "error", "planned", "compound"
+CRASH, GRACEFUL, SILENT, ERROR, PLANNED, COMPOUND, FLAPPING = (
+    "crash",
+    "graceful",
+    "silent",
+    "error",
+    "planned",
+    "compound",
+    "flapping",
+)
 
 
 @dataclass(frozen=True)

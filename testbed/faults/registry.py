@@ -8,6 +8,7 @@ from testbed.faults.blackhole import BLACKHOLE
 from testbed.faults.candidate import CANDIDATE
 from testbed.faults.cut import CUT
 from testbed.faults.error500 import ERROR500
+from testbed.faults.flap import FLAP, LONE
 from testbed.faults.freeze import FREEZE
 from testbed.faults.kill import KILL
 from testbed.faults.kind import Kind
@@ -16,6 +17,7 @@ from testbed.faults.off import OFF
 from testbed.faults.planned import HAND_OVER
 from testbed.faults.severed import SEVERED
 from testbed.faults.stop import STOP, STOP_CONTROLLER
+from testbed.faults.stuck import STUCK
 from testbed.faults.unmanaged import MANAGER, UNWATCHED
 
 KINDS: Mapping[str, Kind] = {
@@ -26,6 +28,8 @@ KINDS: Mapping[str, Kind] = {
         FREEZE,
         ERROR500,
         CUT,
+        FLAP,
+        STUCK,
         BLACKHOLE,
         OFF,
         STOP_CONTROLLER,
@@ -33,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
         MANAGER,
         UNWATCHED,
         LAG,
+        LONE,
         SEVERED,
         HAND_OVER,
     )

@@ -34,6 +34,10 @@ class Scenario:
     designs: tuple[str, ...] = field(default=EVERY, kw_only=True)
     #: two of three databases are hit: no write can be promised before one of them is healed
     after_healing: bool = field(default=False, kw_only=True)
+    #: the primary greets while it is in force: its kind says itself how it was seen
+    greets: bool = field(default=False, kw_only=True)
+    #: the primary is not hit, and may remain
+    keeps_primary: bool = field(default=False, kw_only=True)
 
     @property
     def symptom(self) -> str:
@@ -82,6 +86,15 @@ DATABASE: Sequence[Scenario] = (
     Scenario("freeze", "the primary's database is frozen", Fault("freeze", PRIMARY, roles.DATABASE)),
     Scenario("cut", "the primary's link is cut", Fault("cut", PRIMARY), takes_host=True),
     Scenario("off", "the primary's host loses power", Fault("off", PRIMARY), takes_host=True),
+    Scenario(
+        "flap",
+        "the primary's link goes and comes back",
+        Fault("flap", PRIMARY),
+        takes_host=True,
+        designs=MANAGED,
+        greets=True,
+    ),
+    Scenario("stuck", "the primary answers, and ends no write", Fault("stuck", PRIMARY), designs=MANAGED, greets=True),
     *(
         Scenario(
             name,
@@ -89,8 +102,10 @@ DATABASE: Sequence[Scenario] = (
             Fault(name, PRIMARY),
             designs=MANAGED,
             after_healing=name == "candidate",
+            greets=name in ("lone", "planned"),
+            keeps_primary=name == "lone",
         )
-        for name in ("candidate", "manager", "unwatched", "lag", "severed", "planned")
+        for name in ("candidate", "manager", "unwatched", "lag", "severed", "lone", "planned")
     ),
 )
 

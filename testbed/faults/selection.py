@@ -103,6 +103,17 @@ def managed(plan: Plan, known: Services) -> Targets:
     return dict.fromkeys(with_role(plan, DATABASE), ()) if _has_manager(known) else {}
 
 
+def with_two_replicas(plan: Plan, known: Services) -> Targets:
+    """The same, where there are two others of which one can fail."""
+    names = managed(plan, known)
+    return names if len(names) > 2 else {}
+
+
+def databases(plan: Plan, _: Services) -> Targets:
+    """Every host with a database."""
+    return dict.fromkeys(with_role(plan, DATABASE), ())
+
+
 def successors(plan: Plan, known: Services) -> Targets:
     """Each database server, and the hosts that can take over from it."""
     names = with_role(plan, DATABASE) if _has_manager(known) else ()

@@ -21,11 +21,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pymysql
+
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
 from controllers.compile import OWN_COOKIES  # noqa: E402
 from controllers.ovs import ofctl, vswitchd  # noqa: E402
+from services.mariadb import mariadb  # noqa: E402
 from testbed import core, session  # noqa: E402
 from testbed.body import Body  # noqa: E402
 from testbed.faults.injection import by_hand, injected  # noqa: E402
@@ -37,6 +40,7 @@ from topo.errors import DeadlineError, FoobarError, RefusedError  # noqa: E402
 SECONDS = 0.4
 DATABASE_PORT, ETHERNET, IP = 3306, 14, 20
 FIN, RST = 1, 4
+LOCK_WAIT_TIMEOUT = 1205
 
 
 class Interrupted(BaseException):
@@ -180,6 +184,17 @@ def only_to_srv1(testbed: Testbed) -> str | None:
     return all_of(quiet(testbed), answers(testbed, "srv2", "srv1", DATABASE_PORT), swallowed("core"))
 
 
+def held_up(testbed: Testbed) -> str | None:
+    """A write, even one of nothing, does not end; a read does."""
+    mariadb.query(testbed.inside("srv1"), "SELECT COUNT(*) FROM foobar.users")
+    write = "SET STATEMENT lock_wait_timeout = 1 FOR DELETE FROM foobar.users WHERE name = ''"
+    try:
+        mariadb.query(testbed.inside("srv1"), write)
+    except pymysql.OperationalError as error:
+        return None if error.args[0] == LOCK_WAIT_TIMEOUT else str(error)
+    return "a write ended"
+
+
 #: every fault that is tried -> what must be so while it is in force
 CHECKS: dict[str, Callable[[Testbed], str | None]] = {
     "kill srv1 web": lambda bed: refused(bed, "lb", "srv1", 80),
@@ -192,6 +207,8 @@ CHECKS: dict[str, Callable[[Testbed], str | None]] = {
     "error500 srv1": lambda bed: status(bed, "500"),
     "cut srv1": lambda bed: all_of(quiet(bed), still_addressed(bed, "srv1")),
     "cut core fw1": lambda bed: all_of(quiet(bed), answers(bed, "lb", "srv2", 80)),
+    "flap srv1": quiet,
+    "stuck srv1": held_up,
     "blackhole lb srv1": only_to_srv1,
     "blackhole srv1 lb": lambda bed: all_of(quiet(bed), swallowed("fw1")),
     "off srv1": quiet,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -193,6 +195,121 @@ def test_a_manager_that_is_cut_off_changes_nothing(managed: RunningTestbed) -> N
         managed.run("mon", "ip", "link", "set", "mon-eth0", "up")
     assert settled(managed) == primary
     assert len([each for each in events(managed) if each["event"] == "detect"]) == before
+
+
+# --- writes that do not end ------------------------------------------------------------------------------------------
+
+# four writers, each with a connection of its own, for as long as standard input is open
+WRITERS = """
+import itertools, json, sys, threading, time
+import pymysql
+account = json.load(open("/run/app/site.json"))["write"]
+def work(name):
+    for number in itertools.count():
+        try:
+            connection = pymysql.connect(
+                host=account["host"], port=3306, user="app_write", password=account["password"], database="foobar",
+                autocommit=True, connect_timeout=1, read_timeout=2, ssl_disabled=True)
+            while True:
+                number += 1
+                text = f"{sys.argv[1]} {name} {number} {time.time()}"
+                connection.cursor().execute("INSERT INTO users (name, password_hash) VALUES (%s, 'x')", (text,))
+                time.sleep(0.02)
+        except pymysql.Error:
+            time.sleep(0.05)
+for name in range(4):
+    threading.Thread(target=work, args=(name,), daemon=True).start()
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def writing(bed: RunningTestbed, by: str, name: str) -> Iterator[None]:
+    """Writes under way while something fails."""
+    argv = ("exec", "--name", bed.name, by, "--", *bed_python(), "-c", WRITERS, name)
+    with bed.commands.popen(*argv, stdin=subprocess.PIPE):
+        yield
+
+
+@contextmanager
+def failing(bed: RunningTestbed, words: str) -> Iterator[None]:
+    number = bed.fault(words)
+    try:
+        yield
+    finally:
+        healed = bed.commands("heal", "--name", bed.name, number)
+        assert healed.returncode == 0, healed.stderr
+
+
+def since(bed: RunningTestbed, began: float) -> list[str]:
+    return [event["event"] for event in events(bed) if event["time"] > began]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_writes_come_back_to_a_lone_replica_whose_link_came_and_went(managed: RunningTestbed, number: int) -> None:
+    """MariaDB's own threads may then wait for each other for ever; the manager does not."""
+    old, name = settled(managed), f"lone-{number}"
+    with writing(managed, old, name), failing(managed, f"lone {old}"):
+        write(managed, old, name, seconds=8)
+    settled(managed)
+    everywhere(managed, name)
+
+
+def test_another_server_takes_over_from_a_primary_that_is_held_up_by_a_lock(managed: RunningTestbed) -> None:
+    old, began = settled(managed), time.time()
+    by = next(server for server in SERVERS if server != old)
+    with writing(managed, by, "stuck"), failing(managed, f"stuck {old}"):
+        write(managed, by, "after-stuck", seconds=8)
+        assert "hand-over" in since(managed, began)
+    assert settled(managed) != old
+    everywhere(managed, "after-stuck")
+
+
+def test_a_primary_whose_replicas_hear_nothing_is_replaced_by_one_of_them(managed: RunningTestbed) -> None:
+    """The manager and the balancer reach it, so it is not dead; but no commit of it is ever acknowledged."""
+    old, began = settled(managed), time.time()
+    first, second = (server for server in SERVERS if server != old)
+    with (
+        writing(managed, old, "unheard"),
+        failing(managed, f"blackhole {old} {first}"),
+        failing(managed, f"blackhole {old} {second}"),
+    ):
+        write(managed, first, "after-unheard", seconds=8)
+        assert "restart" in since(managed, began)
+    assert settled(managed) != old
+    everywhere(managed, "after-unheard")
+
+
+# --- settings that the promise rests on ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statement", "setting", "right", "on_primary"),
+    [
+        ("SET GLOBAL rpl_semi_sync_master_enabled = OFF", "rpl_semi_sync_master_enabled", "1", True),
+        ("SET GLOBAL rpl_semi_sync_master_timeout = 100", "rpl_semi_sync_master_timeout", str(2**64 - 1), True),
+        ("SET GLOBAL rpl_semi_sync_master_wait_no_slave = 0", "rpl_semi_sync_master_wait_no_slave", "1", True),
+        ("SET GLOBAL rpl_semi_sync_slave_enabled = OFF", "rpl_semi_sync_slave_enabled", "1", False),
+        ("SET GLOBAL sync_binlog = 0", "sync_binlog", "1", False),
+        ("SET GLOBAL innodb_flush_log_at_trx_commit = 0", "innodb_flush_log_at_trx_commit", "3", True),
+        ("SET GLOBAL gtid_strict_mode = 0", "gtid_strict_mode", "1", False),
+        ("SET GLOBAL slave_exec_mode = IDEMPOTENT", "slave_exec_mode", "STRICT", False),
+        ("SET GLOBAL server_id = 9", "server_id", "", False),
+    ],
+)
+def test_a_setting_changed_by_hand_is_put_back_and_told(
+    managed: RunningTestbed, statement: str, setting: str, right: str, on_primary: bool
+) -> None:
+    primary, began = settled(managed), time.time()
+    server = primary if on_primary else next(name for name in SERVERS if name != primary)
+    managed.sql(server, statement)
+    wait.until(
+        lambda: None if managed.sql(server, f"SELECT @@{setting}") == (right or server[-1]) else "not yet",
+        what=f"{setting} as promised",
+        seconds=3,
+    )
+    assert "corrected" in since(managed, began)
+    assert settled(managed) == primary
 
 
 def test_without_a_manager_there_is_no_switchover(bed: RunningTestbed) -> None:
