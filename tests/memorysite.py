@@ -9,7 +9,7 @@ from services.site.memorystore import MemoryStore
 SETTINGS = {
     "server": "srv2",
     "secret_key": "a secret of the tests",
-    "password_method": "pbkdf2:sha256:1",
+    "limits": True,
     "read": {"unix_socket": "/nowhere", "user": "reader", "password": "r"},
     "write": {"unix_socket": "/nowhere", "user": "writer", "password": "w"},
 }

@@ -38,7 +38,7 @@ class ObedientServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), ObedientHandler)
         self.asked: Counter[str] = Counter()
         self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A check that HAProxy breaks off is no error."""
@@ -170,6 +170,7 @@ def test_the_redirect_names_the_site_whoever_was_asked_for(balancer: RealBalance
     connection = http.client.HTTPConnection("127.0.0.1", balancer.http, timeout=10)
     connection.request("GET", "/messages?before=7", headers={"Host": host})
     answer = connection.getresponse()
+    answer.read()
     connection.close()
     assert (answer.status, answer.headers["Location"]) == (301, f"https://{SITE}/messages?before=7")
 

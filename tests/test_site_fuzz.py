@@ -46,7 +46,7 @@ def status_of(app: Flask, request: MalformedRequest) -> int:
     return int(said[-1].split()[0])
 
 
-@settings(max_examples=150)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(st.randoms(use_true_random=False))
 def test_malformed_requests_are_answered_below_500(app: Flask, alice: LoggedIn, draw: random.Random) -> None:
     request = malformed(draw, alice)

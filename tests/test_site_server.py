@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import memorysite
@@ -19,9 +21,10 @@ from malformedrequests import LoggedIn, malformed
 from services.gunicorn import THREADS
 from services.nginx import STATIC
 from services.service import render
+from services.site.passwords import HashQueue
 from topo import wait
 
-SECONDS = 5.0
+SECONDS = 30.0
 FILES = {f"/static/{file.name}": file for file in sorted(STATIC.iterdir())}
 FILES |= {f"/{name}": STATIC / name for name in ("favicon.ico", "robots.txt")}
 PAGES = sorted(
@@ -96,6 +99,36 @@ def test_a_body_is_sent_when_the_server_says_so(server: socket.socket) -> None:
         assert connection.recv(99) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"a=b")
         assert connection.recv(12) == b"HTTP/1.1 400"
+
+
+def test_health_is_answered_while_passwords_are_checked(server: socket.socket) -> None:
+    """More log-ins at once than the server has threads: few are checked, the others are told, and a check gets in."""
+    page, text = ask(server, "/login", **{"X-Forwarded-Proto": "https"})
+    token = text.partition(b'name="csrf_token" value="')[2].partition(b'"')[0].decode()
+    headers = {
+        "Cookie": page.headers["Set-Cookie"].partition(";")[0],
+        "Referer": "https://www.foobar.com/login",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "www.foobar.com",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+
+    def log_in(number: int) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", server.getsockname()[1], timeout=SECONDS)
+        connection.request("POST", "/login", f"name=nobody&password={number}&csrf_token={token}", headers)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer.status
+
+    with ThreadPoolExecutor(16) as attackers:
+        answers = [attackers.submit(log_in, number) for number in range(16)]
+        wait.until(lambda: None if any(answer.done() for answer in answers) else "-", what="an answer", seconds=SECONDS)
+        assert ask(server, "/healthz")[0].status == 200
+        assert not all(answer.done() for answer in answers), "the check came too late to show anything"
+    statuses = Counter(answer.result() for answer in answers)
+    assert set(statuses) == {401, 429}
+    assert statuses[401] >= 1 + HashQueue.WAITING
 
 
 def test_malformed_requests_are_answered(server: socket.socket) -> None:

@@ -30,7 +30,7 @@ class HashQueue:
     """
 
     WAITING = 3
-    NICE = 10
+    NICE = 5
 
     def __init__(self) -> None:
         self._room = threading.BoundedSemaphore(1 + self.WAITING)
