@@ -42,6 +42,13 @@ def test_damaged_run_folders_end_in_a_line_and_the_right_exit_code() -> None:
     assert {outcome.code for outcome in ended} == {0, 1, 2, 64}
 
 
+@pytest.mark.parametrize(("kind", "count"), [("policies", 60), ("words", 100)])
+def test_damaged_policies_and_command_lines_do_too(kind: str, count: int) -> None:
+    ended = [outcome for _, outcome in trials.trials(kind, count)]
+    assert [outcome.wrong for outcome in ended if outcome.wrong] == []
+    assert {outcome.code for outcome in ended} >= {0, 64}
+
+
 def test_a_trial_notices_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """A negative control: without the door, and with a command that raises, prints escapes or does not end."""
     assert trials.tried(lambda words: 7, [], (0,)).wrong == "exit code 7"
@@ -207,13 +214,14 @@ def test_a_name_that_is_no_utf_8_works(tmp_path: Path, name: bytes) -> None:
     path = made(tmp_path / os.fsdecode(name), "tls_exposure-1")
     policy = tmp_path / os.fsdecode(name + b".policy")
     policy.write_text("allow tcp client -> lb port 443\n")
-    for words, main in (
-        (["judge", str(path)], command.main),
-        (["report", str(path)], command.main),
-        (["compare", str(path), str(path), "--html", str(path / "page.html")], command.main),
-        (["policy", "check", str(policy)], lambda words: cli.main(lambda testbed, runs: 0, words)),
-    ):
-        assert trials.tried(main, words, (0, 1)).wrong is None
+    with trials.alone(tmp_path):
+        for words, main in (
+            (["judge", str(path)], command.main),
+            (["report", str(path)], command.main),
+            (["compare", str(path), str(path), "--html", str(path / "page.html")], command.main),
+            (["policy", "check", str(policy)], lambda words: cli.main(trials.no_visit, words)),
+        ):
+            assert trials.tried(main, words, (0, 1)).wrong is None
     assert (path / "page.html").exists()
 
 

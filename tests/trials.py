@@ -1,7 +1,7 @@
 """Damaged run folders, policy files and command lines, given to the commands as a person would, in this process.
 
-``python tests/trials.py folders|policies|words COUNT [SEED]``: each trial must end with a right exit code, soon, with a
-line if it is an error, and write nothing but what it is asked to. The tier makes a few hundred, always the same.
+``PYTHONPATH=. python tests/trials.py folders|policies|words COUNT [SEED]``: each trial must end with a right exit code,
+soon, with a line if it is an error, and write nothing but what it is asked to. The tier makes a few hundred.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -24,6 +25,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from controllers.verify.proof import Proof
+from topo.plan import Plan
 
 DATA = Path(__file__).parent / "data"
 SECONDS = 30
@@ -78,7 +82,7 @@ class TrialOutcome:
 
 def damaged_value(value: Any, chance: random.Random) -> Any:
     """JSON data, in which one to four things are other than they were."""
-    value = copy.deepcopy(value)
+    value = json.loads(json.dumps(value))  # a copy
     for _ in range(chance.randint(1, 4)):
         holder, key = _place(value, chance)
         if holder is None:
@@ -185,8 +189,10 @@ def in_time() -> Iterator[None]:
 
 
 @cache
-def runs() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """(name, result.json, evidence.json) of every kept run that can be judged today."""
+def runs(largest: int = 10**9) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """(name, result.json, evidence.json) of the kept runs whose evidence has at most so many letters."""
+    if largest < 10**9:
+        return [run for run in runs() if len(json.dumps(run[2])) <= largest]
     from experiments import catalog
     from experiments.engine.evidence import SchemaError
 
@@ -245,7 +251,7 @@ def folder_trial(place: Path, chance: random.Random, *, largest: int = 10**9) ->
     """One damaged folder, given to judge, report or compare; nothing outside it may change but compare's page."""
     from experiments import __main__ as command
 
-    known = [run for run in runs() if len(str(run[2])) <= largest]
+    known = runs(largest)
     run = chance.choice(known)
     verb = chance.choice(("judge", "judge --json", "report", "compare"))
     words = [*verb.split(), str(place / "run")]
@@ -264,9 +270,149 @@ def folder_trial(place: Path, chance: random.Random, *, largest: int = 10**9) ->
     return outcome
 
 
+# --- policy files --------------------------------------------------------------------------------------------------
+
+POLICIES = (
+    """# an office hours policy
+group  pair = srv1, srv2
+
+allow  tcp   internet -> lb  port 80, 443            # site: visitors reach the site
+allow  icmp  mon -> any      type echo-request       # ping: the monitoring host looks who is alive
+deny   any   attacker -> servers                     # no-scans: whatever comes below
+allow  tcp   lb -> pair      port http, 8000-8080    # web: the balancer forwards requests
+allow  udp   client, attacker -> dns port dns        # names
+""",
+    "allow any any -> any # everything: a\n",
+    "group a = any\ngroup b = a, web\nallow tcp a -> b\ndeny udp b -> a port 1-65535\nallow icmp b -> lb type 0-255\n",
+)
+#: words that may stand for each other
+POLICY_WORDS = (
+    "allow deny",
+    "tcp udp any",
+    "lb srv1 web primary replicas internet dns attacker servers any client, a, b pair",
+    "0 1 53 443 80, 65535 1-65535 http 8000-8080 2-9, echo-request 255",
+)
+KINDS = tuple(words.split() for words in POLICY_WORDS)
+STRANGE_WORDS = (
+    *("65536", "1-", "-1", "9-1", "9" * 5000, "x" * 500, "\n", "\r", "\0", "\x1b[2J", "\x85", "\u2028", "[/x]"),
+    *("é", "٣", "\ufeff", "deny-rest", "line-1", "site:", "port,", ",,", "->->", "-", "=", ":"),
+)
+PIECES = re.compile(r"\s+|[^\s]+")
+
+
+def damaged_policy(chance: random.Random) -> bytes:
+    """A policy file's content: words and lines put in, left out, said again, in another order; and other bytes."""
+    pieces = PIECES.findall(chance.choice(POLICIES))
+    for _ in range(chance.randint(1, 3)):
+        at, how = chance.randint(0, len(pieces) - 1), chance.randrange(12)
+        if how == 0:
+            del pieces[at : at + chance.randint(1, 3)]
+        elif how == 1:
+            pieces[at:at] = pieces[at : at + chance.randint(1, 40)]
+        elif how == 2:
+            other = chance.randint(0, len(pieces) - 1)
+            pieces[at], pieces[other] = pieces[other], pieces[at]
+        else:
+            alike = {place: words for place, piece in enumerate(pieces) for words in KINDS if piece in words}
+            at = chance.choice(list(alike)) if alike and how > 3 else at
+            pieces[at] = chance.choice(alike[at] if how > 3 and at in alike else STRANGE_WORDS)
+        pieces = pieces or ["\n"]
+    said = "".join(pieces).encode()
+    return damaged_bytes(said, chance) if chance.random() < 0.1 else said
+
+
+def kept_proof(plan: Plan) -> Proof:
+    """One for many policies, and a new one before it has filled the memory."""
+    PROOFS.append(PROOFS[-1] if len(PROOFS) % 50 else Proof(plan))
+    return PROOFS[-1]
+
+
+PROOFS: list[Proof] = []
+
+
+def policy_trial(place: Path, chance: random.Random) -> TrialOutcome:
+    """One damaged policy file, given to ``policy check`` or ``verify --policy``."""
+    from testbed import cli
+
+    file = place / chance.choice(("my.policy", "\udcff.policy", "[bold].policy"))
+    file.write_bytes(damaged_policy(chance))
+    verb = ["verify", "--policy"] if chance.random() < 0.1 else ["policy", "check"]
+    with alone(place):
+        return tried(
+            lambda words: cli.main(no_visit, words), [*verb, str(file)], (0, 64, *((1,) if len(verb[1]) > 5 else ()))
+        )
+
+
+# --- command lines -------------------------------------------------------------------------------------------------
+
+LINES = """
+list|run journey --seed 7 --json|run db_failover --repeat 3 --db semisync --faults crash --window 2.5
+run tls_tampering --rate 5 --seconds 3 --junit x.xml --runs r --name t|judge DIR --json|judge DIR|report DIR
+compare DIR DIR --html page.html|--help|run --help
+"""
+COMMANDS = """
+status|status --json --name t|up --detach --name t --profile hardened|down --all|down t|exec srv1 -- ls -l
+logs srv1 nginx|fault kill srv1 nginx|fault cut primary --seconds 3|heal 1|heal --all|flows fw1|verify --json
+policy show --file --db async|policy check FILE|verify --policy FILE --json|policy apply FILE|denied --follow --json
+switchover srv2|journey|completion bash|--name t --runs r --tls mutual --servers 5|--help|up --help
+--profile hardened --layout stacked
+"""
+FILLERS = (
+    *("-", "--", "---", "-x", "--x", "--json", "--json=1", "--name", "--name=", "--seed=x", "--servers=-1", "-h"),
+    *("--servers", "99999", "--profile", "-1", "1e9", "nan", "9" * 5000, "../..", "/dev/full", "/nonexistent/x", "."),
+    *("~", "*", "%s", "{x}", "é", "[/x]", "\x1b[2J", "\udcff", "\ud83d", "a b", "a\nb", "'", '"', ";", "$HOME"),
+    *("x" * 9000, "@file", "srv9", "journey"),
+)
+
+
+def words_trial(place: Path, chance: random.Random) -> TrialOutcome:
+    """One damaged command line; nothing boots, and no testbed is there to be asked."""
+    from experiments import __main__ as experiments
+    from testbed import cli
+
+    ours = chance.random() < 0.4
+    lines = [line for text in (LINES if ours else COMMANDS).split("\n") for line in text.split("|") if line]
+    words = chance.choice(lines).split()
+    for _ in range(chance.randint(0, 3)):
+        at, how = chance.randint(0, len(words)), chance.randrange(4)
+        words[at : at + (how < 2)] = [chance.choice((*FILLERS, *chance.choice(lines).split()))] if how else []
+    (place / "my.policy").write_text(chance.choice(POLICIES))
+    folder(place / "run", chance, chance.choice(runs(12_000)))
+    filled = {"DIR": str(place / "run"), "FILE": str(place / "my.policy")}
+    words = [filled.get(word, word) for word in words]
+    with alone(place), mock.patch("experiments.engine.drawing.png", return_value=b""):
+        if ours:
+            return tried(experiments.main, words, (0, 1, 2, 64))
+        return tried(lambda given: cli.main(no_visit, given), words, (0, 1, 2, 64))
+
+
+def no_visit(testbed: Any, runs: Any) -> int:
+    raise AssertionError("nothing boots here")
+
+
+@contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """No testbed runs that could be asked, none is booted; and where we are is this place."""
+    from testbed import session
+
+    before = os.getcwd()
+    state = place / "state"
+    state.mkdir(mode=0o700)
+    with mock.patch.dict(os.environ, FOOBAR_STATE=str(state)), mock.patch.object(session, "in_box", return_value=0):
+        os.chdir(place)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
 # --- all of them ---------------------------------------------------------------------------------------------------
 
-TRIALS: Mapping[str, Callable[..., TrialOutcome]] = {"folders": folder_trial}
+TRIALS: Mapping[str, Callable[..., TrialOutcome]] = {
+    "folders": folder_trial,
+    "policies": policy_trial,
+    "words": words_trial,
+}
 
 
 def trials(kind: str, count: int, seed: int = 1, **options: Any) -> Iterator[tuple[int, TrialOutcome]]:
@@ -291,10 +437,9 @@ def main(kind: str, count: str, seed: str = "1") -> int:
     print(
         f"{count} {kind}, seed {seed}: exit codes {dict(sorted(codes.items()))}, {sum(wrong.values())} wrong, ", end=""
     )
-    print(f"{time.monotonic() - began:.0f} s")
+    print(f"{time.monotonic() - began:.0f} s, {time.process_time():.0f} s of a processor")
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent))
     sys.exit(main(*sys.argv[1:]))
