@@ -36,9 +36,21 @@ def footprint(launcher: int) -> Footprint:
     outside = {_pid_namespace(launcher), box}
     sizes = {pid: pss(pid) for pid in below}
     hosts = sum(size for pid, size in sizes.items() if _pid_namespace(pid) not in outside)
-    tmpfs = os.statvfs(f"/proc/{box_init}/root/run")
-    used = (tmpfs.f_blocks - tmpfs.f_bfree) * tmpfs.f_frsize
+    used = sum(map(_used, _memory_file_systems(box_init)))
     return Footprint(hosts / MEGABYTE, (sum(sizes.values()) - hosts) / MEGABYTE, used / MEGABYTE)
+
+
+def _memory_file_systems(box_init: int) -> list[str]:
+    """The box's file systems in memory, by path: its own /run, and the folders of its hosts."""
+    rows = [line.split() for line in Path(f"/proc/{box_init}/mountinfo").read_text().splitlines()]
+    places = [words[4] for words in rows if words[words.index("-") + 1] == "tmpfs" and words[3] == "/"]
+    return [f"/proc/{box_init}/root{place}" for place in places if place == "/run" or place.startswith("/run/foobar/")]
+
+
+def _used(path: str) -> int:
+    """Bytes."""
+    tmpfs = os.statvfs(path)
+    return (tmpfs.f_blocks - tmpfs.f_bfree) * tmpfs.f_frsize
 
 
 def descendants(pid: int) -> list[int]:

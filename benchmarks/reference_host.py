@@ -6,14 +6,13 @@ the hosts.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from testbed.namespaces import Inside
-from testbed.network import HOST_SETUP, KEEP, write_host_files
+from testbed.hostroot import setup, write_host_files
+from testbed.namespaces import REDUCED, Inside
 from topo import wait
 from topo.errors import FoobarError
 from topo.plan import Host, Plan
@@ -29,21 +28,17 @@ def reference_host(
     """It has the files of one of the plan's hosts, and a network of its own or that of another reference host."""
     write_host_files(plan, host, home, authority)
     network = ["unshare", "--net"] if shares is None else ["nsenter", f"--target={shares.pid}", "--net", "unshare"]
-    # the set-up wants a terminal, because the testbed's hosts have one
-    terminal, stdin = os.openpty()
     process = subprocess.Popen(
-        [*network, *KINDS, "sh", str(HOST_SETUP), host, str(home), ":".join(KEEP), IDLE, "infinity"],
-        stdin=stdin,
+        [*network, *KINDS, *setup(host, home, *REDUCED, IDLE, "infinity")],
+        stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-    os.close(stdin)
     try:
         wait.until(lambda: None if _idle(process) else "not set up", what=f"a reference host for {host}", seconds=5)
         yield Inside(host, _first(process), home)
     finally:
         process.kill()
         process.wait()
-        os.close(terminal)
 
 
 def reference_hosts(undo: ExitStack, plan: Plan, home: Path, *hosts: str) -> tuple[Inside, ...]:

@@ -16,8 +16,8 @@ from services import deployment, secrets
 from services.failover import manager, powerswitch
 from services.service import Joins, Service
 from services.unit import Unit
+from testbed import hostroot, recovery, steady
 from testbed import network as networks
-from testbed import recovery, steady
 from testbed.core import CONTROLLER_ADDRESS, CONTROLLER_ID, TestbedCore
 from testbed.recovery import OVSDB, SWITCHD
 from topo import wait
@@ -30,6 +30,7 @@ class BootSequence:
 
     def __init__(self, testbed: TestbedCore, undo: ExitStack, broken: Callable[[str], None]) -> None:
         self.testbed = testbed
+        self.homes = testbed.home / "hosts"
         self.supervisor = testbed.supervisor
         self.broken = broken
         undo.callback(testbed.pool.shutdown, wait=False, cancel_futures=True)
@@ -38,6 +39,8 @@ class BootSequence:
     def run(self) -> steady.Steady:
         """Returns when the testbed is steady, with the look that saw it so. Raises FoobarError."""
         testbed = self.testbed
+        for host in testbed.plan.hosts:
+            hostroot.make_folders(self.homes / host.name)
         self._add(deployment.network_services(testbed.plan, testbed.rules, testbed.flows))
         self.supervisor.configure(unit.service for unit in self.supervisor.units)
         # from the first moment: what talks to Open vSwitch waits for ever when it has died
@@ -67,10 +70,11 @@ class BootSequence:
         self.testbed.datapath = vsctl.detect_datapath()
 
     def _make_hosts(self) -> None:
-        testbed, homes = self.testbed, self.testbed.home / "hosts"
+        testbed, homes = self.testbed, self.homes
         testbed.network = networks.Network(testbed.plan, homes)
+        hostroot.build()
         for host in testbed.plan.hosts:
-            networks.write_host_files(testbed.plan, host.name, homes / host.name, self.secrets.authority)
+            hostroot.write_host_files(testbed.plan, host.name, homes / host.name, self.secrets.authority)
             testbed.insides[host.name] = testbed.network.add_host(host.name)
         self._note("hosts")
 

@@ -12,16 +12,24 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from topo import wait
-from topo.paths import ENVIRONMENT, PRIVATE
+from topo.paths import ENVIRONMENT, private
 
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 # what nsenter calls the namespaces of a host, and the kernel their files
 ENTERED = {"net": "net", "mount": "mnt", "uts": "uts", "ipc": "ipc"}
+#: what root may do on a host: everything with its own files, processes and network, and nothing that reaches further
+CAPABILITIES = (
+    *("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
+    *("net_admin", "net_bind_service", "net_broadcast", "net_raw", "ipc_lock", "ipc_owner"),
+)
+#: words before a command: for good without any other capability
+REDUCED = ("setpriv", "--inh-caps=-all", f"--bounding-set=-all,{','.join(f'+{name}' for name in CAPABILITIES)}")
+AHEAD = -10
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -49,6 +57,17 @@ def _setns(descriptor: int, flag: int) -> None:
         raise OSError(number, f"setns: {os.strerror(number)}")
 
 
+def enter(pid: int) -> list[str]:
+    """Words before a command that is to run on a host as the host's own, given its init process in the box."""
+    return ["nsenter", f"--target={pid}", *(f"--{kind}" for kind in ENTERED), "--pid", "--root", "--wd", "--", *REDUCED]
+
+
+def put_ahead(process: subprocess.Popen[Any]) -> None:
+    """Let what measures not wait for what it measures; a host itself has no right to, and an ordinary user neither."""
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, process.pid, AHEAD)
+
+
 class Inside:
     """The inside of one host: ``pid`` is its init process, ``home`` its private files as the box sees them.
 
@@ -61,13 +80,8 @@ class Inside:
         self.home = home
 
     def path(self, path: str) -> Path:
-        """The path in the box of a file that the host sees as ``path`` (below /run, /tmp or /var/log)."""
-        if self.pid is None:
-            return Path(path)
-        for inside, outside in PRIVATE.items():
-            if path == inside or path.startswith(inside + "/"):
-                return self.home / outside / path[len(inside) + 1 :]
-        raise ValueError(f"{path}: not a private path of {self.name}; those are below {', '.join(PRIVATE)}")
+        """The path in the box of a file that the host sees as ``path``, below one of its own folders."""
+        return Path(path) if self.pid is None else private(self.home, path)
 
     def popen(
         self,
@@ -93,8 +107,9 @@ class Inside:
             return subprocess.Popen(list(argv), **options)
         # by file, not by --target: nsenter 2.41 takes that for a number in the pid namespace that it is in already
         spaces = [f"--{kind}=/proc/{self.pid}/ns/{file}" for kind, file in ENTERED.items()]
+        spaces += [f"--{kind}=/proc/{self.pid}/root" for kind in ("root", "wd")]
         with _entered(self.pid, "pid", CLONE_NEWPID):
-            return subprocess.Popen(["nsenter", *spaces, "--", *argv], **options)
+            return subprocess.Popen(["nsenter", *spaces, "--", *REDUCED, *argv], **options)
 
     def run(
         self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None

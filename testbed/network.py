@@ -5,11 +5,9 @@ One of the two files that import mininet (the other is cli.py).
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +18,10 @@ from mininet.node import Host as MininetHost
 from mininet.node import OVSSwitch, RemoteController
 
 from controllers.ovs import program
-from testbed.namespaces import Inside
+from testbed import hostroot
+from testbed.namespaces import REDUCED, Inside, enter
 from topo.errors import FoobarError
-from topo.paths import PROJECT
-from topo.plan import DOMAIN, NETWORK, Plan
-
-HOST_SETUP = Path(__file__).parent / "host.sh"
-# The project and its Python: a host sees them even where a person cloned into /tmp, which is private there
-KEEP = sorted({str(PROJECT), sys.prefix, sys.base_prefix})
-SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-RESOLV_CONF = Path("/etc/resolv.conf")
+from topo.plan import NETWORK, Plan
 
 
 class IsolatedHost(MininetHost):  # type: ignore[misc]
@@ -48,7 +40,8 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
         if "-is" in cmd:
             shell = cmd[cmd.index("env") :]
             unshare = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
-            cmd = [*unshare, "sh", str(HOST_SETUP), self.name, str(self.home), ":".join(KEEP), *shell]
+            # a session of its own around the terminal that is its standard input: Ctrl-C reaches what runs there
+            cmd = [*unshare, *hostroot.setup(self.name, self.home, *REDUCED, "setsid", "--ctty", *shell)]
             params["start_new_session"] = True
         process: subprocess.Popen[Any] = super()._popen(cmd, **params)
         return process
@@ -61,8 +54,7 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
         self.pid = int(children[0])
 
     def popen(self, *args: Any, **kwargs: Any) -> subprocess.Popen[Any]:
-        enter = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--uts", "--ipc", "--pid", "--"]
-        kwargs.setdefault("mncmd", enter)
+        kwargs.setdefault("mncmd", enter(self.pid))
         process: subprocess.Popen[Any] = super().popen(*args, **kwargs)
         return process
 
@@ -153,27 +145,3 @@ class Network:
 
     def __getitem__(self, name: str) -> Any:
         return self.mininet[name]
-
-
-def write_host_files(plan: Plan, name: str, home: Path, authority: str) -> None:
-    """Write a host's files for /etc: hosts, resolv.conf, trusted certificates; and its private directories.
-
-    The public hosts know only themselves and ask DNS; the inner ones know each other and ask no DNS.
-    """
-    for directory in ("run", "tmp", "log", "etc"):
-        (home / directory).mkdir(parents=True, exist_ok=True)
-    (home / "tmp").chmod(0o1777)
-    own = plan.host(name)
-    known = (own,) if own.zone == "internet" else plan.hosts
-    lines = ["127.0.0.1 localhost", *(f"{host.ip} {host.name}" for host in known)]
-    (home / "etc" / "hosts").write_text("\n".join(lines) + "\n")
-    resolver = f"search {DOMAIN}\nnameserver {plan.host('dns').ip}\noptions timeout:1 attempts:2\n"
-    (home / "etc" / "resolv.conf").write_text(resolver)
-    bundle = SYSTEM_BUNDLE.read_text() if SYSTEM_BUNDLE.exists() else ""
-    (home / "etc" / "ca-certificates.crt").write_text(bundle + authority)
-    # systemd-resolved makes /etc/resolv.conf a link into /run, which is private here
-    target = os.path.realpath(RESOLV_CONF)
-    if target.startswith("/run/"):
-        linked = home / target.lstrip("/")
-        linked.parent.mkdir(parents=True, exist_ok=True)
-        linked.write_text(resolver)

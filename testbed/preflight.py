@@ -14,6 +14,8 @@ from topo.errors import MissingError
 PACKAGES = {
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "pivot_root": "util-linux",
     "tini": "tini",
     "ip": "iproute2",
     "ifconfig": "net-tools",

@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from testbed.namespaces import Inside
+from testbed.namespaces import Inside, put_ahead
 from topo import wait
 from topo.errors import DeadlineError, FoobarError
 
 BUFFER_MIB = 32
-# dumpcap must not wait for the senders that it captures; where that is not permitted, `nice` says so and goes on
-FIRST = ("nice", "-n", "-10")
 COUNTS = re.compile(r"Packets received/dropped on interface .*: \d+/(\d+) ")
 CANARY_TYPE = 0x88B5  # an EtherType for local experiments: no host takes it, every switch drops it
 OVERLAP = 128  # bytes: more than a canary has
@@ -78,10 +76,11 @@ def _start(
     capture = Capture(inside, interface, folder)
     capture.file = folder / f"{capture.link}.pcap"
     stream = stack.enter_context(capture.file.open("wb"))
-    command = [*FIRST, "dumpcap", "-i", interface, "-P", "-q", "-B", str(BUFFER_MIB), "-w", "-"]
+    command = ["dumpcap", "-i", interface, "-P", "-q", "-B", str(BUFFER_MIB), "-w", "-"]
     if only:
         command += ["-f", f"({only}) or ether proto {CANARY_TYPE}"]
     process = inside.popen(command, stdout=stream, stderr=subprocess.PIPE, text=True)
+    put_ahead(process)
     stack.callback(process.kill)
     return capture, process
 

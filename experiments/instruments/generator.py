@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import socket
 import ssl
@@ -32,8 +31,6 @@ PORT = 443
 # an idle connection is given up before the balancer's 10 s do it: a request must not meet its closing
 IDLE_SECONDS = 5.0
 CHUNK = 65536
-# the load shares the machine with those that answer, and must not wait for them
-AHEAD = -10
 EXPECTED = {"GET": 200, "POST": 201}
 
 
@@ -260,8 +257,6 @@ class LoadJob:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
 
     def start(self) -> None:
-        with suppress(PermissionError):
-            os.nice(AHEAD)  # of this thread, and of those that it starts
         self._thread.start()
         self._ready.wait()
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from testbed.namespaces import put_ahead
 from topo.errors import FoobarError
 from topo.paths import PROJECT
 
@@ -71,6 +72,7 @@ class HostWorker:
             stderr=self._errors,
             text=True,
         )
+        put_ahead(self._process)  # it shares the machine with those that answer
         fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)  # type: ignore[arg-type]
         self._listener = threading.Thread(target=self._listen, daemon=True, name=f"worker {name}")
         self._listener.start()

@@ -19,7 +19,7 @@ from topo.profile import Profile
 from topo.tls import means
 
 CONFIG, ACCOUNTS = "/run/mysqld/my.cnf", "/run/mysqld/accounts.sql"
-SOCKET, DATA = "/run/mysqld/mysqld.sock", "/run/mysqld/data"
+SOCKET, DATA = "/run/mysqld/mysqld.sock", "/var/lib/mysql"
 # the certificate authority that a database trusts, and its own certificate, for clients and for its primary
 AUTHORITY, CERTIFICATE = "/run/mysqld/ca.pem", "/run/mysqld/database.pem"
 LOG = "/var/log/mysql/error.log"

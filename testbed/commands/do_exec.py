@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from testbed import state
 from testbed.commandline import Parser, refuse_empty
 from testbed.commands.command import Command, Origin
+from testbed.namespaces import enter
 from topo.errors import UsageError
 from topo.paths import BOX, ENVIRONMENT
 
@@ -39,11 +40,11 @@ class ExecCommand(Command):
         if options.host not in entry.hosts and options.host != BOX:
             raise UsageError(f"{options.host}: no such host in {entry.name}; hosts: {', '.join([*entry.hosts, BOX])}")
         as_user = ["--user", "--preserve-credentials"] if os.geteuid() else []
-        enter = ["nsenter", f"--target={entry.pid}", *as_user, *NAMESPACES, "--"]
+        words = ["nsenter", f"--target={entry.pid}", *as_user, *NAMESPACES, "--"]
         if options.host != BOX:
-            enter += ["nsenter", f"--target={entry.hosts[options.host]}", *NAMESPACES, "--"]
+            words += enter(entry.hosts[options.host])
         environment = {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
-        os.execvpe(enter[0], [*enter, "sh", "-c", IN_THIS_FOLDER, "sh", os.getcwd(), *options.after], environment)
+        os.execvpe(words[0], [*words, "sh", "-c", IN_THIS_FOLDER, "sh", os.getcwd(), *options.after], environment)
 
     def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:
         return () if before else [*(host.name for host in origin.plan().hosts), BOX]

@@ -144,7 +144,8 @@ def test_private_keys_and_secrets_are_for_root_alone(bed: RunningTestbed) -> Non
         "box",
         "sh",
         "-c",
-        "grep -rlsI -e 'PRIVATE KEY' -e secret_key -e 'IDENTIFIED BY' /run/foobar/hosts | xargs stat -c '%a %n'",
+        "cd /run/foobar/hosts; grep -rlsI -e 'PRIVATE KEY' -e secret_key -e 'IDENTIFIED BY' */run */log */lib */etc"
+        " | xargs stat -c '%a %n'",
     )
     rows = found.splitlines()
     assert len(rows) >= 7
@@ -319,7 +320,7 @@ def _probe(bed: RunningTestbed, host: str) -> str:
 def test_a_replica_whose_relay_log_was_lost_follows_again(bed: RunningTestbed) -> None:
     """As after a loss of power between two writes: what it applies from is no longer there."""
     number = bed.fault("kill srv3 mariadb")
-    named = "cd /run/mysqld/data && sed -i 's/relay[.]0*[0-9]*/relay.000042/' relay-log.info && cat relay-log.info"
+    named = "cd /var/lib/mysql && sed -i 's/relay[.]0*[0-9]*/relay.000042/' relay-log.info && cat relay-log.info"
     assert "relay.000042" in bed.run("srv3", "sh", "-c", named)
     done = bed.commands("heal", "--name", bed.name, number)
     assert done.returncode == 0, done.stderr
