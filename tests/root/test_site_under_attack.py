@@ -113,6 +113,34 @@ print(json.dumps({"before": before, "after": [post() for _ in range(6)], "shown"
 """
 
 
+def test_guesses_at_one_account_are_counted_over_all_servers(limited: RunningTestbed) -> None:
+    said = json.loads(limited.run("client", *PYTHON, "-c", GUESS, SITE))
+    assert said["wrong"] == [401] * 10
+    assert said["right"] == [429, True], "the right password came after too many wrong ones"
+    assert len(said["servers"]) > 1
+
+
+GUESS = """
+import json, sys, secrets
+from experiments.instruments.visit import Browser
+site, account = f"https://{sys.argv[1]}", {"name": f"guessed-{secrets.token_hex(4)}", "password": "correct horse"}
+servers, statuses = set(), []
+
+def attempt(browser, form, **typed):
+    fields = {**form.fields, **typed}
+    answer = browser.client.post(f"{site}/login", data=fields, headers={"Referer": f"{site}/login"})
+    servers.add(answer.headers["X-Served-By"])
+    return answer
+
+browser = Browser()
+form = browser.submit(browser.open(f"{site}/signup").form_with("password"), **account).form_with("password")
+wrong = [attempt(browser, form, **{**account, "password": f"wrong horse {n}"}).status_code for n in range(10)]
+last = attempt(browser, form, **account)
+right = [last.status_code, "Too many wrong passwords" in last.text]
+print(json.dumps({"wrong": wrong, "right": right, "servers": sorted(servers)}))
+"""
+
+
 def test_malformed_requests_are_answered_and_never_with_500(limited: RunningTestbed) -> None:
     before = [row["pid"] for row in limited.status()["services"]]
     done = limited.exec("client", *SIEGE, "fuzz", str(REQUESTS), sessions(limited, 1), seconds=600)
@@ -123,6 +151,12 @@ def test_malformed_requests_are_answered_and_never_with_500(limited: RunningTest
     # a server that a busy machine keeps from answering its checks is taken out with what it holds
     assert sum(said["statuses"].get(status, 0) for status in ("502", "503", "504")) <= REQUESTS / 50, said["statuses"]
     assert [row["pid"] for row in limited.status()["services"]] == before
+
+
+@pytest.mark.parametrize("address", [f"http://{SITE}/", f"http://{SITE}/static", f"https://{SITE}/static"])
+def test_no_redirect_believes_the_host(limited: RunningTestbed, address: str) -> None:
+    said = limited.run("client", "curl", "-sS", "-o", "/dev/null", "-w", "%{redirect_url}", "-H", "Host: evil", address)
+    assert said.startswith(f"https://{SITE}/"), said
 
 
 def test_curves_outside_the_profile_are_refused(limited: RunningTestbed) -> None:
