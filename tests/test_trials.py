@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import trials
@@ -21,7 +22,8 @@ from rich.text import Text
 from experiments import __main__ as command
 from experiments import catalog
 from experiments.db_failover.evidence import numbers
-from experiments.engine import folder, report, savedrun
+from experiments.engine import drawing, folder, report, savedrun
+from experiments.engine.plots import Mark, Plot, Series
 from testbed import cli
 from testbed.plainconsole import PlainConsole
 from topo.paths import PROJECT
@@ -190,6 +192,21 @@ def test_a_file_of_any_name_is_a_link_beside_the_page(tmp_path: Path, name: byte
     targets = [attrs["href"] for tag, attrs in Tags(page).seen if tag == "a"]
     assert len(targets) == len([file for file in path.iterdir() if file.name != folder.REPORT])
     assert all(re.fullmatch(r"\./[\w.~%-]+", target or "") for target in targets)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_picture_takes_words_as_words() -> None:
+    """matplotlib would read ``$`` as mathematics, and warn of letters that its font lacks."""
+    named = f"$\\frac{{ {HOSTILE}"
+    plot = Plot(named, "x", "y", [Series(named, [named, "b"], [1, 2])], "bars", [Mark(1, named)], note=named)
+    assert drawing.png(plot).startswith(b"\x89PNG")
+
+
+def test_results_for_ci_hold_what_xml_can_hold() -> None:
+    verdict = {"holds": None, "because": HOSTILE, "numbers": {HOSTILE: HOSTILE}}
+    result = {"experiment": "journey", "claim": HOSTILE, "status": "completed", "duration_s": 1.0, "folder": HOSTILE}
+    text = report.junit([{**result, "verdict": verdict, "started": "2026-01-02T03:04:05"}])
+    assert ElementTree.fromstring(text.encode()).tag == "testsuite"
 
 
 def test_a_table_of_the_terminal_takes_words_as_words() -> None:
