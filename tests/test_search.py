@@ -42,6 +42,14 @@ def found(data: bytes, secret: str = SECRET) -> Found:
     return Search([("it", secret)]).capture(data)
 
 
+def test_what_is_made_of_few_bytes_has_a_limit_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "MOST_MADE", 4 << 20)
+    bomb = gzip.compress(bytes(1 << 20)) * 9
+    searched = found(pcaps.pcap(pcaps.stream(SECRET.encode() + bomb)))
+    assert [hit.form for hit in searched.hits] == ["raw"]
+    assert any("compressed: more than" in what for what in searched.unread)
+
+
 # --- every form: (what stands before, the bytes that say the secret, what stands after) -----------------------------
 
 

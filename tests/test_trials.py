@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import html
 import io
 import os
 import re
@@ -192,6 +193,15 @@ def test_a_file_of_any_name_is_a_link_beside_the_page(tmp_path: Path, name: byte
     targets = [attrs["href"] for tag, attrs in Tags(page).seen if tag == "a"]
     assert len(targets) == len([file for file in path.iterdir() if file.name != folder.REPORT])
     assert all(re.fullmatch(r"\./[\w.~%-]+", target or "") for target in targets)
+
+
+def test_what_a_page_gives_to_be_typed_again_is_words_for_a_shell(tmp_path: Path) -> None:
+    path = made(tmp_path / "a run;$(touch x)\x1b[2J", "tls_exposure-1")
+    result = folder.read(path, folder.RESULT)
+    folder.write(path, folder.RESULT, {**result, "options": {"rate": "1; touch y\r"}})
+    page = html.unescape(report.write(catalog.experiment("tls_exposure"), path).read_text())
+    assert "a run;$(touch x)\\x1b[2J'    #" in page
+    assert "--rate '1; touch y\\x0d'" in page
 
 
 @pytest.mark.filterwarnings("error")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from experiments.engine.verdict import Verdict
 from testbed.plainconsole import PlainConsole
 from topo.errors import UsageError
 from topo.paths import PROJECT
-from topo.plaintext import encodable
+from topo.plaintext import encodable, plain
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(PROJECT / "experiments" / "templates"),
@@ -43,6 +44,7 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 TEMPLATES.filters["said"] = numbers.said
+TEMPLATES.filters["plain"] = plain
 # a file's name as the target of a link: a place beside the page, whatever the name looks like
 TEMPLATES.filters["beside"] = lambda name: f"./{quote(os.fsencode(name))}"
 WORDS = {True: ("holds", "bold green"), False: ("fails", "bold red"), None: ("unknown", "bold yellow")}
@@ -100,7 +102,7 @@ def write(experiment: Experiment[Any], path: Path) -> Path:
         machine=seconds,
         overloaded=provenance.overloaded(seconds),
         load=pictures(_load(seconds), path),
-        folder=path,
+        judge=shlex.join([".venv/bin/python", "-m", "experiments", "judge", str(path)]),
         files=sorted(_names(path)),
     )
     target = path / folder.REPORT

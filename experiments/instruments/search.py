@@ -17,7 +17,7 @@ import numpy as np
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 from experiments.wire import bodies, http2
-from experiments.wire.layers import Layer, base, unescaped
+from experiments.wire.layers import MOST_MADE, Layer, base, unescaped
 from experiments.wire.pcap import packets
 from experiments.wire.streams import StreamRun, Text, stream_text
 
@@ -168,6 +168,7 @@ class Search:
         bottom = base(said.data, [run.end for run in said.runs])
         made = [bottom, *http2.readable(said, bottom, unread)]
         made += [body for layer in list(made) for body in bodies.readable(layer, unread)]
+        unread.update(f"{layer.form}: more than {MOST_MADE >> 20} MB" for layer in made if layer.cut)
         yield from made
         for layer in made:
             yield from unescaped(layer, self._reach)

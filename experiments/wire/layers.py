@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 # between two things that do not belong together: no secret is made of it
 GAP = b"\0" * 8
+MOST_MADE = 256 << 20  # bytes of a layer that are not bytes of the capture
 
 
 class LayerPiece(NamedTuple):
@@ -28,11 +29,21 @@ class LayerPiece(NamedTuple):
 class Layer:
     """``form`` says how it was made; ``below`` is what it was made from, None for the capture's own text.
 
-    ``ends``: where something ends and what follows does not belong to it.
+    ``ends``: where something ends and what follows does not belong to it; ``cut``: not all of it is there.
     """
 
-    def __init__(self, form: str, data: bytes, pieces: list[LayerPiece], ends: list[int], below: Layer | None) -> None:
+    def __init__(
+        self,
+        form: str,
+        data: bytes,
+        pieces: list[LayerPiece],
+        ends: list[int],
+        below: Layer | None,
+        *,
+        cut: bool = False,
+    ) -> None:
         self.form = form
+        self.cut = cut
         self.data = data
         self.ends = ends
         self.below = below
@@ -87,7 +98,7 @@ class Maker:
         self._below = below
         self._chunks: list[bytes] = []
         self._pieces: list[LayerPiece] = []
-        self._size = 0
+        self._size = self._made = 0
 
     def copy(self, begin: int, end: int) -> None:
         """These bytes of the layer below, as they are."""
@@ -95,9 +106,15 @@ class Maker:
             self._add(self._below.data[begin:end], begin, end, copied=True)
 
     def make(self, made: bytes, begin: int, end: int) -> None:
-        """Add bytes that were made from these of the layer below."""
-        if made:
+        """Add bytes that were made from these of the layer below, as long as it is not ``full``."""
+        self._made += len(made)
+        if made and not self.full:
             self._add(made, begin, end, copied=False)
+
+    @property
+    def full(self) -> bool:
+        """More was made than is kept: a few bytes of a stranger's may say that they stand for very many."""
+        return self._made > MOST_MADE
 
     def gap(self) -> None:
         """Separate the bytes that come now from those before."""
@@ -113,7 +130,7 @@ class Maker:
         if all(piece.begin == piece.end for piece in self._pieces):
             return None
         ends = [piece.start for piece in self._pieces if piece.begin == piece.end]
-        return Layer(self._form, b"".join(self._chunks), self._pieces, ends, self._below)
+        return Layer(self._form, b"".join(self._chunks), self._pieces, ends, self._below, cut=self.full)
 
 
 def base(data: bytes, ends: list[int]) -> Layer:
