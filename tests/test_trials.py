@@ -201,7 +201,7 @@ def test_what_a_page_gives_to_be_typed_again_is_words_for_a_shell(tmp_path: Path
     folder.write(path, folder.RESULT, {**result, "options": {"rate": "1; touch y\r"}})
     page = html.unescape(report.write(catalog.experiment("tls_exposure"), path).read_text())
     assert "a run;$(touch x)\\x1b[2J'    #" in page
-    assert "--rate '1; touch y\\x0d'" in page
+    assert "--rate '1; touch y\\r'" in page
 
 
 @pytest.mark.filterwarnings("error")
