@@ -86,7 +86,7 @@ def damaged_value(value: Any, chance: random.Random) -> Any:
     for _ in range(chance.randint(1, 4)):
         holder, key = _place(value, chance)
         if holder is None:
-            value = chance.choice(JUNK)
+            value = _junk(JUNK, chance)
         elif isinstance(holder, dict):
             _damage_dict(holder, key, chance)
         else:
@@ -113,7 +113,7 @@ def _damage_dict(holder: dict[str, Any], key: str, chance: random.Random) -> Non
     elif how == 1:
         holder[chance.choice(WORDS)] = holder.pop(key)
     else:
-        holder[key] = chance.choice(JUNK) if how == 2 else _alike(holder[key], chance)
+        holder[key] = _junk(JUNK, chance) if how == 2 else _alike(holder[key], chance)
 
 
 def _damage_list(holder: list[Any], at: int, chance: random.Random) -> None:
@@ -125,12 +125,17 @@ def _damage_list(holder: list[Any], at: int, chance: random.Random) -> None:
     elif how == 2:
         chance.shuffle(holder)
     else:
-        holder[at] = chance.choice(JUNK) if how == 3 else _alike(holder[at], chance)
+        holder[at] = _junk(JUNK, chance) if how == 3 else _alike(holder[at], chance)
 
 
 def _alike(value: Any, chance: random.Random) -> Any:
     """Another value of the same type, which passes the door."""
-    return chance.choice([junk for junk in JUNK if type(junk) is type(value)] or [value])
+    return _junk([junk for junk in JUNK if type(junk) is type(value)] or [value], chance)
+
+
+def _junk(choices: Sequence[Any], chance: random.Random) -> Any:
+    """One of them, as a copy: it may be damaged in its turn."""
+    return copy.deepcopy(chance.choice(choices))
 
 
 def damaged_bytes(content: bytes, chance: random.Random) -> bytes:
