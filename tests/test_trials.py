@@ -45,6 +45,14 @@ def test_damaged_run_folders_end_in_a_line_and_the_right_exit_code() -> None:
     assert {outcome.code for outcome in ended} == {0, 1, 2, 64}
 
 
+@pytest.mark.parametrize(("name", "said"), [("/dev/full", "no plain file, not a file"), ("big", "larger than 1 MiB")])
+def test_a_policy_that_would_fill_the_memory_is_not_read(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "big").write_bytes(b"#" * (2**20 + 1))
+    with trials.alone(tmp_path):
+        outcome = trials.tried(lambda words: cli.main(trials.no_visit, words), ["policy", "check", name], (64,))
+    assert (outcome.wrong, outcome.err.count("\n"), said in outcome.err) == (None, 1, True), outcome.err
+
+
 @pytest.mark.parametrize(("kind", "count"), [("policies", 60), ("words", 100)])
 def test_damaged_policies_and_command_lines_do_too(kind: str, count: int) -> None:
     ended = [outcome for _, outcome in trials.trials(kind, count)]

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -428,6 +429,7 @@ def trials(kind: str, count: int, seed: int = 1, **options: Any) -> Iterator[tup
 
 
 def main(kind: str, count: str, seed: str = "1") -> int:
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))  # what would fill the machine is a traceback instead
     began, codes, wrong = time.monotonic(), Counter[int](), Counter[str]()
     for number, outcome in trials(kind, int(count), int(seed)):
         codes[outcome.code] += 1

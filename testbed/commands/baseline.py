@@ -11,7 +11,7 @@ from controllers.policyfile import parse
 from controllers.verify.explain import differences
 from controllers.verify.proof import Proof
 from testbed.commands.command import Origin
-from topo import profile
+from topo import folders, profile
 from topo.errors import FoobarError, UsageError
 from topo.plan import Plan, plan
 
@@ -50,11 +50,11 @@ def prove(rules: tuple[Rule, ...], where: Plan) -> None:
 
 
 def text_of(path: Path) -> str:
-    """A policy file's text. Raises UsageError when it cannot be read."""
+    """A policy file's text. Raises UsageError when it cannot be read, or is larger than any policy."""
     try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
+        return folders.read(path).decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: no UTF-8 text: {error}") from None
 
 
 def _given(options: Namespace) -> bool:
