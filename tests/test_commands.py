@@ -125,7 +125,7 @@ def running() -> Callable[..., Claim]:
         ("down a --all", "say a name or --all, not both"),
         ("denied", "no testbed is running; start one with: up --detach"),
         ("verify", "no testbed is running; start one with: up --detach"),
-        ("verify --policy nowhere", "nowhere: cannot be read: [Errno 2] No such file or directory: 'nowhere'"),
+        ("verify --policy nowhere", "nowhere: No such file or directory"),
         ("policy", "policy: say one of: show, check, apply"),
         ("policy aply", "policy: say one of: show, check, apply (did you mean apply?)"),
         ("policy apply x", "no testbed is running; start one with: up --detach"),
