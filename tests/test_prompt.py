@@ -250,7 +250,7 @@ def test_bash_completes_with_it(outside: Type, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(outside("completion bash"))
     (tmp_path / "state").mkdir()
-    ask = f"source {script}; COMP_WORDS=(foobar fault st); COMP_CWORD=2; _foobar; echo ${{COMPREPLY[@]}}"
+    ask = f"source {script}; COMP_WORDS=(foobar fault sto); COMP_CWORD=2; _foobar; echo ${{COMPREPLY[@]}}"
     environment = {"FOOBAR_STATE": str(tmp_path / "state"), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(["bash", "-c", ask], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["stop", "stop-controller"], done.stderr
