@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from topo.errors import EXIT_BROKEN, FoobarError, RefusedError, UsageError
+from topo.wait import patience
 
 Handler = Callable[..., Any]
 SECONDS = 60.0
@@ -21,7 +22,7 @@ KINDS = {kind.exit_code: kind for kind in (FoobarError, RefusedError, UsageError
 def exchange(path: Path, who: str, request: str, **arguments: Any) -> Any:
     """Ask the process that listens on a socket; ``who`` is its name in errors."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(SECONDS)
+        connection.settimeout(SECONDS * patience())
         try:
             connection.connect(str(path))
             connection.sendall(json.dumps({"request": request, "arguments": arguments}).encode() + b"\n")

@@ -137,7 +137,7 @@ def test_a_worker_that_does_not_pause_is_told_of(
 ) -> None:
     monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.05)
     at_work = start(lambda _: None)
-    with pytest.raises(FoobarError, match=r"^counter: not paused within 0.05 s$"):
+    with pytest.raises(FoobarError, match=r"^counter paused: not within 0.05 s$"):
         at_work.wait_paused()
     at_work.kill()
 

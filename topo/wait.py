@@ -78,11 +78,11 @@ def for_process(
     return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
 
 
-def late(what: str, seconds: float, seen: str = "") -> DeadlineError:
+def late(what: str, seconds: float, seen: str = "", detail: str = "") -> DeadlineError:
     """The error for what did not come true within ``seconds``. ``seen``: the last look's words."""
     last = f"; last seen: {seen}" if seen else ""
     busy = f"; {words}" if (words := overload()) else ""
-    return DeadlineError(f"{what}: not within {seconds:g} s{last}{busy}")
+    return DeadlineError(f"{what}: not within {seconds:g} s{last}{busy}", detail=detail)
 
 
 def patience() -> float:

@@ -6,6 +6,7 @@ import json
 import socket
 from pathlib import Path
 
+from topo import wait
 from topo.errors import FoobarError, RefusedError
 
 DIRECTORY = Path("/run/openvswitch")
@@ -17,7 +18,7 @@ def tell(command: str, *words: str, directory: Path = DIRECTORY) -> str:
     try:
         pid = (directory / "ovs-vswitchd.pid").read_text().strip()
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(SECONDS)
+            connection.settimeout(SECONDS * wait.patience())
             connection.connect(str(directory / f"ovs-vswitchd.{pid}.ctl"))
             connection.sendall(json.dumps({"id": 0, "method": command, "params": words}).encode())
             answer = _object(connection)

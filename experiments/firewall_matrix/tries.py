@@ -202,9 +202,10 @@ class Sightings:
 def conversing(inside: Inside, client: Host, server: Host, port: int) -> Iterator[TcpConversation]:
     """``client``, whose inside this is, is connected to a port of ``server``. Raises RefusedError when it cannot be."""
     with packet_socket(inside, client.interface, ETH_P_ALL) as link:
-        link.settimeout(SYN_ACK_SECONDS)
+        seconds = SYN_ACK_SECONDS * wait.patience()
+        link.settimeout(seconds)
         try:
-            connection = inside.connect(port, server.ip, SYN_ACK_SECONDS)
+            connection = inside.connect(port, server.ip, seconds)
             with connection:
                 sport = connection.getsockname()[1]
                 seq, ack = _answered(link, port, sport)
@@ -215,11 +216,12 @@ def conversing(inside: Inside, client: Host, server: Host, port: int) -> Iterato
 
 def _answered(link: socket.socket, port: int, sport: int) -> tuple[int, int]:
     """The numbers in the SYN+ACK: the next one of the client, and of the server. Raises TimeoutError (an OSError)."""
-    deadline = time.monotonic() + SYN_ACK_SECONDS
+    seconds = SYN_ACK_SECONDS * wait.patience()
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (numbers := tcp_numbers(link.recv(65536), port, sport)) is not None:
             return numbers
-    raise TimeoutError(f"no SYN+ACK was seen within {SYN_ACK_SECONDS:g} s")
+    raise TimeoutError(f"no SYN+ACK was seen within {seconds:g} s")
 
 
 def tcp_numbers(frame: bytes, port: int, sport: int) -> tuple[int, int] | None:

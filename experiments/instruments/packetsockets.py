@@ -135,10 +135,11 @@ def _send(link: socket.socket, frame: memoryview, number: int) -> None:
 
 def _wait(number: int, below: int) -> None:
     """Until less is waiting. A look takes less time than a switch needs for a batch."""
-    deadline = time.monotonic() + SECONDS
+    seconds = SECONDS * wait.patience()
+    deadline = time.monotonic() + seconds
     while (left := waiting(SOCKETS.read_text(), number)) >= below:
         if time.monotonic() >= deadline:
-            raise wait.late(f"the switch has read its link {number}", SECONDS, f"{left} bytes wait")
+            raise wait.late(f"the switch has read its link {number}", seconds, f"{left} bytes wait")
         time.sleep(NAP)
 
 

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from testbed.namespaces import put_ahead
+from topo import wait
 from topo.errors import FoobarError
 from topo.paths import PROJECT
 
@@ -96,9 +97,10 @@ class HostWorker:
         self._say(PAUSE)
 
     def wait_paused(self) -> None:
-        if not self._paused.wait(PAUSE_SECONDS):
+        seconds = PAUSE_SECONDS * wait.patience()
+        if not self._paused.wait(seconds):
             self.check()
-            raise FoobarError(f"{self.name}: not paused within {PAUSE_SECONDS:g} s", detail=self._words())
+            raise wait.late(f"{self.name} paused", seconds, detail=self._words())
 
     def resume(self) -> None:
         self._say(RESUME)
@@ -120,10 +122,11 @@ class HostWorker:
     def _end(self) -> None:
         with suppress(OSError):
             self._process.stdin.close()  # type: ignore[union-attr]
+        seconds = END_SECONDS * wait.patience()
         try:
-            code = self._process.wait(END_SECONDS)
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise FoobarError(f"{self.name}: not ended within {END_SECONDS:g} s", detail=self._words()) from None
+            raise wait.late(f"{self.name} ended", seconds, detail=self._words()) from None
         self._listener.join()
         if code or self._problem or self._words():
             raise self._died()
