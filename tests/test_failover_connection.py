@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import socket
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import pytest
 from pymysql import connections, cursors
 
 from services.failover.controlconnection import ControlConnection
+from services.failover.eventlog import EventLog
+from services.failover.events import events_in
 from services.mariadb.connection import DatabaseConnection
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -161,3 +164,18 @@ def test_a_thread_that_fails_ends_the_manager() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=10)
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_full_disk_under_the_event_log_ends_no_manager() -> None:
+    EventLog(Path("/dev/full")).note("waiting", why="lost, and nothing else is")
+
+
+def test_a_line_that_was_torn_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "failover.log"
+    log, write = EventLog(path), os.write
+    log.note("first")
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:9]))
+    log.note("torn")
+    monkeypatch.undo()
+    log.note("last")
+    assert [event["event"] for event in events_in(path.read_bytes())] == ["first", "last"]

@@ -19,6 +19,8 @@ from services.failover.observation import Observation, ServerState, sequence
 
 #: seconds for which writes have waited, after which that is said, and each remedy is tried
 STALL_S, RECONNECT_S, HAND_OVER_S, RESTART_S = 1.0, 1.5, 2.0, 3.5
+#: how long a switchover that fails may take: the restart is not to wait for it
+SWITCH_S = 1.0
 #: a server that was restarted less than this ago is not restarted again
 FRESH_S = 10.0
 
@@ -26,12 +28,24 @@ FRESH_S = 10.0
 def unblock(observation: Observation, primary: ServerState) -> Action | None:
     """The remedy that it is time for; None when writes go on, or no replica is there that could help."""
     able = [server for server in observation.reachable if _may_help(server, primary)]
-    if primary.stalled < STALL_S or not able:
+    if primary.stalled < STALL_S:
         return None
+    if not able:
+        return _unreadable(observation, primary)
     waited = min(primary.stalled, max(server.answering for server in able))
     if primary.unacknowledged:
         return _unacknowledged(primary, able, waited)
     return _held_up(observation, primary, able, waited)
+
+
+def _unreadable(observation: Observation, primary: ServerState) -> Action | None:
+    """Its replicas refuse its log: a disk was full, and the last that stands there is torn. What stands there and was
+    told to a client is on a replica; a restart cuts off the rest."""
+    refusing = [server for server in observation.reachable if server.follows == primary.name and server.diverged]
+    old = primary.stalled >= RESTART_S and primary.uptime >= FRESH_S
+    if not (observation.lossless and refusing and old):
+        return None
+    return Restart(primary.name, f"{', '.join(server.name for server in refusing)} cannot read its log")
 
 
 def _may_help(server: ServerState, primary: ServerState) -> bool:
@@ -61,6 +75,7 @@ def _held_up(observation: Observation, primary: ServerState, able: list[ServerSt
         return Restart(primary.name, why)
     if waited >= RESTART_S and not observation.lossless and sequence(best.position) >= sequence(primary.written):
         return Promote(best.name, primary.name, why, tuple((server.name, server.position) for server in able))
-    if waited >= HAND_OVER_S and best.receiving:
+    in_time = not observation.lossless or waited <= RESTART_S - SWITCH_S
+    if waited >= HAND_OVER_S and best.receiving and in_time:
         return HandOver(best.name, primary.name, why)
     return NoAction(f"writes on {primary.name} do not end", blocked=True)

@@ -11,8 +11,9 @@ from typing import Any
 import pymysql
 
 from services.failover.observation import SILENT_S, ServerState, sequence
+from services.failover.writeprogress import WriteProgress
 from services.mariadb.connection import DatabaseConnection
-from services.mariadb.guarantees import GIVEN_UP, Violation, question, violations
+from services.mariadb.guarantees import GIVEN_UP, LOSSLESS, Violation, question, violations
 
 LOOK_S = 0.03
 #: silence after which a server has been away, and not only slow
@@ -26,7 +27,10 @@ SESSIONS_UNDER_WAY = (
     "SELECT USER, HOST, COMMAND, TIME_MS, STATE FROM information_schema.PROCESSLIST"
     " WHERE USER = 'app_write' AND COMMAND IN ('Query', 'Execute') OR USER = 'replication' AND COMMAND = 'Killed'"
 )
-STATUS = f"SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', '{GIVEN_UP}')"
+#: how many commits a replica has acknowledged: with semisync that is progress. The log's position is none: it grows
+#: with writes that fail, too
+ACKNOWLEDGED = "Rpl_semi_sync_master_yes_tx"
+STATUS = f"SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', '{GIVEN_UP}', '{ACKNOWLEDGED}')"
 UNACKNOWLEDGED = "Waiting for semi-sync ACK"
 CHANNELS = "SHOW ALL SLAVES STATUS"
 DIVERGED = 1236
@@ -52,6 +56,7 @@ class DatabaseWatcher:
         self._login = login
         self._peers = peers
         self._promised = promised
+        self._lossless = LOSSLESS.keys() <= promised.keys()
         self._question = f"{POSITIONS}, {question(promised)}"
         self._wake = wake
         self._refused = refused
@@ -60,7 +65,7 @@ class DatabaseWatcher:
         self._heartbeat: object = None
         self._heartbeat_at = 0.0
         self._answering_since = 0.0
-        self._progressed_at = 0.0
+        self._progress = WriteProgress()
 
     def start(self) -> None:
         threading.Thread(target=self._watch, daemon=True, name=f"watch {self.name}").start()
@@ -75,7 +80,7 @@ class DatabaseWatcher:
             heartbeat_age=age,
             fenced=fenced,
             answering=now - self._answering_since,
-            stalled=min(state.stalled, now - self._progressed_at),
+            stalled=self._progress.stalled(now) if state.writable else 0.0,
         )
 
     def forgive(self, seconds: float) -> None:
@@ -83,7 +88,7 @@ class DatabaseWatcher:
         now = time.monotonic()
         self._answered_at = min(now, self._answered_at + seconds)
         self._heartbeat_at = min(now, self._heartbeat_at + seconds)
-        self._progressed_at = min(now, self._progressed_at + seconds)
+        self._progress.forgive(seconds, now)
 
     def _watch(self) -> None:
         connection: DatabaseConnection | None = None
@@ -111,8 +116,9 @@ class DatabaseWatcher:
         if heartbeat != self._heartbeat:
             self._heartbeat, self._heartbeat_at = heartbeat, self._answered_at
         before, self._state = self._state, self._parsed(own, channel, sessions, status)
-        if self._state.written != before.written or not self._state.stalled:
-            self._progressed_at = self._answered_at
+        if self._state.writable:  # closed for a moment, in a handover that is refused, is no progress either
+            count = status.get(ACKNOWLEDGED) if self._lossless else self._state.written
+            self._progress.note(count, self._state.stalled, self._answered_at)
         self.asked_at = asked_at
         if before.dead or before.writable != self._state.writable:
             self._wake()

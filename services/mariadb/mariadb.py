@@ -10,7 +10,7 @@ from typing import Any
 import pymysql
 import pymysql.cursors
 
-from services.mariadb import datadir
+from services.mariadb import datadir, grants
 from services.mariadb.guarantees import guarantees, question, violations
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, render
@@ -110,10 +110,12 @@ class MariaDB(Service):
         return {**promised, "read_only": "OFF" if self.is_primary else "ON"}
 
     def broken_promises(self, look: Look) -> str | None:
-        """Its settings that are not as promised, by what it says of itself."""
+        """Its settings and grants that are not as promised, by what it says of itself."""
         row = query(look, f"SELECT @@GLOBAL.read_only AS closed, {question(self.promised)}")[0]
         wrong = violations(self.promised, row, writable=self.profile.managed and not row["closed"])
-        return ", ".join(f"{name} is {seen}" for name, seen in wrong) or None
+        changed = ", ".join(f"{name} is {seen}" for name, seen in wrong)
+        accounts = next(file.text for file in self.files() if file.path == ACCOUNTS)
+        return changed or grants.difference(accounts, query(look, grants.QUESTION))
 
     def _certificates(self) -> Iterator[File]:
         if self.tls.mutual:

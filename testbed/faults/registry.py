@@ -10,6 +10,7 @@ from testbed.faults.cut import CUT
 from testbed.faults.error500 import ERROR500
 from testbed.faults.flap import FLAP, LONE
 from testbed.faults.freeze import FREEZE
+from testbed.faults.full import FULL
 from testbed.faults.kill import KILL
 from testbed.faults.kind import Kind
 from testbed.faults.lag import LAG
@@ -30,6 +31,7 @@ KINDS: Mapping[str, Kind] = {
         CUT,
         FLAP,
         STUCK,
+        FULL,
         BLACKHOLE,
         OFF,
         STOP_CONTROLLER,

@@ -114,6 +114,12 @@ def databases(plan: Plan, _: Services) -> Targets:
     return dict.fromkeys(with_role(plan, DATABASE), ())
 
 
+def disks(plan: Plan, _: Services) -> Targets:
+    """Every host that logs, and of a database also what it keeps."""
+    data = with_role(plan, DATABASE)
+    return {host.name: ("data", "log") if host.name in data else ("log",) for host in plan.hosts if host.roles}
+
+
 def successors(plan: Plan, known: Services) -> Targets:
     """Each database server, and the hosts that can take over from it."""
     names = with_role(plan, DATABASE) if _has_manager(known) else ()

@@ -9,6 +9,7 @@ pairs of faults, by hand: the first is healed first.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import socket
@@ -195,6 +196,17 @@ def held_up(testbed: Testbed) -> str | None:
     return "a write ended"
 
 
+def without_room(folder: Path) -> str | None:
+    """A file cannot be written."""
+    try:
+        (folder / "probe").write_bytes(bytes(1_000_000))
+    except OSError as error:
+        return None if error.errno == errno.ENOSPC else str(error)
+    finally:
+        (folder / "probe").unlink(missing_ok=True)
+    return f"there is room in {folder}"
+
+
 #: every fault that is tried -> what must be so while it is in force
 CHECKS: dict[str, Callable[[Testbed], str | None]] = {
     "kill srv1 web": lambda bed: refused(bed, "lb", "srv1", 80),
@@ -209,6 +221,10 @@ CHECKS: dict[str, Callable[[Testbed], str | None]] = {
     "cut core fw1": lambda bed: all_of(quiet(bed), answers(bed, "lb", "srv2", 80)),
     "flap srv1": quiet,
     "stuck srv1": held_up,
+    "full srv1 data": lambda bed: without_room(bed.inside("srv1").path(mariadb.DATA)),
+    "full lb log": lambda bed: all_of(
+        without_room(bed.inside("lb").path("/var/log")), answers(bed, "client", "lb", 443)
+    ),
     "blackhole lb srv1": only_to_srv1,
     "blackhole srv1 lb": lambda bed: all_of(quiet(bed), swallowed("fw1")),
     "off srv1": quiet,

@@ -280,6 +280,35 @@ def test_a_primary_whose_replicas_hear_nothing_is_replaced_by_one_of_them(manage
     everywhere(managed, "after-unheard")
 
 
+def test_a_full_disk_of_the_primary_loses_nothing_and_heals(managed: RunningTestbed) -> None:
+    """What it tells no client may be torn in its log: its replicas must not choke on it, nor it be their primary."""
+    old = settled(managed)
+    by = next(server for server in SERVERS if server != old)
+    write(managed, by, "before-full")
+    with writing(managed, by, "full"), failing(managed, f"full {old} data"):
+        wait.until(lambda: None if told(managed)["primary"] != old else "the same", what="another primary", seconds=15)
+        write(managed, by, "after-full")
+    assert settled(managed) != old
+    assert len(writers(managed)) == 1
+    for name in ("before-full", "after-full"):
+        everywhere(managed, name)
+
+
+@pytest.mark.parametrize("host", ["mon", "primary"])
+def test_a_full_log_stops_no_write(managed: RunningTestbed, host: str) -> None:
+    """The manager's own log too: it goes on deciding, and says nothing."""
+    old = settled(managed)
+    restarts = managed.service("mon/failover")["restarts"]
+    by = next(server for server in SERVERS if server != old)
+    with failing(managed, f"full {old if host == 'primary' else host} log"):
+        managed.run(old, "pkill", "-9", "mariadbd")
+        write(managed, by, f"full-log-{host}", seconds=8)
+        power_on(managed, old)
+        everywhere(managed, f"full-log-{host}")
+    assert settled(managed) != old
+    assert managed.service("mon/failover")["restarts"] == restarts
+
+
 # --- settings that the promise rests on ------------------------------------------------------------------------------
 
 
