@@ -177,7 +177,7 @@ def test_an_answer_that_names_no_message_is_a_failed_request(answer: bytes) -> N
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=40, deadline=2000)
+@settings(max_examples=25, deadline=2000)
 @given(data=st.data())
 def test_a_parser_of_strangers_bytes_is_total(name: str, data: st.DataObject) -> None:
     """Whatever it is given it returns; a file that is no capture at all is refused with the one error for that."""

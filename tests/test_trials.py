@@ -53,7 +53,7 @@ def test_a_policy_that_would_fill_the_memory_is_not_read(tmp_path: Path, name: s
     assert (outcome.wrong, outcome.err.count("\n"), said in outcome.err) == (None, 1, True), outcome.err
 
 
-@pytest.mark.parametrize(("kind", "count"), [("policies", 60), ("words", 100)])
+@pytest.mark.parametrize(("kind", "count"), [("policies", 30), ("words", 60)])
 def test_damaged_policies_and_command_lines_do_too(kind: str, count: int) -> None:
     ended = [outcome for _, outcome in trials.trials(kind, count)]
     assert [outcome.wrong for outcome in ended if outcome.wrong] == []
@@ -161,7 +161,7 @@ def texts_of(run: tuple[str, dict[str, Any], dict[str, Any]]) -> tuple[dict[str,
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("run", trials.runs(), ids=lambda run: run[0])
+@pytest.mark.parametrize("run", trials.runs(500_000), ids=lambda run: run[0])
 def test_text_of_files_is_no_markup_on_the_terminal_nor_in_a_page(
     tmp_path: Path, run: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +203,7 @@ def test_a_file_of_any_name_is_a_link_beside_the_page(tmp_path: Path, name: byte
     assert all(re.fullmatch(r"\./[\w.~%-]+", target or "") for target in targets)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_page_gives_to_be_typed_again_is_words_for_a_shell(tmp_path: Path) -> None:
     path = made(tmp_path / "a run;$(touch x)\x1b[2J", "tls_exposure-1")
     result = folder.read(path, folder.RESULT)

@@ -309,7 +309,7 @@ PIECES = re.compile(r"\s+|[^\s]+")
 def damaged_policy(chance: random.Random) -> bytes:
     """A policy file's content: words and lines put in, left out, said again, in another order; and other bytes."""
     pieces = PIECES.findall(chance.choice(POLICIES))
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(chance.randint(1, 5)):
         at, how = chance.randint(0, len(pieces) - 1), chance.randrange(12)
         if how == 0:
             del pieces[at : at + chance.randint(1, 3)]
@@ -329,7 +329,7 @@ def damaged_policy(chance: random.Random) -> bytes:
 
 def kept_proof(plan: Plan) -> Proof:
     """One for many policies, and a new one before it has filled the memory."""
-    PROOFS.append(PROOFS[-1] if len(PROOFS) % 50 else Proof(plan))
+    PROOFS.append(PROOFS[-1] if len(PROOFS) % 100 else Proof(plan))
     return PROOFS[-1]
 
 
