@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child, sniff
@@ -24,8 +23,9 @@ from experiments.instruments.search import Search
 from experiments.wire.pcap import first_frame, place
 from testbed.body import Body
 from testbed.namespaces import Inside
-from topo import wait
+from topo import folders, wait
 from topo.errors import EXIT_HOLDS, FoobarError
+from topo.folders import Folder
 from topo.paths import PROJECT
 from topo.plan import BALANCER, CLIENT, plan
 from topo.profile import SEED
@@ -94,8 +94,7 @@ class CaptureBody(Body):
         self.size = size
 
     def __call__(self, testbed: Testbed) -> int:
-        folder = testbed.home / "captures"
-        folder.mkdir()
+        folder = folders.opened(testbed.home / "captures", make=True)
         places = [testbed.inside(name) for name in HOSTS]
         ways: dict[str, Callable[[], CanaryCount]] = {
             OURS: lambda: dumped(places, folder, self.size.seconds),
@@ -105,7 +104,7 @@ class CaptureBody(Body):
         for pair in range(self.size.pairs):
             say("progress", f"pair {pair + 1} of {self.size.pairs}")
             seen = {way: ways[way]().row() for way in order}
-            rows.append({"seen": seen, "speed": speeds((folder / f"{HOSTS[-1]}.pcap").read_bytes())})
+            rows.append({"seen": seen, "speed": speeds(folder.read(f"{HOSTS[-1]}.pcap"))})
             order.reverse()
         say("result", rows)
         return EXIT_HOLDS
@@ -124,7 +123,7 @@ class CanaryCount:
         return {"sent": self.sent, "lost": self.sent - self.canaries + self.dropped, "requests": self.requests}
 
 
-def dumped(places: Sequence[Inside], folder: Path, seconds: float) -> CanaryCount:
+def dumped(places: Sequence[Inside], folder: Folder, seconds: float) -> CanaryCount:
     """As experiments capture. Raises FoobarError when a capture is inconclusive."""
     with capturing([(inside, link(inside)) for inside in places], folder) as captures:
         sent, requests = load(places, seconds)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
 from testbed.body import Body
+from topo import folders
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.plan import ATTACKER, BALANCER, plan
 from topo.profile import SEED
@@ -95,8 +94,8 @@ def _swept(testbed: Testbed) -> set[int]:
     from experiments.firewall_matrix.sweep import Sweep, sweep
 
     ends = testbed.plan.host(SRC), testbed.plan.host(DST)
-    with TemporaryDirectory() as folder:
-        (found,) = sweep(testbed, Run(Path(folder), seed=1), [Sweep(*ends, {"tcp": ((1, PORTS),)})])
+    with folders.opened(testbed.home) as home, home.temporary() as folder:
+        (found,) = sweep(testbed, Run(folder, seed=1), [Sweep(*ends, {"tcp": ((1, PORTS),)})])
     if not found.exact:
         raise FoobarError(f"{found.lost} probes were lost")
     return {port for low, high in found.arrived["tcp"] for port in range(low, high + 1)}

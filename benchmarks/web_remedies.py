@@ -120,11 +120,11 @@ def _struck(testbed: Testbed, watch: Any, settings: LoadSettings, kind: str) -> 
     def mark(what: str, **details: Any) -> None:
         timeline.append({"time": time.time(), "what": what, **details})
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "requests.jsonl"
-        with load.loading(client(testbed), this, file):
+    with tempfile.NamedTemporaryFile("w", dir=testbed.home) as out:
+        with load.loading(client(testbed), this, out):
             stopped = UnderLoad(testbed, watch, drawn, mark).inject([scheduled], "", noted)
-        done = load.outcomes(file)
+        out.flush()
+        done = load.outcomes(Path(out.name))
     (window,) = windows(noted, timeline, done, watch.changes, this.patience_s)
     believe(kind, stopped, window.in_force)
     times = Counter(stored(testbed, primary, this.tag)["number"])

@@ -21,7 +21,7 @@ from experiments.engine.run import Asked, Option
 from testbed import session, state
 from testbed.body import Body
 from testbed.commandline import Parser, guarded, refuse_empty
-from topo import profile
+from topo import folders, profile
 from topo.errors import EXIT_HOLDS, UsageError, among
 from topo.plaintext import say
 
@@ -105,7 +105,9 @@ def _run(options: argparse.Namespace) -> int:
     _refuse_repeat(experiments, asked)
     for experiment in experiments:
         asked.values(experiment.options)
-    _refuse_folder(options.junit)
+    if options.junit:
+        _refuse_strange(options.junit)
+    folder.refuse(options.runs, options.names)
     desired = profile.from_flags(options)
     profile.refuse_later(desired)
     body = RunBody(experiments, options.runs, asked, as_json=options.json, junit=options.junit)
@@ -146,10 +148,12 @@ def _refuse_repeat(experiments: Sequence[Experiment[Any]], asked: Asked) -> None
         raise UsageError(f"--repeat {asked.repeat}: {', '.join(once)} measures once and has nothing to repeat")
 
 
-def _refuse_folder(file: Path | None) -> None:
+def _refuse_strange(file: Path) -> None:
     """Before anything is booted: a result that cannot be written is no result."""
-    if file is not None and (file.is_dir() or not file.parent.is_dir()):
-        raise UsageError(f"--junit {file}: {'is a folder' if file.is_dir() else f'no folder {file.parent}'}")
+    try:
+        folders.refuse_strange(file)
+    except UsageError as error:
+        raise UsageError(f"--junit {error}") from None
 
 
 class RunBody(Body):
@@ -201,7 +205,9 @@ def _add_report(commands: Any) -> None:
 def _report(options: argparse.Namespace) -> int:
     from experiments.engine import report, result
 
-    say(report.write(catalog.experiment(result.read(options.folder).experiment), options.folder))
+    experiment = catalog.experiment(result.read(options.folder).experiment)
+    with folders.opened(options.folder) as place:
+        say(report.write(experiment, place))
     return EXIT_HOLDS
 
 
@@ -222,7 +228,6 @@ def _compare(options: argparse.Namespace) -> int:
     report.show_comparison(comparison)
     ids = "-".join(path.resolve().name.rpartition("-")[2] for path in (options.a, options.b))
     page = report.write_comparison(comparison, options.html or Path(f"compare-{ids}.html"))
-    folder.give(page)
     say(f"page: {page}")
     return EXIT_HOLDS
 

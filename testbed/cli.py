@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from testbed.body import Body
 from testbed.commandline import Parser, guarded
 from testbed.commands import commandlist
 from testbed.commands.command import AskedTestbed, Origin, RemoteTestbed
-from topo import profile
+from topo import folders, profile
 
 if TYPE_CHECKING:
     from testbed.body import Visit
@@ -44,6 +45,8 @@ def _done(words: list[str], visit: Visit) -> int:
         command, options = commandlist.read(words, at_prompt=False)
         return command.run(options, terminal)
     options = boot_parser().parse_args(words)
+    if os.path.lexists(options.runs):
+        folders.opened(options.runs).close()
     return terminal.boot(options, _main_job(options, visit))
 
 

@@ -23,6 +23,7 @@ from experiments.engine.run import Asked, Option, Run
 from experiments.engine.verdict import Verdict
 from testbed import interruption
 from topo.errors import UsageError
+from topo.folders import opened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,10 +320,10 @@ def test_a_run_that_breaks_off_is_in_the_junit_file_too(tmp_path: Path) -> None:
 
 def test_rows_are_one_line_each_and_read_back_the_same(tmp_path: Path) -> None:
     content = {"rows": [{"a": [1, 2]}, {"a": []}], "none": [], "text": "ä\n", "deep": {"x": [1, {"y": None}]}}
-    folder.write_rows(tmp_path, "some.json", content)
+    folder.write_rows(opened(tmp_path), "some.json", content)
     assert folder.read(tmp_path, "some.json") == content
     assert len((tmp_path / "some.json").read_text().splitlines()) == 9
-    folder.write_rows(tmp_path, "some.json", {})
+    folder.write_rows(opened(tmp_path), "some.json", {})
     assert folder.read(tmp_path, "some.json") == {}
 
 

@@ -29,6 +29,7 @@ from experiments.journey.experiment import Journey
 from experiments.wire import payloads
 from experiments.wire.pcap import frames
 from topo.errors import UsageError
+from topo.folders import opened
 from topo.profile import SEED
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "journey.json").read_text())
@@ -52,7 +53,7 @@ class Guess(Experiment[GuessEvidence]):
         self.error = error
 
     def measure(self, testbed: Any, run: Run) -> GuessEvidence:
-        (run.folder / "made.txt").write_text("by measuring\n")
+        run.folder.write("made.txt", "by measuring\n")
         if self.error:
             raise self.error
         return GuessEvidence(number=self.number)
@@ -158,8 +159,8 @@ def test_a_folder_that_cannot_be_read_names_the_file(tmp_path: Path, content: st
 def recorded(tmp_path: Path) -> Path:
     """The folder of a real run."""
     result = {"experiment": "journey", "profile": SEED.as_dict(), "status": "completed"}
-    folder.write(tmp_path, folder.RESULT, result)
-    folder.write(tmp_path, folder.EVIDENCE, RECORDED)
+    folder.write(opened(tmp_path), folder.RESULT, result)
+    folder.write(opened(tmp_path), folder.EVIDENCE, RECORDED)
     return tmp_path
 
 
@@ -208,7 +209,7 @@ def test_list_names_each_experiment_with_its_claim(capsys: pytest.CaptureFixture
         (["run", "journey", "--seed", "x"], "--seed x: must be a whole number"),
         (["run", "journey", "--repeat", "0"], "--repeat 0: must be a whole number from 1"),
         (["run", "journey", "--repeat", "5"], "--repeat 5: journey measures once and has nothing to repeat"),
-        (["run", "journey", "--junit", "/no/such/folder/x.xml"], "no folder /no/such/folder"),
+        (["run", "journey", "--junit", "/no/such/folder/x.xml"], "--junit /no/such/folder: No such file or directory"),
         (["run", "journey", "--layout", "tiered"], "not built yet"),
         (["run", "journey", "--balance", "random"], "roundrobin, leastconn, source"),
     ],
@@ -336,7 +337,7 @@ def test_the_right_form_is_found_with_its_own_hidden_fields() -> None:
 
 def test_the_report_is_one_self_contained_file(tmp_path: Path) -> None:
     _, path = run(Guess(3), SteadyTestbed(True, True), tmp_path)
-    html = report.write(Guess(3), path).read_text()
+    html = report.write(Guess(3), opened(path)).read_text()
     assert "holds" in html
     assert "it is 3" in html
     assert not any(word in html for word in ('src="http', 'href="http', "@import", "url("))
@@ -345,7 +346,7 @@ def test_the_report_is_one_self_contained_file(tmp_path: Path) -> None:
 def test_the_report_tells_what_the_evidence_says_now(recorded: Path) -> None:
     evidence = copy.deepcopy(RECORDED)
     evidence["sql"] = []
-    folder.write(recorded, folder.EVIDENCE, evidence)
+    folder.write(opened(recorded), folder.EVIDENCE, evidence)
     provenance = {
         "commit": "c",
         "dirty": False,
@@ -359,5 +360,5 @@ def test_the_report_tells_what_the_evidence_says_now(recorded: Path) -> None:
         "profile": {}, "status": "completed", "steady": {"before": True, "after": True}, "started": "s",
         "duration_s": 1, "provenance": provenance, "experiment": "journey", "seed": 1,
     }  # fmt: skip
-    folder.write(recorded, folder.RESULT, result)
-    assert "<b>unknown</b>" in report.write(Journey(), recorded).read_text()
+    folder.write(opened(recorded), folder.RESULT, result)
+    assert "<b>unknown</b>" in report.write(Journey(), opened(recorded)).read_text()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import socket
 import stat
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from topo import folders
 from topo.errors import UsageError
 
+PROJECT = Path(__file__).resolve().parent.parent
 Outside = dict[str, tuple[bytes, int, int, int]]
 
 
@@ -99,7 +102,8 @@ def test_a_link_is_neither_written_to_nor_entered_nor_read(mine: Path, outside: 
         lambda: folder.new("link"),
         lambda: folder.read("link"),
         lambda: folder.refuse_strange("link"),
-        lambda: folders.written(mine / "link"),
+        lambda: folders.write(mine / "link", "x"),
+        lambda: folders.refuse_strange(mine / "link"),
         lambda: folders.opened(mine / "link"),
         lambda: folders.opened(mine / "link", make=True),
     )
@@ -179,3 +183,83 @@ def test_any_name_will_do(tmp_path: Path, name: str) -> None:
     with folders.opened(tmp_path / name / name, make=True) as folder:
         folder.write(name, "x")
         assert (folder.names(), folder.read(name)) == ([name], b"x")
+
+
+# --- nothing writes past them ---------------------------------------------------------------------------------------
+
+TOPS = ("topo", "controllers", "services", "testbed", "experiments", "benchmarks")
+BOX, HOST, KERNEL = "in the box, on its tmpfs", "below the home of a host, on the box's tmpfs", "to the kernel"
+#: the files that write otherwise, and where to: nowhere that a person names
+ELSEWHERE = {
+    "topo/folders.py": "this is the way",
+    "testbed/state.py": "its socket's mode, in a folder that is the user's alone",
+    "controllers/denied.py": HOST,
+    "controllers/desired.py": HOST,
+    "controllers/firewall.py": HOST,
+    "services/failover/controlloop.py": HOST,
+    "services/failover/eventlog.py": HOST,
+    "services/gunicorn.py": HOST,
+    "services/mariadb/datadir.py": HOST,
+    "services/mariadb/galera.py": HOST,
+    "services/unit.py": HOST,
+    "testbed/bootsequence.py": BOX,
+    "testbed/box.py": BOX,
+    "testbed/core.py": BOX,
+    "testbed/namespaces.py": KERNEL,
+    "testbed/network.py": HOST,
+    "testbed/preflight.py": "opens devices to see whether they may be opened",
+    "experiments/instruments/keylog.py": HOST,
+    "experiments/tls_tampering/impostor.py": BOX,
+    "experiments/tls_tampering/measure.py": BOX,
+    "benchmarks/boot_time.py": "an empty cache in a new temporary folder; and the kernel's",
+    "benchmarks/web_remedies.py": BOX,
+}
+WRITING = {
+    *("write_text", "write_bytes", "touch", "mkdir", "makedirs", "mkfifo", "mknod", "truncate"),
+    *("chmod", "chown", "lchown", "fchmod", "fchown", "lchmod"),
+    *("rename", "renames", "symlink", "symlink_to", "hardlink_to", "unlink", "rmdir", "removedirs", "rmtree"),
+    *("copyfile", "copy2", "copytree", "copymode", "copystat", "move"),
+    *("mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile"),
+}
+WRITING_FLAGS = re.compile(r"os\.O_(WRONLY|RDWR|CREAT|APPEND|TRUNC)")
+
+
+def writes(source: str) -> list[str]:
+    """The calls in a file that make, change or remove files by their paths."""
+    return [ast.unparse(call) for call in ast.walk(ast.parse(source)) if isinstance(call, ast.Call) and _writes(call)]
+
+
+def _writes(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name == "open":
+        given = [*call.args, *(word.value for word in call.keywords if word.arg == "mode")]
+        modes = [each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        by_mode = any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax+") for mode in modes)
+        return by_mode or bool(WRITING_FLAGS.search(ast.unparse(call)) and "os.devnull" not in ast.unparse(call))
+    return name in WRITING or (name == "replace" and len(call.args) == 1 and not call.keywords)
+
+
+def test_nothing_writes_below_a_persons_folder_by_another_way() -> None:
+    files = [path for top in TOPS for path in (PROJECT / top).rglob("*.py")]
+    found = {str(path.relative_to(PROJECT)): writes(path.read_text()) for path in files}
+    writing = {path: calls for path, calls in found.items() if calls}
+    assert {path: calls for path, calls in writing.items() if path not in ELSEWHERE} == {}
+    assert ELSEWHERE.keys() - writing.keys() == set(), "these write nothing any more"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "(run / name).write_text(html)",
+        "path.open('w')",
+        "open(path, mode='ab')",
+        "os.open(path, os.O_WRONLY | os.O_CREAT)",
+        "partial.replace(path)",
+        "os.chown(path, uid, gid)",
+        "shutil.copyfile(source, copy)",
+        "TemporaryDirectory(dir=run)",
+    ],
+)
+def test_another_way_is_seen(line: str) -> None:
+    assert writes(line) == [line]
+    assert writes("text.replace('a', 'b'); path.open('rb'); folder.write(name, text); replace(plan, name=1)") == []

@@ -16,6 +16,7 @@ import pytest
 from experiments.instruments import generator, load
 from experiments.instruments.load import LoadSettings, Outcome, Session
 from services import pki
+from topo.folders import opened
 from topo.plan import SITE
 
 SESSIONS = (Session("a=1", "token"),)
@@ -64,9 +65,8 @@ def test_a_file_is_read_by_due_time_and_packed(tmp_path: Path) -> None:
     file = tmp_path / "requests.jsonl"
     file.write_text("".join(json.dumps(outcome(number).as_dict()) + "\n" for number in (2, 0, 1)))
     assert [each.number for each in load.outcomes(file)] == [0, 1, 2]
-    packed = load.compress(file)
-    assert packed.name == "requests.jsonl.gz"
-    assert not file.exists()
+    load.compress(opened(tmp_path), file.name)
+    assert [path.name for path in tmp_path.iterdir()] == ["requests.jsonl.gz"]
 
 
 # --- the generator, against a server of the test's own --------------------------------------------------------------

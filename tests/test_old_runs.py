@@ -15,6 +15,7 @@ from experiments import __main__ as command
 from experiments import catalog
 from experiments.engine import folder
 from experiments.engine.verdict import Verdict
+from topo.folders import opened
 
 RUNS = sorted(path.parent for path in (Path(__file__).parent / "data" / "runs").glob("*/result.json"))
 
@@ -58,7 +59,7 @@ def test_another_schema_is_refused_by_every_command_with_one_line(
 ) -> None:
     journey = next(path for path in RUNS if path.name == "journey-1")
     evidence: Any = json.loads(gzip.decompress((journey / f"{folder.EVIDENCE}.gz").read_bytes()))
-    folder.write(old_run, folder.EVIDENCE, {**evidence, "schema": 99})
+    folder.write(opened(old_run), folder.EVIDENCE, {**evidence, "schema": 99})
     shutil.copyfile(journey / folder.RESULT, old_run / folder.RESULT)
     monkeypatch.chdir(old_run)
     assert command.main([*words, *[str(old_run)] * (2 if words == ["compare"] else 1)]) == 2

@@ -23,6 +23,7 @@ from experiments.engine.numbers import distribution
 from experiments.engine.plots import OF_SAMPLES, Kind, Mark, Plot, Series, laid_over
 from experiments.engine.result import RunResult
 from experiments.engine.verdict import Verdict
+from topo.folders import opened
 from topo.profile import HARDENED, SEED
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -92,14 +93,14 @@ def saved(path: Path, ms: list[float], **changes: Any) -> Path:
         {"time": 102.5, "what": "healed", "fault": "kill srv1 <nginx>"},
     ]
     seconds = [{"time": 100.0 + each, "idle": 0.5, "lag_ms": 1.0} for each in range(3)]
-    folder.write_rows(path, folder.EVIDENCE, {"ms": ms, "timeline": marks, "machine": seconds})
+    folder.write_rows(opened(path), folder.EVIDENCE, {"ms": ms, "timeline": marks, "machine": seconds})
     made = {"commit": "c0ffee", "dirty": True, "versions": {"nginx": "1 <x>"}, "argv": ["python", "<y>"]}
     result = {
         "experiment": "lag", "claim": "c", "profile": SEED.as_dict(), "seed": 7, "repeat": None, "options": {},
         "status": "completed", "steady": {"before": True, "after": True}, "started": "2026-01-02T03:04:05.678+00:00",
         "duration_s": 1.5, "provenance": {**made, "kernel": "6", "cpus": 2, "datapath": "user"}, **changes,
     }  # fmt: skip
-    folder.write(path, folder.RESULT, result)
+    folder.write(opened(path), folder.RESULT, result)
     return path
 
 
@@ -262,7 +263,7 @@ class Balanced(HTMLParser):
 
 def test_the_report_has_everything_in_one_file(tmp_path: Path) -> None:
     path = saved(tmp_path / "run", [1.0, 2.0, 30.0])
-    html = report.write(Lag(), path).read_text()
+    html = report.write(Lag(), opened(path)).read_text()
     Balanced(html)
     for text in (
         "holds", "the median is 2.0", "by.kill.added_ms", "Own page", "kill srv1 &lt;nginx&gt;", "Overloaded: 0 s",
@@ -277,7 +278,7 @@ def test_the_report_has_everything_in_one_file(tmp_path: Path) -> None:
 
 
 def test_nothing_in_the_report_is_taken_for_html(tmp_path: Path) -> None:
-    html = report.write(Lag(), saved(tmp_path / "run", [1.0])).read_text()
+    html = report.write(Lag(), opened(saved(tmp_path / "run", [1.0]))).read_text()
     for text in ("<b>quick", "<script>", "<i>", "<nginx>", "<x>", "<y>", "<of>"):
         assert text not in html, text
 
@@ -285,8 +286,8 @@ def test_nothing_in_the_report_is_taken_for_html(tmp_path: Path) -> None:
 @pytest.mark.parametrize("evidence", [{}, {"ms": []}, {"aborted": "interrupted"}, {"ms": ["x"]}])
 def test_half_the_evidence_still_makes_a_report(tmp_path: Path, evidence: dict[str, Any]) -> None:
     path = saved(tmp_path / "run", [1.0])
-    folder.write_rows(path, folder.EVIDENCE, evidence)
-    html = report.write(Lag(), path).read_text()
+    folder.write_rows(opened(path), folder.EVIDENCE, evidence)
+    html = report.write(Lag(), opened(path)).read_text()
     Balanced(html)
     assert "<b>unknown</b>" in html
     assert "not enough for this experiment's own page" in html or "Own page" in html
@@ -294,7 +295,7 @@ def test_half_the_evidence_still_makes_a_report(tmp_path: Path, evidence: dict[s
 
 def test_a_picture_that_cannot_be_drawn_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(drawing.DRAWN, "ecdf", lambda *_: 1 / 0)
-    html = report.write(Lag(), saved(tmp_path / "run", [1.0])).read_text()
+    html = report.write(Lag(), opened(saved(tmp_path / "run", [1.0]))).read_text()
     assert "cannot be drawn: ZeroDivisionError" in html
     assert html.count("data:image/png") == 4
 

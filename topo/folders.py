@@ -90,7 +90,9 @@ class Folder:
             shutil.rmtree(f"/proc/self/fd/{self.descriptor}/{made.path.name}", ignore_errors=True)
 
     def create(self, name: str, mode: str = "wb") -> IO[Any]:
-        """A new file in it, of a name that was free, open for writing."""
+        """A new file in it, in the place of one that was there, open for writing."""
+        self.refuse_strange(name)
+        self.remove(name)
         descriptor = self.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         self._give(descriptor, 0o644)
         return os.fdopen(descriptor, mode)
@@ -137,7 +139,7 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """No file of that name is left."""
-        with suppress(FileNotFoundError):
+        with _refusing(self.path / name), suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.descriptor)
 
     def _give(self, descriptor: int, mode: int) -> None:
@@ -187,11 +189,16 @@ def read(path: Path, most: int = TEXT_BYTES) -> bytes:
     return _content(descriptor, path, most)
 
 
-def written(path: Path) -> tuple[Folder, str]:
-    """The folder and the name of a file that a person wants written. Raises UsageError where it cannot be."""
-    folder, name = _opened(path.parent, make=False), path.name or "."
-    folder.refuse_strange(name)
-    return folder, name
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file that a person named. Raises UsageError."""
+    with _opened(path.parent, make=False) as folder:
+        folder.write(path.name or ".", content)
+
+
+def refuse_strange(path: Path) -> None:
+    """Raises UsageError, before it matters, where a file that a person named could not be written."""
+    with _opened(path.parent, make=False) as folder:
+        folder.refuse_strange(path.name or ".")
 
 
 def kind(mode: int) -> str:

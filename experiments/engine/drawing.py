@@ -6,11 +6,14 @@ import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from experiments.engine.plots import Plot, Series
 from services.mariadb.datadir import cache
+from topo.errors import UsageError
+from topo.folders import opened
 from topo.plaintext import plain
 
 if TYPE_CHECKING:
@@ -62,7 +65,8 @@ def png(plot: Plot) -> bytes:
     """The figure, on a light ground, with the legend outside of the data. Its texts are words, never formulas."""
     plot = _plain(plot)
     # matplotlib's list of fonts goes where the testbed keeps things made once, not into a folder of its own
-    os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))
+    with suppress(UsageError), opened(cache(), make=True, private=True) as place:
+        os.environ.setdefault("MPLCONFIGDIR", str(place.path / "matplotlib"))
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

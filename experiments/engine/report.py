@@ -32,7 +32,9 @@ from experiments.engine.plots import Plot, Series
 from experiments.engine.savedrun import SavedRun
 from experiments.engine.verdict import Verdict
 from testbed.plainconsole import PlainConsole
+from topo import folders
 from topo.errors import UsageError
+from topo.folders import Folder
 from topo.paths import PROJECT
 from topo.plaintext import encodable, plain
 
@@ -81,9 +83,9 @@ def say(experiment: Experiment[Any], verdict: Verdict) -> None:
     console.print(Text.assemble("verdict: ", (word, style), f" - {verdict.because}"), soft_wrap=True)
 
 
-def write(experiment: Experiment[Any], path: Path) -> Path:
+def write(experiment: Experiment[Any], place: Folder) -> Path:
     """Write the plots and report.html from what is in a run's folder; returns the report's path."""
-    saved = savedrun.opened(path, lambda _: experiment)
+    saved = savedrun.opened(place.path, lambda _: experiment)
     verdict, marks, seconds = saved.verdict, saved.around.timeline, saved.around.machine
     flat = list(numbers.flat(verdict.numbers, split=False))
     html = TEMPLATES.get_template("report.html.j2").render(
@@ -94,20 +96,19 @@ def write(experiment: Experiment[Any], path: Path) -> Path:
         word=WORDS[verdict.holds][0],
         numbers=[(name, value) for name, value in flat if not is_distribution(value)],
         distributions=[(name, value) for name, value in flat if is_distribution(value)],
-        pictures=pictures(saved.plots(), path),
+        pictures=pictures(saved.plots(), place),
         page=_page(saved),
         marks=run.timeline_rows(marks)[: run.MOST_ROWS],
         more_marks=max(0, len(marks) - run.MOST_ROWS),
-        strip=pictures(run.timeline_strip(marks, seconds), path),
+        strip=pictures(run.timeline_strip(marks, seconds), place),
         machine=seconds,
         overloaded=provenance.overloaded(seconds),
-        load=pictures(_load(seconds), path),
-        judge=shlex.join([".venv/bin/python", "-m", "experiments", "judge", str(path)]),
-        files=sorted(_names(path)),
+        load=pictures(_load(seconds), place),
+        judge=shlex.join([".venv/bin/python", "-m", "experiments", "judge", str(place.path)]),
+        files=sorted(_names(place.path)),
     )
-    target = path / folder.REPORT
-    target.write_text(encodable(html))
-    return target
+    place.write(folder.REPORT, encodable(html))
+    return place.path / folder.REPORT
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -139,18 +140,18 @@ def write_comparison(comparison: Comparison, target: Path) -> Path:
         pictures=pictures(comparison.plots),
     )
     try:
-        target.write_text(encodable(html))
-    except OSError as error:
-        raise UsageError(f"{target}: {error.strerror}; say where the page may go with --html FILE") from None
+        folders.write(target, encodable(html))
+    except UsageError as error:
+        raise UsageError(f"{error}; say where the page may go with --html FILE") from None
     return target
 
 
-def pictures(plots: Iterable[Plot], path: Path | None = None) -> list[Picture]:
+def pictures(plots: Iterable[Plot], place: Folder | None = None) -> list[Picture]:
     """Draw plots, and keep each as a file where there is a folder. One that cannot be drawn says why."""
-    return [_picture(plot, path) for plot in plots]
+    return [_picture(plot, place) for plot in plots]
 
 
-def _picture(plot: Plot, path: Path | None) -> Picture:
+def _picture(plot: Plot, place: Folder | None) -> Picture:
     from experiments.engine import drawing
 
     name = f"plot-{re.sub(r'[^a-z0-9]+', '-', plot.title.lower()).strip('-')}.png"
@@ -158,8 +159,8 @@ def _picture(plot: Plot, path: Path | None) -> Picture:
         data = drawing.png(plot)
     except Exception as error:  # whatever matplotlib makes of strange numbers: the rest of the report is good
         return Picture(plot.title, name, "", f"{type(error).__name__}: {error}")
-    if path:
-        (path / name).write_bytes(data)
+    if place:
+        place.write(name, data)
     return Picture(plot.title, name, b64encode(data).decode())
 
 
@@ -190,7 +191,7 @@ def _load(seconds: Sequence[MachineSecond]) -> Iterator[Plot]:
 def _names(path: Path) -> Iterator[str]:
     """Every file of a run's folder, by its path within."""
     for file in path.rglob("*"):
-        if file.is_file() and not file.name.startswith("."):
+        if file.is_file() and not file.is_symlink() and not file.name.startswith("."):
             yield str(file.relative_to(path))
 
 

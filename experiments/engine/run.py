@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.engine.plots import Plot, Series
 from topo.errors import UsageError, among
+from topo.folders import Folder
 
 Value = int | float | str
 TimelineMark = Mapping[str, Any]
@@ -108,7 +108,7 @@ class Run:
     1970), "what", ...}.
     """
 
-    folder: Path
+    folder: Folder
     seed: int
     repeat: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -18,8 +18,9 @@ from experiments.engine.run import PLAIN, Asked, Progress, Run, Silent
 from experiments.engine.verdict import Verdict, worst_exit
 from testbed import interruption
 from testbed.testbed import Testbed
-from topo import wait
+from topo import folders, wait
 from topo.errors import DeadlineError, UsageError
+from topo.folders import Folder
 from topo.plaintext import say
 
 # how long a testbed may take to be steady: it should be before, and recovers from faults after
@@ -45,9 +46,9 @@ def run(
     Refused when the testbed is not steady. When measuring fails or is interrupted, what there is has been saved with
     status ``aborted`` before the exception goes on.
     """
-    path = folder.make(runs, experiment.name)
+    place = folder.make(runs, experiment.name)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
-    this = Run(path, seed, asked.repeat, asked.values(experiment.options), bar or Silent())
+    this = Run(place, seed, asked.repeat, asked.values(experiment.options), bar or Silent())
     evidence: dict[str, Any] = {"schema": experiment.evidence.SCHEMA}
     result = _begun(experiment, testbed, this)
     began = time.monotonic()
@@ -66,8 +67,8 @@ def run(
             result["duration_s"] = round(time.monotonic() - began, 3)
             _save(experiment, testbed, this, evidence, result)
             with _aside("showing the result"):
-                shown(experiment, result, path)
-    return result, path
+                shown(experiment, result, place.path)
+    return result, place.path
 
 
 def _begun(experiment: Experiment[Any], testbed: Testbed, this: Run) -> dict[str, Any]:
@@ -131,7 +132,6 @@ def _save(
         folder.collect_logs(testbed, this.folder)
     with _aside("writing the report"):
         report.write(experiment, this.folder)
-    folder.hand_over(this.folder)
 
 
 def _not_yet(experiment: Experiment[Any], evidence: Raw) -> Verdict:  # noqa: ARG001 - as `judged`
@@ -139,11 +139,11 @@ def _not_yet(experiment: Experiment[Any], evidence: Raw) -> Verdict:  # noqa: AR
     return Verdict(None, "not judged yet: `python -m experiments judge` does it")
 
 
-def _saved(path: Path, evidence: Raw) -> Raw:
+def _saved(place: Folder, evidence: Raw) -> Raw:
     """The evidence as it is in the folder now, which is what any later judge will see."""
     try:
-        folder.write_rows(path, folder.EVIDENCE, evidence)
-        saved: Raw = folder.read(path, folder.EVIDENCE)
+        folder.write_rows(place, folder.EVIDENCE, evidence)
+        saved: Raw = folder.content(place, folder.EVIDENCE)
     except (OSError, TypeError, ValueError, RuntimeError, UsageError) as error:
         say(f"foobar: the evidence cannot be saved: {error}", error=True)
         return {"aborted": f"the evidence cannot be saved: {error}"}
@@ -204,6 +204,5 @@ def run_all(
         if as_json and results:
             print(json.dumps(results if len(experiments) > 1 else results[0], indent=1))
         if junit_file:
-            junit_file.write_text(report.junit(results))
-            folder.give(junit_file)
+            folders.write(junit_file, report.junit(results))
     return worst_exit(Verdict(**result["verdict"]).exit_code for result in results)

@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from controllers.compile import cookie_name
@@ -26,6 +24,7 @@ from experiments.firewall_matrix.sweepframes import FORMS, LENGTH, SOURCE_PORT, 
 from experiments.instruments.capture import Capture, capturing
 from experiments.instruments.packetsockets import send_paced
 from topo.errors import FoobarError
+from topo.folders import Folder
 from topo.plan import Host
 
 if TYPE_CHECKING:
@@ -152,12 +151,12 @@ def detect_begins(testbed: Testbed, run: Run, src: Host, dst: Host) -> Answer:
 
 
 def _sweep(
-    testbed: Testbed, folder: Path, sweeps: Sequence[Sweep], marker: int, attempt: int, progress: Progress
+    testbed: Testbed, folder: Folder, sweeps: Sequence[Sweep], marker: int, attempt: int, progress: Progress
 ) -> list[Swept]:
     sent = []
     # millions of equal frames, which are not kept: what arrived is in the evidence
-    with TemporaryDirectory(dir=folder) as captured:
-        with listening(testbed, Path(captured), marker) as captures:
+    with folder.temporary() as captured:
+        with listening(testbed, captured, marker) as captures:
             vswitchd.settle_counters()  # or the first sweep is said to have sent what came before it
             for sweep in sweeps:
                 sent.append(_sent(testbed, sweep, marker))
@@ -168,7 +167,7 @@ def _sweep(
 
 
 @contextmanager
-def listening(testbed: Testbed, folder: Path, marker: int) -> Iterator[list[Capture]]:
+def listening(testbed: Testbed, folder: Folder, marker: int) -> Iterator[list[Capture]]:
     """Capture at every host the probes with this marker that others have sent, also those for other hosts."""
     hosts = testbed.plan.hosts
     lowest, highest = min(form.ttl for form in FORMS.values()), max(form.ttl for form in FORMS.values())

@@ -14,8 +14,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from controllers.policy import Rule
@@ -72,7 +70,7 @@ def send(testbed: Testbed, run: Run, rules: tuple[Rule, ...]) -> list[TryRow]:
     """All malformed packets, then the well-formed ones. ``rules``: the policy that decides what may arrive."""
     hosts = [(testbed.inside(host.name), host.interface) for host in testbed.plan.hosts]
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(dir=run.folder)))
+        folder = stack.enter_context(run.folder.temporary())
         known = [
             stack.enter_context(conversing(testbed.inside(client.name), client, server, port))
             for client, server, port in talks(testbed.plan, rules, run.random)

@@ -113,7 +113,7 @@ def measure(testbed: Testbed, run: Run) -> MutantsEvidence:
             rows.append(_examined(number, mutant, fixture, examination, prober))
             progress.advance(1)
         calm.append(_calm(len(made), examination, prober))
-    (run.folder / LIST).write_text(json.dumps(rows, indent=1))
+    run.folder.write(LIST, json.dumps(rows, indent=1))
     return MutantsEvidence(
         wanted=run.options["mutants"],
         mutants=rows,

@@ -20,6 +20,7 @@ from typing import IO, Any
 from testbed.namespaces import Inside, put_ahead
 from topo import wait
 from topo.errors import DeadlineError, FoobarError
+from topo.folders import Folder
 
 BUFFER_MIB = 32
 COUNTS = re.compile(r"Packets received/dropped on interface .*: \d+/(\d+) ")
@@ -48,7 +49,7 @@ class Capture:
 
 @contextmanager
 def capturing(
-    wanted: Sequence[tuple[Inside, str]], folder: Path, only: Mapping[str, str] | None = None
+    wanted: Sequence[tuple[Inside, str]], folder: Folder, only: Mapping[str, str] | None = None
 ) -> Iterator[list[Capture]]:
     """Capture on (host, interface) pairs while the block runs. Every capture has begun before the block does.
 
@@ -71,11 +72,11 @@ def capturing(
 
 
 def _start(
-    stack: ExitStack, inside: Inside, interface: str, folder: Path, only: str | None
+    stack: ExitStack, inside: Inside, interface: str, folder: Folder, only: str | None
 ) -> tuple[Capture, subprocess.Popen[Any]]:
-    capture = Capture(inside, interface, folder)
-    capture.file = folder / f"{capture.link}.pcap"
-    stream = stack.enter_context(capture.file.open("wb"))
+    capture = Capture(inside, interface, folder.path)
+    capture.file = folder.path / f"{capture.link}.pcap"
+    stream = stack.enter_context(folder.create(capture.file.name))
     command = ["dumpcap", "-i", interface, "-P", "-q", "-B", str(BUFFER_MIB), "-w", "-"]
     if only:
         command += ["-f", f"({only}) or ether proto {CANARY_TYPE}"]

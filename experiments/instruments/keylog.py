@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from topo import wait
 from topo.errors import FoobarError, MissingError
+from topo.folders import Folder
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, WEB, Host, Plan
 from topo.tls import means
 
@@ -33,7 +34,7 @@ FILE = "keys.log"
 
 
 @contextmanager
-def keys_logged(testbed: Testbed, folder: Path) -> Iterator[Path]:
+def keys_logged(testbed: Testbed, folder: Folder) -> Iterator[Path]:
     """While the block runs, every TLS connection that begins has its secrets written down.
 
     The daemons concerned are restarted before and after, and the testbed is steady when the block begins and when it
@@ -48,8 +49,8 @@ def keys_logged(testbed: Testbed, folder: Path) -> Iterator[Path]:
         for unit in units:
             unit.extra = ENVIRONMENT
         _restart(testbed)
-        yield folder / FILE
-        (folder / FILE).write_text(merged(home / Path(SECRETS).name for home in homes))
+        yield folder.path / FILE
+        folder.write(FILE, merged(home / Path(SECRETS).name for home in homes))
     finally:
         asked = [unit for unit in units if unit.extra]
         for unit in asked:

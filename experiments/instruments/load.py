@@ -18,12 +18,13 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import IO, Any
 
 from experiments.instruments.worker import ENVIRONMENT, HostWorker
 from testbed.namespaces import Inside
 from topo import wait
 from topo.errors import FoobarError
+from topo.folders import Folder
 
 POISSON, STEADY = "poisson", "steady"
 GENERATOR = "experiments.instruments.generator"
@@ -127,22 +128,21 @@ def log_in(client: Inside, count: int) -> list[Session]:
 
 
 @contextmanager
-def loading(client: Inside, settings: LoadSettings, file: Path) -> Iterator[None]:
-    """The load runs while the block does; its outcomes are added to ``file``, one JSON object a line.
+def loading(client: Inside, settings: LoadSettings, out: IO[str]) -> Iterator[None]:
+    """The load runs while the block does; its outcomes are added to ``out``, one JSON object a line.
 
     The block begins when the first is there. When it ends, requests that have begun are still waited for. Raises
     FoobarError when the generator broke.
     """
-    with file.open("a") as out:
-        first = threading.Event()
+    first = threading.Event()
 
-        def hear(line: str) -> None:
-            out.write(line)
-            first.set()
+    def hear(line: str) -> None:
+        out.write(line)
+        first.set()
 
-        with HostWorker("load", client, GENERATOR, asdict(settings), hear) as worker:
-            _wait_for(first, worker)
-            yield
+    with HostWorker("load", client, GENERATOR, asdict(settings), hear) as worker:
+        _wait_for(first, worker)
+        yield
 
 
 def _wait_for(first: threading.Event, worker: HostWorker) -> None:
@@ -160,13 +160,15 @@ def outcomes(file: Path) -> list[Outcome]:
     return sorted(loaded, key=lambda outcome: (outcome.time, outcome.number))
 
 
-def compress(file: Path) -> Path:
-    """Put ``file.gz`` in its place."""
-    packed = file.with_name(file.name + ".gz")
-    with file.open("rb") as source, gzip.open(packed, "wb", compresslevel=6) as target:
+def compress(folder: Folder, name: str) -> None:
+    """Put ``name.gz`` in a file's place."""
+    with (
+        (folder.path / name).open("rb") as source,
+        folder.create(f"{name}.gz") as packed,
+        gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6) as target,
+    ):
         shutil.copyfileobj(source, target)
-    file.unlink()
-    return packed
+    folder.remove(name)
 
 
 # --- compact columns for evidence.json -----------------------------------------------------------------------------

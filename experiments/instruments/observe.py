@@ -7,13 +7,13 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.mariadb import mariadb
 from testbed import databases
 from topo import jsonlines, wait
 from topo.errors import FoobarError
+from topo.folders import Folder
 from topo.paths import PROJECT
 from topo.plan import CLIENT, DATABASE, SITE
 
@@ -59,7 +59,7 @@ def wait_for_replicas(testbed: Testbed) -> dict[str, str]:
     return positions
 
 
-def request_logs(testbed: Testbed, folder: Path) -> list[dict[str, Any]]:
+def request_logs(testbed: Testbed, folder: Folder) -> list[dict[str, Any]]:
     """Copy every request log into ``folder``; return its lines as {file, line, host, service, data}."""
     rows = []
     for unit in testbed.supervisor.units:
@@ -67,8 +67,9 @@ def request_logs(testbed: Testbed, folder: Path) -> list[dict[str, Any]]:
             source = unit.place.path(log) if unit.service.is_called(service) else None
             if source is None or not source.exists():
                 continue
-            copy = folder / f"{unit.service.host}-{service}.log"
-            shutil.copyfile(source, copy)
+            copy = folder.path / f"{unit.service.host}-{service}.log"
+            with source.open("rb") as reading, folder.create(copy.name) as writing:
+                shutil.copyfileobj(reading, writing)
             rows += [
                 {
                     "file": copy.name,
@@ -83,7 +84,7 @@ def request_logs(testbed: Testbed, folder: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def statements(testbed: Testbed, folder: Path) -> Iterator[list[dict[str, Any]]]:
+def statements(testbed: Testbed, folder: Folder) -> Iterator[list[dict[str, Any]]]:
     """Every database writes down the statements it is sent while the block runs (MariaDB's general log).
 
     The list is filled when the block ends: {file, line, host, time, sql}; each host's are also in a file of ``folder``.
@@ -96,18 +97,19 @@ def statements(testbed: Testbed, folder: Path) -> Iterator[list[dict[str, Any]]]
             off.callback(mariadb.query, testbed.inside(host), "SET GLOBAL general_log = OFF")
         yield rows
     for host in hosts:
-        rows += _statements(testbed, host, folder / f"{host}-sql.jsonl")
+        rows += _statements(testbed, host, folder)
 
 
-def _statements(testbed: Testbed, host: str, file: Path) -> list[dict[str, Any]]:
+def _statements(testbed: Testbed, host: str, folder: Folder) -> list[dict[str, Any]]:
     statements = mariadb.query(
         testbed.inside(host),
         "SELECT CAST(UNIX_TIMESTAMP(event_time) AS DOUBLE) AS time, CONVERT(argument USING utf8mb4) AS sql_text"
         " FROM mysql.general_log WHERE command_type IN ('Query', 'Execute') ORDER BY event_time",
     )
+    file = f"{host}-sql.jsonl"
     rows = [
-        {"file": file.name, "line": number, "host": host, "time": row["time"], "sql": row["sql_text"]}
+        {"file": file, "line": number, "host": host, "time": row["time"], "sql": row["sql_text"]}
         for number, row in enumerate(statements, start=1)
     ]
-    file.write_text("".join(json.dumps({"time": row["time"], "sql": row["sql"]}) + "\n" for row in rows))
+    folder.write(file, "".join(json.dumps({"time": row["time"], "sql": row["sql"]}) + "\n" for row in rows))
     return rows

@@ -21,6 +21,7 @@ from services.mariadb import mariadb
 from services.mariadb.mariadb import MariaDB
 from testbed import databases
 from topo import wait
+from topo.folders import Folder
 from topo.plan import APP
 
 if TYPE_CHECKING:
@@ -97,11 +98,11 @@ def _visits(testbed: Testbed, run: Run, visits: Sequence[Typed]) -> list[dict[st
 
 
 def _values(
-    testbed: Testbed, folder: Path, visits: Sequence[Typed], seen: Sequence[dict[str, Any]]
+    testbed: Testbed, folder: Folder, visits: Sequence[Typed], seen: Sequence[dict[str, Any]]
 ) -> dict[str, list[str]]:
     """Every secret's own texts, by the name of its place."""
     logs = observe.request_logs(testbed, folder)
-    lines = {name: (folder / name).read_text(errors="replace").split("\n") for name in {row["file"] for row in logs}}
+    lines = {name: folder.read(name).decode(errors="replace").split("\n") for name in {row["file"] for row in logs}}
     database = testbed.supervisor.unit(f"{testbed.plan.primary.name}/{MariaDB.role}").service
     assert isinstance(database, MariaDB)
     return {

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from testbed.namespaces import Inside
     from testbed.testbed import Testbed
 
+ASKED = "asked.jsonl"
 BEFORE_SECONDS, AFTER_SECONDS, PATIENCE_SECONDS = 2.0, 5.0, 8.0
 BALANCER_LOG = "/var/log/haproxy.log"
 EVERY_SECONDS = 0.02
@@ -129,11 +130,14 @@ def _asking(testbed: Testbed, run: Run, line: str) -> Iterator[list[RequestRow]]
         patience_s=PATIENCE_SECONDS,
         text=line,
     )
-    file, asked = run.folder / "asked.jsonl", list[RequestRow]()
-    with load.loading(testbed.inside(testbed.plan.host_of(CLIENT).name), settings, file):
+    asked = list[RequestRow]()
+    with (
+        run.folder.create(ASKED, "w") as out,
+        load.loading(testbed.inside(testbed.plan.host_of(CLIENT).name), settings, out),
+    ):
         yield asked
-    asked += [_row(outcome) for outcome in load.outcomes(file)]
-    file.unlink()
+    asked += [_row(outcome) for outcome in load.outcomes(run.folder.path / ASKED)]
+    run.folder.remove(ASKED)
 
 
 def _row(outcome: load.Outcome) -> RequestRow:

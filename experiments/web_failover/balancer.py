@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from services.haproxy import SOCKET
 from topo import jsonlines, wait
 from topo.errors import DeadlineError, FoobarError
+from topo.folders import Folder
 from topo.plan import BALANCER
 
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
+TROUBLES = "balancer-troubles.jsonl"
 BACKEND, POLL_SECONDS, ANSWER_SECONDS = "servers", 0.02, 5.0
 # of the backend and of its servers
 QUESTION = f"show stat {BACKEND} 6 -1\n".encode()
@@ -118,10 +120,10 @@ def without(testbed: Testbed, server: str) -> Iterator[None]:
         _ask(path, f"{back} state ready; {back} health up\n".encode())
 
 
-def keep_bad_endings(testbed: Testbed, file: Path) -> None:
+def keep_bad_endings(testbed: Testbed, folder: Folder) -> None:
     """The balancer's log lines of requests that it could not answer well or to the end: what explains a failed one."""
     unit = testbed.supervisor.unit(f"{testbed.plan.host_of(BALANCER).name}/{BALANCER}")
-    with unit.place.path(unit.service.output).open("rb") as log, file.open("wb") as out:
+    with unit.place.path(unit.service.output).open("rb") as log, folder.create(TROUBLES) as out:
         out.writelines(line for line in log if ended_badly(line))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from testbed.faults.scenarios import WEB, Scenario, named
 from testbed.faults.schedule import schedule
 from topo import plan as roles
 from topo.errors import DeadlineError, UsageError
+from topo.folders import Folder
 from topo.plan import CLIENT, Plan
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from testbed.namespaces import Inside
     from testbed.testbed import Testbed
 
+REQUESTS, CAPACITY = "requests.jsonl", "capacity.jsonl"
 SHARE = 0.8
 FIXED, FULL = "fixed rate", f"{SHARE:.0%} of capacity"
 SESSIONS = 2
@@ -72,25 +73,28 @@ def measure(testbed: Testbed, run: Run) -> WebFailoverEvidence:
     }
     for name, value in evidence.items():
         run.keep(name, value)
-    file = run.folder / "requests.jsonl"
-    with balancer.watched(testbed) as watch, run.phase(PHASE, count) as progress:
+    with (
+        run.folder.create(REQUESTS, "w") as out,
+        balancer.watched(testbed) as watch,
+        run.phase(PHASE, count) as progress,
+    ):
         run.keep("changes", watch.changes)
         under_load = UnderLoad(testbed, watch, run.random, run.mark, progress.advance)
         for number, (name, portion) in enumerate(portions):
             evidence["first_numbers"].append(number * STEP)
             this = replace(settings, rate=rates[name], first=number * STEP, seed=run.random.getrandbits(32))
-            with load.loading(client(testbed), this, file):
+            with load.loading(client(testbed), this, out):
                 evidence["stopped"] = under_load.inject(portion, name, evidence["faults"])
             if evidence["stopped"]:
                 break
-    balancer.keep_bad_endings(testbed, run.folder / "balancer-troubles.jsonl")
+    balancer.keep_bad_endings(testbed, run.folder)
     measured: dict[str, Any] = {
         **evidence,
         "stopped": evidence["stopped"] or watch.problem,
         "changes": watch.changes,
         "looks": {"times": watch.looks, "longest_gap_s": round(watch.gap_s, 3)},
         "stored": stored(testbed, primary, settings.tag),
-        "requests": _requests(file, [server.name for server in plan.hosts_of(roles.WEB)]),
+        "requests": _requests(run.folder, [server.name for server in plan.hosts_of(roles.WEB)]),
     }
     return WebFailoverEvidence(**measured)
 
@@ -193,9 +197,13 @@ def capacity(testbed: Testbed, run: Run, settings: load.LoadSettings, server: st
     The second is what a site can promise. It counts while that server's host is off and then starts again, which on one
     machine for all hosts costs the others processor time; the balancer is told, so that its checks play no part.
     """
-    file = run.folder / "capacity.jsonl"
     asking = replace(settings, rate=None, tag=f"capacity-{settings.tag}")
-    with run.phase("capacity"), balancer.watched(testbed) as watch, load.loading(client(testbed), asking, file):
+    with (
+        run.folder.create(CAPACITY, "w") as out,
+        run.phase("capacity"),
+        balancer.watched(testbed) as watch,
+        load.loading(client(testbed), asking, out),
+    ):
         time.sleep(WARM_SECONDS)
         began = time.time()
         time.sleep(WHOLE_SECONDS)
@@ -207,8 +215,8 @@ def capacity(testbed: Testbed, run: Run, settings: load.LoadSettings, server: st
                 time.sleep(AWAY_SECONDS)
             back = time.time()
         watch.wait_for(server)
-    done = load.outcomes(file)
-    load.compress(file)
+    done = load.outcomes(run.folder.path / CAPACITY)
+    load.compress(run.folder, CAPACITY)
     return {
         "whole_per_s": _rate(done, began, whole),
         "away_per_s": _rate(done, failed, back),
@@ -235,7 +243,7 @@ def stored(testbed: Testbed, server: str, tag: str) -> StoredRows:
     }
 
 
-def _requests(file: Path, servers: Sequence[str]) -> dict[str, Any]:
-    table = load.columns(load.outcomes(file), servers)
-    load.compress(file)
+def _requests(folder: Folder, servers: Sequence[str]) -> dict[str, Any]:
+    table = load.columns(load.outcomes(folder.path / REQUESTS), servers)
+    load.compress(folder, REQUESTS)
     return table

@@ -25,6 +25,7 @@ from experiments.firewall_matrix.sweep import Sweep, sweep
 from testbed import session
 from testbed.body import Body
 from testbed.testbed import Testbed
+from topo.folders import opened
 from topo.plan import Plan
 from topo.profile import Profile
 
@@ -59,7 +60,7 @@ class Probed(Body):
         self.number = number
 
     def __call__(self, testbed: Testbed) -> int:
-        run = Run(testbed.home, self.seed)
+        run = Run(opened(testbed.home), self.seed)
         proof = Proof(testbed.plan)
         for _ in range(self.number):
             rules = some_rules(testbed.plan, run.random)

@@ -34,6 +34,7 @@ from experiments.firewall_matrix.tries import send
 from experiments.firewall_matrix.ofproto import Question, traced
 from experiments.engine.run import Run
 from testbed.namespaces import Inside
+from topo.folders import opened
 from topo.plan import plan
 from topo.profile import Profile
 what, folder, asked = sys.argv[1], Path(sys.argv[2]), json.load(sys.stdin)
@@ -42,7 +43,7 @@ rules = policy(design)
 bed = SimpleNamespace(plan=design, inside=lambda name: Inside(name, asked[name], folder))
 if what == "malformed":
     # tokens of its own: the tracker may hold pieces from the test before, and let them out now
-    print(json.dumps(send(bed, Run(folder, seed=zlib.crc32(bytes(folder))), rules)))
+    print(json.dumps(send(bed, Run(opened(folder), seed=zlib.crc32(bytes(folder))), rules)))
 else:
     print(json.dumps([asdict(each) for each in traced(design, rules, [Question(*each) for each in asked])]))
 """
