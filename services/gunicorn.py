@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from services.secrets import Secrets
-from services.service import Command, File, Look, Service, listens, render
+from services.service import Command, File, Look, Service, below, listens, render
 from topo.paths import PROJECT
 from topo.plan import APP, DATABASE, WEB, Endpoint, Plan
 from topo.profile import Profile
@@ -103,10 +104,12 @@ class Gunicorn(Service):
         return listens(look, self.port)
 
     def fail(self, look: Look) -> None:
-        look.path(BROKEN).touch()
+        folder, name = below(look, BROKEN, make=True)
+        os.close(folder.open(name, os.O_WRONLY | os.O_CREAT))
 
     def recover(self, look: Look) -> None:
-        look.path(BROKEN).unlink(missing_ok=True)
+        folder, name = below(look, BROKEN, make=True)
+        folder.remove(name)
 
     def _gunicorn(self) -> Command:
         return (sys.executable, "-m", "gunicorn", "-c", CONFIG, "services.site.wsgi:app")

@@ -20,7 +20,9 @@ from typing import Protocol, runtime_checkable
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from topo.paths import BOX
+from topo import folders
+from topo.folders import Folder
+from topo.paths import BOX, PRIVATE
 
 Command = tuple[str, ...]
 
@@ -56,6 +58,12 @@ class Look(Protocol):
     def path(self, path: str) -> Path: ...
 
     def connect(self, port: int, address: str = ..., seconds: float = ...) -> socket.socket: ...
+
+
+def below(place: Look, path: str, *, make: bool = False) -> tuple[Folder, str]:
+    """The folder and the name of a host's file, as the box opens it: root of a host may have put links there."""
+    base = next(base for base in PRIVATE if path.startswith(f"{base}/"))
+    return folders.within(place.path(base), path.removeprefix(f"{base}/"), make=make)
 
 
 class Service(ABC):

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from services.processsession import ProcessSession
-from services.service import Command, Look, Service
-from topo.errors import DeadlineError, ServiceError
+from services.service import Command, Look, Service, below
+from topo import folders
+from topo.errors import DeadlineError, ServiceError, UsageError
 
 TAIL_LINES = 15
+TAIL_BYTES = 2**16
 CHECK_SECONDS = 60
 WAITING = "waiting"
 
@@ -129,9 +132,8 @@ class Unit:
         """Start its process. What a crash of the one before has left over is ended first."""
         self.end()
         self.times.pop("ready", None)
-        output = self.place.path(self.service.output)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("ab") as log:
+        folder, name = below(self.place, self.service.output, make=True)
+        with os.fdopen(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
             self.process = self.place.popen(
                 self.service.command(),
                 environment={**self.service.environment, **self.extra},
@@ -144,11 +146,17 @@ class Unit:
         if self.process is not None:
             self.session.end(self.service.id)
 
+    def written(self, log: str, most: int = folders.DATA_BYTES) -> bytes:
+        """The end of one of its logs, so many bytes; none of what is no plain file on the host, or is not there."""
+        with suppress(UsageError):
+            folder, name = below(self.place, log)
+            return folder.end(name, most)
+        return b""
+
     def tail(self, lines: int = TAIL_LINES) -> str:
         """The last lines of each of its logs, each under its name."""
         parts = []
         for log in self.service.logs:
-            path = self.place.path(log)
-            if path.exists() and (text := path.read_text(errors="replace").splitlines()[-lines:]):
+            if text := self.written(log, TAIL_BYTES).decode(errors="replace").splitlines()[-lines:]:
                 parts.append("\n".join([f"--- {self.service.host}:{log}", *text]))
         return "\n".join(parts)

@@ -101,7 +101,7 @@ class SteadyTestbed:
     def __init__(self, *looks: bool, log: Path | None = None) -> None:
         self.looks = list(looks or (True,))
         service = SimpleNamespace(host="srv1", role="web", logs=["/var/log/error.log"])
-        unit = SimpleNamespace(service=service, place=SimpleNamespace(path=lambda _: log))
+        unit = SimpleNamespace(service=service, written=lambda _, most: log.read_bytes()[-most:] if log else b"")
         self.supervisor = SimpleNamespace(units=[unit] if log else [])
 
     def look(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 from collections.abc import Iterator
@@ -199,6 +200,35 @@ def test_every_log_is_shown_under_its_name_and_missing_ones_are_not(supervised: 
     error.write_bytes(b"bad \xff bytes\n")
     wait.until(lambda: None if "out" in unit.tail() else "nothing", what="output", seconds=5)
     assert unit.tail() == "--- srv1:/var/log/a/error.log\nbad \ufffd bytes\n--- srv1:/var/log/a.log\nout"
+
+
+@pytest.mark.parametrize("planted", ["log", "folder"])
+def test_root_of_a_host_cannot_have_the_machines_files_written_or_shown(
+    supervised: Supervised, tmp_path: Path, planted: str
+) -> None:
+    """The box starts daemons and opens their logs with all rights on the machine, in folders that hosts write to."""
+    outside = tmp_path / "outside"
+    (outside / "a").mkdir(parents=True)
+    (outside / "a" / "out.log").write_text("the machine's\n")
+
+    class Deep(FakeService):
+        output = "/var/log/a/out.log"
+        logs = (output,)
+
+    supervised.run(Deep("a", ("sh", "-c", "echo mine; exec sleep 60")))
+    wait.until(lambda: None if "mine" in supervised.supervisor.unit("srv1/a").tail() else "", what="output", seconds=5)
+    supervised.supervisor.kill("srv1/a")
+    folder = supervised.place.path("/var/log/a")
+    shutil.rmtree(folder)
+    if planted == "folder":
+        folder.symlink_to(outside / "a")
+    else:
+        folder.mkdir()
+        (folder / "out.log").symlink_to(outside / "a" / "out.log")
+    assert supervised.supervisor.unit("srv1/a").tail() == ""
+    with pytest.raises(UsageError, match="a symbolic link, which is not followed here"):
+        supervised.supervisor.start("srv1/a")
+    assert (outside / "a" / "out.log").read_text() == "the machine's\n"
 
 
 def test_starting_twice_is_refused(supervised: Supervised) -> None:

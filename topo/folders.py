@@ -132,6 +132,12 @@ class Folder:
         """The content of a plain file of at most so many bytes."""
         return _content(self.open(name, READ), self.path / name, most)
 
+    def end(self, name: str, most: int) -> bytes:
+        """The last bytes of a plain file, so many of them."""
+        with _plain(self.open(name, READ), self.path / name) as stream, _refusing(self.path / name):
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - most))
+            return stream.read(most)
+
     def open(self, name: str, flags: int) -> int:
         """A descriptor of a file in it that is no link; what the flags create is its owner's alone."""
         with _refusing(self.path / name):
@@ -182,6 +188,15 @@ def _refuse_shared(folder: Folder) -> None:
         raise UsageError(f"{folder.path}: other users may write in it; chmod go-w {folder.path}")
 
 
+def within(base: Path, path: str, *, make: bool = False) -> tuple[Folder, str]:
+    """The folder and the name of a file below a folder that others fill, as a host's root does; no link leads there."""
+    *parents, name = path.split("/")
+    folder = _opened(base, make=make, private=True)
+    for parent in parents:
+        folder = folder.below(parent, make=make)
+    return folder, name
+
+
 def read(path: Path, most: int = TEXT_BYTES) -> bytes:
     """The content of a plain file that a person named, of at most so many bytes. Raises UsageError."""
     with _refusing(path):
@@ -207,12 +222,16 @@ def kind(mode: int) -> str:
     return next((word for matches, word in kinds if matches(mode)), "no plain file")
 
 
-def _content(descriptor: int, path: Path, most: int) -> bytes:
+def _plain(descriptor: int, path: Path) -> IO[bytes]:
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         raise UsageError(f"{path}: {kind(mode)}, not a file")
-    with os.fdopen(descriptor, "rb") as stream, _refusing(path):
+    return os.fdopen(descriptor, "rb")
+
+
+def _content(descriptor: int, path: Path, most: int) -> bytes:
+    with _plain(descriptor, path) as stream, _refusing(path):
         content = stream.read(most + 1)
     if len(content) > most:
         raise UsageError(f"{path}: larger than {most // MIB} MiB, the most that is read")

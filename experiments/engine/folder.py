@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from topo import folders
 from topo.errors import UsageError
@@ -96,13 +95,5 @@ def collect_logs(testbed: Testbed, folder: Folder) -> None:
     with folder.below(LOGS, make=True) as target:
         for unit in testbed.supervisor.units:
             for log in unit.service.logs:
-                source = unit.place.path(log)
-                if source.is_file() and source.stat().st_size:
-                    with target.create(f"{unit.service.host}-{unit.service.role}-{source.name}") as writing:
-                        _copy_end(source, writing)
-
-
-def _copy_end(source: Path, target: IO[bytes]) -> None:
-    with source.open("rb") as reading:
-        reading.seek(max(0, os.fstat(reading.fileno()).st_size - MOST_BYTES))
-        shutil.copyfileobj(reading, target)
+                if content := unit.written(log, MOST_BYTES):
+                    target.write(f"{unit.service.host}-{unit.service.role}-{log.rpartition('/')[2]}", content)

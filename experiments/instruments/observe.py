@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -64,21 +63,20 @@ def request_logs(testbed: Testbed, folder: Folder) -> list[dict[str, Any]]:
     rows = []
     for unit in testbed.supervisor.units:
         for service, log in REQUEST_LOGS:
-            source = unit.place.path(log) if unit.service.is_called(service) else None
-            if source is None or not source.exists():
+            content = unit.written(log) if unit.service.is_called(service) else b""
+            if not content:
                 continue
-            copy = folder.path / f"{unit.service.host}-{service}.log"
-            with source.open("rb") as reading, folder.create(copy.name) as writing:
-                shutil.copyfileobj(reading, writing)
+            copy = f"{unit.service.host}-{service}.log"
+            folder.write(copy, content)
             rows += [
                 {
-                    "file": copy.name,
+                    "file": copy,
                     "line": number,
                     "host": unit.service.host,
                     "service": service,
                     "data": data,
                 }
-                for number, data in jsonlines.rows(copy.read_bytes())
+                for number, data in jsonlines.rows(content)
             ]
     return rows
 

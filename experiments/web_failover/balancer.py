@@ -123,8 +123,8 @@ def without(testbed: Testbed, server: str) -> Iterator[None]:
 def keep_bad_endings(testbed: Testbed, folder: Folder) -> None:
     """The balancer's log lines of requests that it could not answer well or to the end: what explains a failed one."""
     unit = testbed.supervisor.unit(f"{testbed.plan.host_of(BALANCER).name}/{BALANCER}")
-    with unit.place.path(unit.service.output).open("rb") as log, folder.create(TROUBLES) as out:
-        out.writelines(line for line in log if ended_badly(line))
+    lines = unit.written(unit.service.output).splitlines(keepends=True)
+    folder.write(TROUBLES, b"".join(line for line in lines if ended_badly(line)))
 
 
 def ended_badly(line: bytes) -> bool:
