@@ -16,7 +16,7 @@ import pymysql
 
 from services.mariadb import datadir
 from services.mariadb.mariadb import CONFIG, DATA, MariaDB, query
-from services.service import Command, File, Look, render
+from services.service import Command, File, Look, below, render
 from topo.paths import ENVIRONMENT
 
 START, STARTED, BIN = "/run/mysqld/start.sh", "/run/mysqld/started", "/run/mysqld/bin"
@@ -51,7 +51,8 @@ class Galera(MariaDB):
         self.gather(look)
 
     def gather(self, look: Look) -> None:
-        (look.path(DATA) / "gvwstate.dat").write_text(self._group())
+        folder, name = below(look, f"{DATA}/gvwstate.dat")
+        folder.write(name, self._group())
 
     def gathered(self, look: Look) -> bool:
         """True if it is in the group that may go on, the one with a majority."""
