@@ -20,6 +20,7 @@ from topo.plan import Plan
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
+pytest_plugins = ("run_tests",)
 PROJECT = Path(__file__).resolve().parent.parent
 SERVERS = tuple(host.name for host in plan_of(Profile()).hosts if host.zone == "servers")
 GOLDEN = Path(__file__).parent / "golden"
@@ -35,6 +36,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 settings.load_profile("foobar")
+
+# The garbage collector took a quarter of all work: modules, trees and packet sets stay, or go when they are let go of
+gc.disable()
+gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,32 +57,20 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="write the golden files anew; read the diff then")
-    parser.addoption("--beside", action="store_true", help="only tests that others may run beside")
-    parser.addoption("--alone", action="store_true", help="only tests that measure times, and must be alone")
 
 
 def pytest_collection_finish() -> None:
-    """The garbage collector need not look again and again at what stays until the end: a tenth of all work."""
+    """The garbage collector need not look again and again at what stays until the end."""
     gc.freeze()
+    gc.enable()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    _select(config, items)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() == 0:
         return
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="boots a real testbed: needs root"))
-
-
-def _select(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the part that was asked for (tests/run_tests.py)."""
-    if not config.getoption("--beside") and not config.getoption("--alone"):
-        return
-    alone = bool(config.getoption("--alone"))
-    others = [item for item in items if bool(item.get_closest_marker("alone")) != alone]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from ipaddress import IPv4Address
 
 from controllers.compile import ARP_TYPE, IPV4, UNTAGGED
@@ -117,6 +117,7 @@ class Packet:
         return self.ip_proto != ICMP or self.icmpv4_type in ICMP_REQUESTS
 
 
+@cache
 def first(src: Host, dst: Host, proto: str, port: int, src_port: int = 40000) -> Packet:
     """The packet that begins a conversation; ``port`` is the ICMP type for icmp."""
     number = {"icmp": ICMP, "tcp": TCP, "udp": UDP}[proto]
@@ -212,6 +213,7 @@ class SimulatedNetwork:
         self.plan = plan
         self.tracker = Tracker(eager)
         self._tables: dict[tuple[str, int], list[Flow]] = {}
+        self._at_ports: dict[tuple[str, int, MatchValue], list[Flow]] = {}
         for flow in flows:
             _check_prerequisites(flow)
             self._tables.setdefault((flow.switch, flow.table), []).append(flow)
@@ -262,7 +264,7 @@ class SimulatedNetwork:
 
     def _match(self, switch: str, number: int, fields: Mapping[str, MatchValue]) -> Flow | None:
         best: Flow | None = None
-        for flow in self._tables.get((switch, number), ()):
+        for flow in self._at_port(switch, number, fields["in_port"]):
             if best and flow.priority < best.priority:
                 break
             if _matches(flow, fields):
@@ -270,6 +272,14 @@ class SimulatedNetwork:
                     raise FlowError(f"both match, at one priority: {best.text()} and {flow.text()}")
                 best = best or flow
         return best
+
+    def _at_port(self, switch: str, number: int, port: MatchValue) -> list[Flow]:
+        """The flows of a table that a packet from this port may meet: most name another port."""
+        key = (switch, number, port)
+        if key not in self._at_ports:
+            flows = self._tables.get((switch, number), ())
+            self._at_ports[key] = [flow for flow in flows if dict(flow.match).get("in_port", port) == port]
+        return self._at_ports[key]
 
 
 def _matches(flow: Flow, fields: Mapping[str, MatchValue]) -> bool:

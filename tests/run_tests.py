@@ -49,5 +49,23 @@ def main(words: Sequence[str]) -> int:
     return exit_code(codes)
 
 
+# --- within pytest: which tests belong to a part -------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--beside", action="store_true", help="only tests that others may run beside")
+    parser.addoption("--alone", action="store_true", help="only tests that measure times, and must be alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the part that was asked for."""
+    if not config.getoption("--beside") and not config.getoption("--alone"):
+        return
+    alone = bool(config.getoption("--alone"))
+    others = [item for item in items if bool(item.get_closest_marker("alone")) != alone]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in set(others)]
+
+
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -176,6 +176,19 @@ def _conversation(
 
 def _forged(network: SimulatedNetwork, src: Host, dst: Host) -> Iterator[str]:
     """What ``src`` must not be able to send, in the shape of the most allowed packet there is."""
+    if network.send(src.name, replace(first(src, dst, "tcp", 80), eth_dst=BROADCAST)).arrived:
+        yield f"{src.name}: a packet to everybody arrives"
+    forged = {OWN_COOKIES[name] for name in ("spoofed", "invalid")}
+    for what, packet in _forgeries(src, dst, network.plan.hosts):
+        trip = network.send(src.name, packet)
+        if trip.arrived:
+            yield f"{src.name} -> {dst.name}: {what} arrives"
+        elif trip.dropped_by is None or trip.dropped_by.cookie not in forged:
+            yield f"{src.name} -> {dst.name}: {what} is dropped, but not counted as such"
+
+
+@cache
+def _forgeries(src: Host, dst: Host, hosts: tuple[Host, ...]) -> list[tuple[str, Packet]]:
     plain, asked = first(src, dst, "tcp", 80), arp(src, dst)
     forgeries = {
         "a tagged packet": replace(plain, vlan_vid=VLAN_PRESENT | 1),
@@ -183,7 +196,7 @@ def _forged(network: SimulatedNetwork, src: Host, dst: Host) -> Iterator[str]:
         "an IPv6 packet": Packet(src.mac, dst.mac, IPV6),
         "an ICMP error about nothing": error_about(answer(first(src, dst, "udp", 999, src_port=9))),
     }
-    for other in network.plan.hosts:
+    for other in hosts:
         if other == src:
             continue
         forgeries |= {
@@ -194,15 +207,7 @@ def _forged(network: SimulatedNetwork, src: Host, dst: Host) -> Iterator[str]:
             f"ARP with {other.name}'s MAC": replace(asked, arp_sha=other.mac),
             f"ARP from {other.name}'s MAC": replace(asked, eth_src=other.mac),
         }
-    if network.send(src.name, replace(plain, eth_dst=BROADCAST)).arrived:
-        yield f"{src.name}: a packet to everybody arrives"
-    forged = {OWN_COOKIES[name] for name in ("spoofed", "invalid")}
-    for what, packet in forgeries.items():
-        trip = network.send(src.name, packet)
-        if trip.arrived:
-            yield f"{src.name} -> {dst.name}: {what} arrives"
-        elif trip.dropped_by is None or trip.dropped_by.cookie not in forged:
-            yield f"{src.name} -> {dst.name}: {what} is dropped, but not counted as such"
+    return list(forgeries.items())
 
 
 # --- the proof ----------------------------------------------------------------------------------------------------
@@ -251,24 +256,19 @@ def test_an_allowed_connection_is_no_way_back(plan: Plan, rules: Rules, flows: F
 def test_each_firewall_denies_by_itself(plan: Plan, rules: Rules, flows: Flows) -> None:
     """With every other switch waving everything through, each one that polices still refuses what is denied."""
     open_flows = compile_flows(plan, policy(plan_of(Profile(firewall="off"))))
+    networks: dict[str, SimulatedNetwork] = {}
     for src, dst, proto, port in conversations(plan):
         wanted = decide(rules, plan, src.name, dst.name, proto, port)
         for guard in plan.policed_by(src.name, dst.name):
-            mixed = [f for f in flows if f.switch == guard] + [f for f in open_flows if f.switch != guard]
-            network = _cached(plan, guard, mixed)
+            if guard not in networks:
+                mixed = [f for f in flows if f.switch == guard] + [f for f in open_flows if f.switch != guard]
+                networks[guard] = SimulatedNetwork(plan, mixed)
+            network = networks[guard]
+            network.tracker.zones.clear()
             trip = network.send(src.name, first(src, dst, proto, port))
             assert (trip.arrived is not None) == (wanted.action == "allow")
             if trip.dropped_by:
                 assert (trip.dropped_by.switch, cookie_name(trip.dropped_by.cookie, rules)) == (guard, wanted.name)
-
-
-_NETWORKS: dict[str, SimulatedNetwork] = {}
-
-
-def _cached(plan: Plan, guard: str, flows: list[Flow]) -> SimulatedNetwork:
-    network = _NETWORKS.setdefault(guard, SimulatedNetwork(plan, flows))
-    network.tracker.zones.clear()
-    return network
 
 
 def test_between_two_servers_both_firewalls_decide(plan: Plan, flows: Flows) -> None:

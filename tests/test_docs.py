@@ -15,6 +15,7 @@ from shutil import which
 from xml.etree import ElementTree
 
 import pytest
+from syntax import tree
 
 from benchmarks import suite
 from docs import draw, manual
@@ -55,7 +56,7 @@ def sentence(path: Path) -> str:
     """A file's first sentence about itself: of a docstring, or of the comment at the top of a script."""
     text = path.read_text()
     if path.suffix == ".py":
-        about = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0]
+        about = (ast.get_docstring(tree(text)) or "").split("\n\n")[0]
     else:
         lines = [line.removeprefix("#").strip() for line in text.splitlines()[1:]]
         about = " ".join(list(takewhile(bool, lines)))

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 from pymysql import connections, cursors
+from syntax import tree
 
 from services.failover.controlconnection import ControlConnection
 from services.failover.eventlog import EventLog
@@ -127,13 +128,13 @@ def intrusions(source: str) -> list[str]:
     """Uses of such an attribute on anything but ``self`` in a module that imports pymysql."""
     if "pymysql" not in source:
         return []
-    tree = ast.parse(source)
+    module = tree(source)
     imported = any(
-        "pymysql" in ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)
+        "pymysql" in ast.unparse(node) for node in ast.walk(module) if isinstance(node, ast.Import | ast.ImportFrom)
     )
     return [
         ast.unparse(node)
-        for node in ast.walk(tree)
+        for node in ast.walk(module)
         if imported
         and isinstance(node, ast.Attribute)
         and node.attr in privates()

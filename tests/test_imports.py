@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from syntax import tree
 
 File = tuple[str, str]
 PROJECT = Path(__file__).resolve().parent.parent
@@ -101,14 +102,14 @@ def imports(source: str) -> frozenset[str]:
 
 
 def _imports(source: str) -> Iterator[str]:
-    tree = ast.parse(source)
+    module = tree(source)
     for_types = {
         each
-        for node in ast.walk(tree)
+        for node in ast.walk(module)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for each in ast.walk(node)
     }
-    for node in ast.walk(tree):
+    for node in ast.walk(module):
         if node in for_types:
             continue
         if isinstance(node, ast.Import):
@@ -221,7 +222,7 @@ def graph(files: Iterable[File]) -> dict[str, set[str]]:
 def imported(source: str) -> frozenset[str]:
     """Every dotted name that a file imports, in whatever place: the module, or one of its names."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from syntax import tree
 
 PROJECT = Path(__file__).resolve().parent.parent
 #: names that mean the same wherever they stand; every experiment has the same files
@@ -40,7 +41,7 @@ def twice(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def classes(files: Iterable[File]) -> Iterator[tuple[str, str]]:
     for path, source in files:
-        yield from ((node.name, path) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef))
+        yield from ((node.name, path) for node in ast.walk(tree(source)) if isinstance(node, ast.ClassDef))
 
 
 def basenames(files: Iterable[File]) -> Iterator[tuple[str, str]]:
@@ -52,7 +53,7 @@ def functions(files: Iterable[File]) -> list[tuple[int, str]]:
     return sorted(
         ((node.end_lineno or node.lineno) - node.lineno + 1, f"{path}:{node.name}")
         for path, source in files
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree(source))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
 
@@ -63,7 +64,7 @@ def headless(files: Iterable[File]) -> list[str]:
     docstrings = (
         (path, ast.get_docstring(node))
         for path, source in files
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree(source))
         if isinstance(node, documented)
     )
     return [f"{path}: {text.splitlines()[0]}" for path, text in docstrings if text and HEADLESS.match(text)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -51,20 +52,26 @@ def test_an_empty_argument_runs_nothing(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == "foobar test: an empty argument; is a variable not set?\n"
 
 
+def run(folder: Path, *words: str) -> str:
+    """What pytest says with the options of run_tests.py, and none of the plugins that other tests need."""
+    command = [sys.executable, "-m", "pytest", "-p", "run_tests", "-p", "xdist", "-c", str(PROJECT / "pyproject.toml")]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "tests"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(
+        [*command, *words, str(folder)], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(("flag", "selected"), [("--beside", "test_a"), ("--alone", "test_b")])
 def test_each_test_is_in_one_part(tmp_path: Path, flag: str, selected: str) -> None:
-    (tmp_path / "conftest.py").write_text((PROJECT / "tests" / "conftest.py").read_text())
     (tmp_path / "test_x.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-c", str(PROJECT / "pyproject.toml"), "--collect-only", flag]
-    done = subprocess.run([*command, str(tmp_path)], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert [line.split("::")[1] for line in done.stdout.splitlines() if "::" in line] == [selected], done.stdout
+    said = run(tmp_path, "-q", "--collect-only", flag)
+    assert [line.split("::")[1] for line in said.splitlines() if "::" in line] == [selected], said
 
 
 def test_a_files_tests_stay_with_one_worker(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text((PROJECT / "tests" / "conftest.py").read_text())
     for name in ("x", "y"):
         (tmp_path / f"test_{name}.py").write_text("def test_a(): pass\ndef test_b(): pass\ndef test_c(): pass\n")
-    command = [sys.executable, "-m", "pytest", "-v", "-c", str(PROJECT / "pyproject.toml"), *parts([], 2)[0]]
-    done = subprocess.run([*command, str(tmp_path)], cwd=PROJECT, capture_output=True, text=True, check=False)
-    ran = {(file, worker) for worker, file in re.findall(r"\[(gw\d)\].* PASSED .*(test_[xy])\.py", done.stdout)}
-    assert sorted(file for file, _ in ran) == ["test_x", "test_y"], done.stdout
+    said = run(tmp_path, "-v", *parts([], 2)[0])
+    ran = {(file, worker) for worker, file in re.findall(r"\[(gw\d)\].* PASSED .*(test_[xy])\.py", said)}
+    assert sorted(file for file, _ in ran) == ["test_x", "test_y"], said

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from syntax import tree
 from test_imports import project
 
 from topo import wait
@@ -140,14 +141,14 @@ def test_patience_must_make_sense(monkeypatch: pytest.MonkeyPatch, text: str) ->
 
 def escapes(source: str) -> Iterator[str]:
     """Calls that may raise TimeoutExpired, which no main expects, or wait for ever for a command's end."""
-    tree = ast.parse(source)
+    module = tree(source)
     handled = {
         call
-        for function in ast.walk(tree)
+        for function in ast.walk(module)
         if isinstance(function, ast.FunctionDef) and "TimeoutExpired" in ast.unparse(function)
         for call in ast.walk(function)
     }
-    for call in ast.walk(tree):
+    for call in ast.walk(module):
         if not isinstance(call, ast.Call):
             continue
         name = ast.unparse(call.func)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -34,14 +35,21 @@ from topo.profile import Profile
 PLAN = plan_of(Profile())
 RULES = policy(plan_of(Profile()))
 FLOWS = compile_flows(PLAN, RULES)
-QUICK = quick_set(PLAN, RULES, Random(1))
-MUTANTS = mutants(PLAN, RULES, 18, Random(5))
-ONE_OF_EACH_KIND = MUTANTS[::3]
+
+
+@cache
+def quick() -> list[Probe]:
+    return quick_set(PLAN, RULES, Random(1))
+
+
+@cache
+def made() -> list[Mutant]:
+    return mutants(PLAN, RULES, 18, Random(5))
 
 
 @pytest.fixture(scope="module")
 def examination() -> Examination:
-    return Examination(PLAN, RULES, QUICK, FLOWS)
+    return Examination(PLAN, RULES, quick(), FLOWS)
 
 
 @pytest.fixture(autouse=True)
@@ -69,17 +77,17 @@ def row(mutant: Mutant, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_right_flows_let_every_probe_end_where_the_policy_wants_it() -> None:
-    assert prober(FLOWS).mismatches(QUICK) == []
-    assert len({probe.what for probe in QUICK}) == len(QUICK) > 3000
-    assert sum(probe.wanted is not None for probe in QUICK) > 200
+    assert prober(FLOWS).mismatches(quick()) == []
+    assert len({probe.what for probe in quick()}) == len(quick()) > 3000
+    assert sum(probe.wanted is not None for probe in quick()) > 200
 
 
 def test_every_sign_is_unlike_any_other() -> None:
-    assert len({probe.sign(probing.FIRST_NUMBER) for probe in QUICK}) == len(QUICK)
+    assert len({probe.sign(probing.FIRST_NUMBER) for probe in quick()}) == len(quick())
 
 
 def test_every_mutant_is_caught_by_both_or_equivalent(examination: Examination) -> None:
-    fates = {fate(row(each, examination.of(each.flows, prober(each.flows)).as_dict())) for each in ONE_OF_EACH_KIND}
+    fates = {fate(row(each, examination.of(each.flows, prober(each.flows)).as_dict())) for each in made()[::3]}
     assert fates <= {"caught by both", "caught by both, by a witness", "equivalent"}
     assert "caught by both" in fates, "by the quick set, with no witness asked for"
 
@@ -89,14 +97,14 @@ def test_witnesses_catch_what_the_quick_set_is_not_asked(
 ) -> None:
     """Out of the proof's counterexamples, with no quick set at all."""
     monkeypatch.setattr(examination, "quick", ())
-    found = {each.what: examination.of(each.flows, prober(each.flows)).as_dict() for each in MUTANTS[1::2]}
-    fates = {each.what: fate(row(each, found[each.what])) for each in MUTANTS[1::2]}
+    found = {each.what: examination.of(each.flows, prober(each.flows)).as_dict() for each in made()[1::2]}
+    fates = {each.what: fate(row(each, found[each.what])) for each in made()[1::2]}
     assert set(fates.values()) == {"caught by both, by a witness", "equivalent"}, fates
 
 
 def test_mutants_survive_an_oracle_that_sees_nothing(examination: Examination) -> None:
     """The negative control of the whole experiment."""
-    rows = [row(each, examination.of(each.flows, UnseeingOracle()).as_dict()) for each in MUTANTS]
+    rows = [row(each, examination.of(each.flows, UnseeingOracle()).as_dict()) for each in made()]
     found = judged(FirewallMutants(), evidence(rows))
     assert found.holds is False
     assert found.because.startswith("survives the probes: ")
@@ -104,19 +112,19 @@ def test_mutants_survive_an_oracle_that_sees_nothing(examination: Examination) -
 
 
 def test_a_deaf_host_is_seen_when_all_is_calm() -> None:
-    assert prober(FLOWS, "lb").mismatches(QUICK)
+    assert prober(FLOWS, "lb").mismatches(quick())
 
 
 def test_a_probe_that_is_lost_once_is_no_mismatch() -> None:
     """Asked again, with what must be sent before it, it arrives."""
     sockets = PyPacketSockets(PLAN, FLOWS, deaf=("lb",))
     asked = Prober(PLAN, sockets, quiet=0)  # type: ignore[arg-type]
-    first = asked._wrong(QUICK)
+    first = asked._wrong(quick())
     sockets.deaf.clear()
-    again = probing._with_what_they_need(QUICK, first)
+    again = probing._with_what_they_need(quick(), first)
     assert first
     assert asked._wrong(again) == {}
-    assert len(again) < len(QUICK) / 10
+    assert len(again) < len(quick()) / 10
 
 
 # --- links that are never silent -----------------------------------------------------------------------------------
@@ -145,25 +153,25 @@ def test_probing_ends_though_the_links_are_never_silent(monkeypatch: pytest.Monk
     mute = tuple(flow for flow in FLOWS if ("arp_spa", "10.0.1.66") not in flow.match)
     assert len(mute) < len(FLOWS)
     asked = Prober(PLAN, NoisySockets(PLAN, mute), quiet=0.001)  # type: ignore[arg-type]
-    assert asked.mismatches(QUICK)
+    assert asked.mismatches(quick())
 
 
 def test_probes_that_keep_arriving_end_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     sockets = NoisySockets(PLAN, FLOWS)
     asked = Prober(PLAN, sockets, quiet=0.001)  # type: ignore[arg-type]
-    frame = QUICK[0].frame.numbered(probing.FIRST_NUMBER + probing.STEP)
+    frame = quick()[0].frame.numbered(probing.FIRST_NUMBER + probing.STEP)
     monkeypatch.setattr(NoisySockets, "arrivals", lambda self, seconds: iter([("lb", frame)]))
     monkeypatch.setattr(probing, "MOST_SECONDS", 0.05)
     monkeypatch.setattr(probing, "LATE_SECONDS", 1)
     with pytest.raises(DeadlineError, match="still arrive"):
-        asked.mismatches(QUICK[:1])
+        asked.mismatches(quick()[:1])
 
 
 # --- frames --------------------------------------------------------------------------------------------------------
 
 
 def test_a_numbered_frame_has_right_checksums() -> None:
-    for probe in Random(2).sample(QUICK, 120):
+    for probe in Random(2).sample(quick(), 120):
         frame = Ether(probe.frame.numbered(25004))
         layer = next((each for each in (ICMP, TCP, UDP) if each in frame), None)
         if layer is None:
@@ -200,7 +208,7 @@ def evidence(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 @pytest.fixture
 def good() -> dict[str, Any]:
     found = (GOOD, {**GOOD, "quick": 0, "witness": 1, "witnesses": 4}, SAME)
-    return copy.deepcopy(evidence([row(mutant, told) for mutant, told in zip(MUTANTS, found, strict=False)]))
+    return copy.deepcopy(evidence([row(mutant, told) for mutant, told in zip(made(), found, strict=False)]))
 
 
 def test_it_holds_when_all_are_caught_or_equivalent(good: dict[str, Any]) -> None:
@@ -224,7 +232,7 @@ def test_it_fails_when_one_survives(good: dict[str, Any], at: int, change: dict[
     good["mutants"][at] |= change
     found = judged(FirewallMutants(), good)
     assert found.holds is False
-    assert found.because == f"{because}: {MUTANTS[at].what}"
+    assert found.because == f"{because}: {made()[at].what}"
     assert worst_first(good["mutants"])[0] == good["mutants"][at]
 
 
@@ -269,5 +277,5 @@ def test_what_is_shown(good: dict[str, Any]) -> None:
     experiment = FirewallMutants()
     measured = MutantsEvidence.parse(good)
     assert "caught by both" in str(experiment.show(measured, judged(experiment, good)))
-    assert MUTANTS[0].what.split(" ")[0] in experiment.page(measured)
+    assert made()[0].what.split(" ")[0] in experiment.page(measured)
     assert experiment.page(MutantsEvidence()).startswith("<h2>")
