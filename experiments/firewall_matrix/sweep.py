@@ -172,7 +172,8 @@ def listening(testbed: Testbed, folder: Folder, marker: int) -> Iterator[list[Ca
     hosts = testbed.plan.hosts
     lowest, highest = min(form.ttl for form in FORMS.values()), max(form.ttl for form in FORMS.values())
     probes = f"ip[8] >= {lowest} and ip[8] <= {highest} and ip[4:2] == {marker}"
-    only = {host.name: f"ip and not ether src {host.mac} and {probes}" for host in hosts}
+    # a stranger's frame of another length, with a probe's mark, would make the file no array
+    only = {host.name: f"ip and len == {LENGTH} and not ether src {host.mac} and {probes}" for host in hosts}
     with capturing([(testbed.inside(host.name), host.interface) for host in hosts], folder, only) as captures:
         yield captures
 
