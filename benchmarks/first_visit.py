@@ -16,6 +16,7 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
+from testbed.hostroot import BUNDLE
 from testbed.namespaces import Inside
 from topo.errors import FoobarError
 from topo.plan import SITE
@@ -30,7 +31,7 @@ class FirstVisitor:
     """One connection from a host to the site, with a cookie jar."""
 
     def __init__(self, host: Inside, resolver: str) -> None:
-        trusted = (host.home / "etc" / "ca-certificates.crt").read_text()
+        trusted = (host.home / "etc" / BUNDLE).read_text()
         self._connection = HTTPSConnection(SITE, timeout=SECONDS)
         raw = host.connect(443, _address(host, resolver), SECONDS)
         self._connection.sock = ssl.create_default_context(cadata=trusted).wrap_socket(raw, server_hostname=SITE)

@@ -37,8 +37,8 @@ LINKS = {
     "var/run": "/run",
     "var/tmp": "/tmp",
 }
-#: where host.sh mounts something
-PLACES = ("proc", "sys", "dev/pts", "dev/shm", "run", "tmp", "root", "var/log", "var/lib")
+#: where each host mounts something of its own; on mnt, for a moment, what it lets go of
+PLACES = ("proc", "sys", "dev/pts", "dev/shm", "run", "tmp", "root", "var/log", "var/lib", "mnt")
 #: a host's own folders are file systems of their own, so that one that is full harms no other: MiB of each
 SIZES = {"run": 64, "tmp": 256, "log": 256, "lib": 512, "root": 64}
 #: files of /etc that each host has of its own
@@ -48,7 +48,27 @@ BUNDLE = "ssl/certs/ca-certificates.crt"
 
 def setup(name: str, home: Path, *command: str) -> list[str]:
     """The command that makes a host of new namespaces, and ends as ``command`` in them."""
-    return ["sh", str(SETUP), name, str(home), str(ROOT), *command]
+    return ["sh", str(SETUP), name, str(home), *command]
+
+
+def fstab(home: Path) -> str:
+    """The mounts that make a host's root file system in its namespaces, in the order of their making.
+
+    In one file, since a process for each mount would be felt at every boot.
+    """
+    host = home / "top" / "host"
+    settings = [name for name in (*OWN, BUNDLE) if (ROOT / "etc" / name).exists()]
+    lines = [
+        f"tmpfs {home}/top tmpfs size=64k,mode=755",
+        f"{ROOT} {host} none rbind,X-mount.mkdir",
+        *(f"{home}/{folder} {host}{place} none rbind" for place, folder in PRIVATE.items() if place != "/var/run"),
+        *(f"{home}/etc/{name} {host}/etc/{name} none bind" for name in settings),
+        f"devpts {host}/dev/pts devpts newinstance,ptmxmode=0666,mode=0620",
+        f"tmpfs {host}/dev/shm tmpfs nosuid,nodev,size=64m,mode=1777",
+        f"proc {host}/proc proc nosuid,nodev,noexec",
+        f"{host}/proc/sys/net {host}/proc/sys/net none bind",
+    ]
+    return "".join(f"{line} 0 0\n" for line in lines)
 
 
 def build() -> None:
@@ -133,8 +153,8 @@ def make_folders(home: Path) -> None:
             if not target.is_mount():
                 mounts.bind(path, target)
                 mounts.read_only(target)
-    for folder in ("etc", "top"):
-        (home / folder).mkdir(exist_ok=True)
+    for folder in ("etc/ssl/certs", "top"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
 
 
 def write_host_files(plan: Plan, name: str, home: Path, authority: str) -> None:
@@ -152,4 +172,5 @@ def write_host_files(plan: Plan, name: str, home: Path, authority: str) -> None:
     (home / "etc" / "resolv.conf").write_text(resolver)
     machines = Path("/etc") / BUNDLE
     bundle = machines.read_text() if machines.exists() else ""
-    (home / "etc" / "ca-certificates.crt").write_text(bundle + authority)
+    (home / "etc" / BUNDLE).write_text(bundle + authority)
+    (home / "fstab").write_text(fstab(home))

@@ -18,8 +18,10 @@ from controllers.policy import Rule, policy
 from services import deployment, service
 from services.secrets import Secrets
 from services.service import Service
-from testbed import preflight, render
+from testbed import hostroot, preflight, render
+from testbed.namespaces import CAPABILITIES, REDUCED
 from topo.errors import FoobarError
+from topo.paths import PRIVATE
 from topo.plan import Plan
 from topo.plan import plan as plan_of
 from topo.profile import NAMED, Profile, add_flags
@@ -134,6 +136,32 @@ def subclasses(package: str, kind: type) -> set[type]:
         if each.__module__.startswith(f"{package}.") and not getattr(each, "__abstractmethods__", None):
             classes.add(each)
     return classes
+
+
+def test_each_of_a_hosts_own_folders_has_a_size_and_a_place_and_is_mounted() -> None:
+    assert set(hostroot.SIZES) == set(PRIVATE.values())
+    made = {f"/{place}" for place in (*hostroot.PLACES, *hostroot.LINKS)}
+    assert set(PRIVATE) <= made
+    mounted = [line.split()[:2] for line in hostroot.fstab(Path("/home")).splitlines()]
+    for place, folder in PRIVATE.items():
+        assert ([f"/home/{folder}", f"/home/top/host{place}"] in mounted) == (place.lstrip("/") not in hostroot.LINKS)
+
+
+def test_a_host_has_no_capability_that_reaches_beyond_it() -> None:
+    """With any of these a host mounts, traces, loads modules, sets the clock, or opens files past their mounts."""
+    beyond = {"sys_admin", "sys_ptrace", "sys_module", "sys_rawio", "sys_boot", "sys_time", "sys_chroot", "mknod"}
+    beyond |= {
+        "dac_read_search",
+        "syslog",
+        "bpf",
+        "perfmon",
+        "mac_admin",
+        "mac_override",
+        "linux_immutable",
+        "sys_nice",
+    }
+    assert not beyond & set(CAPABILITIES)
+    assert "-all" in REDUCED[-1].split("=")[1].split(",")
 
 
 def test_every_experiment_is_listed() -> None:
