@@ -1,4 +1,8 @@
-"""Requests between processes: one JSON object asked, one answered, over a Unix socket that only its owner can open."""
+"""Requests between processes: one JSON object asked, one answered, over a Unix socket that only its owner can open.
+
+Before its answer, which may take its time, a process says that it has heard the request: so one that is stopped or
+hangs is told from one that is at work.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,21 @@ from topo.errors import EXIT_BROKEN, FoobarError, RefusedError, UsageError
 from topo.wait import patience
 
 Handler = Callable[..., Any]
-SECONDS = 60.0
+#: to say that it was heard, and to answer: no request takes longer than the healing of a host without power
+HEARD_SECONDS, SECONDS = 5.0, 300.0
+HEARD = {"heard": True}
 # an error that crosses a socket keeps its kind, as far as exit codes tell kinds apart
 KINDS = {kind.exit_code: kind for kind in (FoobarError, RefusedError, UsageError)}
 
 
-def exchange(path: Path, who: str, request: str, **arguments: Any) -> Any:
-    """Ask the process that listens on a socket; ``who`` is its name in errors."""
+def exchange(path: Path, who: str, request: str, *, heard: float = HEARD_SECONDS, **arguments: Any) -> Any:
+    """Ask the process that listens on a socket; ``who`` is its name in errors, ``heard`` how soon it must react."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(SECONDS * patience())
+        connection.settimeout(heard * patience())
         try:
             connection.connect(str(path))
             connection.sendall(json.dumps({"request": request, "arguments": arguments}).encode() + b"\n")
-            with connection.makefile() as stream:
-                answer = json.loads(stream.readline() or "null")
+            answer = _answered(connection)
         except (OSError, ValueError) as error:
             raise RefusedError(f"{who} does not answer ({error}); it may be booting or leaving") from None
     if not isinstance(answer, dict):
@@ -35,6 +40,15 @@ def exchange(path: Path, who: str, request: str, **arguments: Any) -> Any:
     if "error" in answer:
         raise KINDS[answer.get("exit_code", EXIT_BROKEN)](answer["error"])
     return answer["value"]
+
+
+def _answered(connection: socket.socket) -> Any:
+    with connection.makefile() as stream:
+        answer = json.loads(stream.readline() or "null")
+        if answer == HEARD:
+            connection.settimeout(SECONDS * patience())
+            answer = json.loads(stream.readline() or "null")
+        return answer
 
 
 def serve(descriptor: int, handlers: Mapping[str, Handler]) -> None:
@@ -55,7 +69,10 @@ def answer(connection: socket.socket, handlers: Mapping[str, Handler]) -> None:
     with suppress(OSError), connection, connection.makefile("rw") as stream:
         try:
             asked = json.loads(stream.readline())
-            reply: dict[str, Any] = {"value": handlers[asked["request"]](**asked["arguments"])}
+            handler, arguments = handlers[asked["request"]], asked["arguments"]
+            stream.write(json.dumps(HEARD) + "\n")
+            stream.flush()
+            reply: dict[str, Any] = {"value": handler(**arguments)}
         except FoobarError as error:  # an error of ours is a line that stands for itself
             reply = {"error": str(error), "exit_code": error.exit_code}
         except Exception as error:  # any other error is answered too, and the testbed goes on

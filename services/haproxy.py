@@ -7,7 +7,7 @@ import io
 import re
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from services.gunicorn import THREADS
@@ -22,6 +22,8 @@ CONFIG, SOCKET = "/run/haproxy/haproxy.cfg", "/run/haproxy/admin.sock"
 # the site's own certificate; the authority trusted inside; the certificate shown inside
 CERTIFICATE, AUTHORITY, PROOF = "/run/haproxy/site.pem", "/run/haproxy/ca.pem", "/run/haproxy/balancer.pem"
 RELEASE = "/run/haproxy/release.lua"
+# its backends: the web servers, and the database that takes the writes
+SERVERS, WRITES = "servers", "db-write"
 # --health fast: how long a server may take to accept a connection; how long a dead one has been silent once it is out
 CONNECT_MS, TIMERS_MS, SILENT_MS = 60, 10, 200
 # at once at a server: it may be asked under two names, and one thread is left for its check
@@ -133,20 +135,40 @@ class HAProxy(Service):
         return listens(look, self.plan.port(BALANCER))
 
 
+def out(look: Look, backends: Iterable[str]) -> list[str]:
+    """The servers of some backends that get nothing, each with the reason. Raises OSError."""
+    rows = _servers(_asked(look, *(f"show stat {backend} 4 -1" for backend in backends)))
+    return [
+        f"{row['svname']} of {row['pxname']} is {row['status']} ({row['check_status'] or 'not checked'})"
+        for row in rows
+        if row["status"].startswith(("DOWN", "MAINT", "NOLB", "DRAIN"))
+    ]
+
+
 def writer(look: Look) -> str | None:
     """The server of a cluster that the next connection to the write endpoint gets; None when none can. Raises OSError.
 
     It is the one in the endpoint's table as long as that is up; otherwise, and before the first connection, the first
     that is up, backups last: the order of the configuration.
     """
+    answer = _asked(look, f"show table {WRITES}", f"show stat {WRITES} 4 -1")
+    chosen = re.search(r"server_key=(\S+)", answer)
+    up = [row for row in _servers(answer) if row["status"].startswith("UP")]
+    up.sort(key=lambda row: (not chosen or row["svname"] != chosen[1], row["bck"] == "1"))
+    return up[0]["svname"] if up else None
+
+
+def _asked(look: Look, *commands: str) -> str:
+    """The answers to some commands of its administration socket, one after the other. Raises OSError."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1)
         connection.connect(str(look.path(SOCKET)))
-        connection.sendall(b"show table db-write;show stat db-write 4 -1\n")
+        connection.sendall(f"{';'.join(commands)}\n".encode())
         with connection.makefile() as stream:
-            table, _, servers = stream.read().partition("# pxname,")
-    chosen = re.search(r"server_key=(\S+)", table)
-    rows = csv.DictReader(io.StringIO(f"pxname,{servers}"))
-    up = [row for row in rows if row["status"].startswith("UP")]
-    up.sort(key=lambda row: (not chosen or row["svname"] != chosen[1], row["bck"] == "1"))
-    return up[0]["svname"] if up else None
+            return stream.read()
+
+
+def _servers(answer: str) -> Iterator[dict[str, str]]:
+    """The rows of every ``show stat`` in an answer."""
+    for table in answer.split("# pxname,")[1:]:
+        yield from csv.DictReader(io.StringIO(f"pxname,{table.partition(chr(10) * 2)[0]}"))

@@ -43,7 +43,7 @@ class ProcessSession:
         for name in os.listdir("/proc") if self._exists() else ():
             with suppress(OSError):  # it has ended meanwhile
                 if name.isdigit() and os.getsid(int(name)) == self._leader:
-                    state = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[0]
+                    state = state_of(int(name))
                     if state not in "ZX":
                         states[int(name)] = state
         return states
@@ -61,3 +61,11 @@ class ProcessSession:
     def _moving(self) -> str | None:
         moving = [pid for pid, state in self.processes().items() if state != "T"]
         return f"pid {moving[0]} runs" if moving else None
+
+
+def state_of(pid: int) -> str:
+    """A process's state, as ps has it; X when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"

@@ -19,10 +19,19 @@ STOP_SECONDS = 5.0
 
 
 class Supervisor:
-    """Owns every service's process. ``mark`` is called with (service id, phase, seconds since ``began``)."""
+    """Owns every service's process. ``mark`` is called with (service id, phase, seconds since ``began``).
 
-    def __init__(self, mark: Callable[[str, str, float], None] = lambda *_: None, began: float | None = None) -> None:
+    ``bereaved`` is told of each process that was ended by something else than this.
+    """
+
+    def __init__(
+        self,
+        mark: Callable[[str, str, float], None] = lambda *_: None,
+        began: float | None = None,
+        bereaved: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._units: dict[str, Unit] = {}
+        self._bereaved = bereaved
         self._mark = mark
         self._began = time.monotonic() if began is None else began
 
@@ -64,6 +73,7 @@ class Supervisor:
             if unit.process is not None and unit.runs:
                 raise RefusedError(f"{service_id} is running already (pid {unit.process.pid})")
             unit.paused = False
+            self.mourn(unit)
             unit.spawn()
             unit.wanted = True  # not before: in between it would count as died
         self._note(unit, "started")
@@ -126,12 +136,18 @@ class Supervisor:
             unit.session.signal(signal.SIGCONT)
             unit.paused = False
 
+    def mourn(self, unit: Unit) -> None:
+        """Tell, once, that a person has ended it."""
+        if last_words := unit.ended_unasked():
+            self._bereaved(f"{unit.service.id} ended ({last_words})")
+
     def revive(self) -> None:
         """Start again what ended unasked after it had served, and is declared to come back; called from time to time.
 
         A later call notices that it serves: until then it counts as started, not as ready.
         """
         for unit in self.units:
+            self.mourn(unit)
             if not unit.service.restarts:
                 continue
             if unit.lock.acquire(blocking=False):  # else another thread works on it: the next call will see

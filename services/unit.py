@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from services.processsession import ProcessSession
+from services.processsession import ProcessSession, state_of
 from services.service import Command, Look, Service, below
 from topo import folders
 from topo.errors import DeadlineError, ServiceError, UsageError
@@ -20,6 +20,9 @@ TAIL_LINES = 15
 TAIL_BYTES = 2**16
 CHECK_SECONDS = 60
 WAITING = "waiting"
+ASKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
+#: how a daemon ends that was asked to, or killed: in order, by the signal, or with a shell's word for it
+FROM_OUTSIDE = (0, *(-number for number in ASKED), *(128 + number for number in ASKED))
 
 
 class ServiceHost(Look, Protocol):
@@ -44,7 +47,7 @@ class Unit:
     """A service and the process it has now. Times are seconds since the boot began.
 
     ``extra``: what its environment has beside the service's own, from the next start on. ``ending``: how it was ended,
-    once it is no longer wanted.
+    once it is no longer wanted. ``mourned``: the pid of the last process whose unasked end was told.
     """
 
     service: Service
@@ -56,6 +59,7 @@ class Unit:
     times: dict[str, float] = field(default_factory=dict)
     restarts: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
+    mourned: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -73,9 +77,38 @@ class Unit:
         return "ready" if "ready" in self.times else "started"
 
     @property
+    def restarted_by_hand(self) -> bool:
+        """True if nothing is left of its process, and a person has started another one that serves.
+
+        What comes back by itself is never looked for like this: its own process is on the way.
+        """
+        if self.process is None or self.process.poll() is None or self.service.restarts:
+            return False
+        return not self.session.processes() and self.service.ready(self.place) is None
+
+    @property
+    def halted(self) -> str | None:
+        """None unless one of its processes stands still (SIGSTOP)."""
+        states = self.session.processes() if self.runs else {}
+        return next((f"pid {pid} is stopped" for pid, state in states.items() if state in "Tt"), None)
+
+    @property
     def session(self) -> ProcessSession:
         assert self.process is not None
         return ProcessSession(self.process)
+
+    @property
+    def stands_still(self) -> bool:
+        """True if its first process was stopped (SIGSTOP)."""
+        return self.runs and self.process is not None and state_of(self.process.pid) in ("T", "t")
+
+    def ended_unasked(self) -> str | None:
+        """Told once of each process: how it was ended from outside. One that crashes by itself was not."""
+        process = self.process
+        if process is None or self.state != "died" or self.mourned == process.pid:
+            return None
+        self.mourned = process.pid
+        return self.last_words if process.returncode in FROM_OUTSIDE else None
 
     @property
     def last_words(self) -> str:

@@ -36,8 +36,8 @@ class BootSequence:
         undo.callback(testbed.pool.shutdown, wait=False, cancel_futures=True)
         undo.callback(self.supervisor.stop_all)
 
-    def run(self) -> steady.Steady:
-        """Returns when the testbed is steady, with the look that saw it so. Raises FoobarError."""
+    def run(self) -> None:
+        """Returns when the testbed is steady. Raises FoobarError."""
         testbed = self.testbed
         for host in testbed.plan.hosts:
             hostroot.make_folders(self.homes / host.name)
@@ -55,9 +55,8 @@ class BootSequence:
         services.result()
         self._launch(unit for unit in self.supervisor.units if unit.service.last)
         self._join()
-        settled = self._settle()
+        self._settle()
         self._tell_manager()
-        return settled
 
     def _add(self, services: tuple[Service, ...]) -> None:
         for service in services:
@@ -120,18 +119,13 @@ class BootSequence:
             joined.result()
         self._note("replication")
 
-    def _settle(self) -> steady.Steady:
-        last = steady.Steady(())
-
+    def _settle(self) -> None:
         def unsteady() -> str | None:
-            nonlocal last
             self.supervisor.check_alive()
-            last = steady.look(self.testbed)
-            return last.problems
+            return steady.look(self.testbed).problems
 
         wait.until(unsteady, what="steady state", seconds=20)
         self._note("steady")
-        return last
 
     def _tell_manager(self) -> None:
         """A primary that does not answer is replaced from now on: before, it may just have been a slow boot."""

@@ -7,7 +7,11 @@ from typing import Any
 from controllers import jsonsocket
 from testbed.state import Entry, folder
 
+#: within which a testbed says that it has heard a request, however long the answer takes
+HEARD_SECONDS = 2.0
+
 
 def ask(entry: Entry, request: str, **arguments: Any) -> Any:
     """The answer of a running testbed. Raises RefusedError when it does not answer, FoobarError when it says no."""
-    return jsonsocket.exchange(folder() / f"{entry.name}.sock", f"testbed {entry.name}", request, **arguments)
+    path, who = folder() / f"{entry.name}.sock", f"testbed {entry.name}"
+    return jsonsocket.exchange(path, who, request, heard=HEARD_SECONDS, **arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from controllers.sampling import unsampled
 from services.controller import Controller
 from services.supervisor import Supervisor
 from testbed.active import ActiveFaults
+from testbed.disturbances import SEEN, Disturbances
 from testbed.links import Links
 from testbed.namespaces import Inside
 from testbed.overlays import Overlays
@@ -48,7 +50,8 @@ class TestbedCore:
         self.flows = compile_flows(self.plan, self.rules)
         self.mark = mark
         self.began = time.monotonic() if began is None else began
-        self.supervisor = Supervisor(mark, self.began)
+        self.disturbances = Disturbances()
+        self.supervisor = Supervisor(mark, self.began, partial(self.disturbances.note, SEEN))
         self.insides: dict[str, Inside] = {BOX: Inside(BOX, None, home)}
         self.network: Network
         self.links = Links(self.plan)
@@ -59,6 +62,10 @@ class TestbedCore:
         #: services that were to be started again in the background -> why they were not
         self.failures: dict[str, str] = {}
         self.datapath = ""
+        #: the experiment that is measured now; empty while none is
+        self.measured = ""
+        #: when each look began that is under way and may send packets
+        self.looks: list[float] = []
         self.pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="testbed")
 
     def inside(self, name: str) -> Inside:
@@ -116,6 +123,7 @@ class TestbedCore:
 
     def flow_differences(self, switch: str) -> str | None:
         """None when a switch holds exactly the desired flows, else the first differing lines."""
-        expected = self.home / f"{switch}.flows"
-        expected.write_text("".join(f"{flow.text()}\n" for flow in of_switch(self.desired_flows(), switch)))
-        return ofctl.flow_differences(switch, expected)
+        with tempfile.NamedTemporaryFile("w", dir=self.home, suffix=".flows") as expected:  # several may look at once
+            expected.writelines(f"{flow.text()}\n" for flow in of_switch(self.desired_flows(), switch))
+            expected.flush()
+            return ofctl.flow_differences(switch, Path(expected.name))

@@ -17,7 +17,7 @@ from topo.errors import UsageError, among
 from topo.plan import Plan
 from topo.wiring import Link
 
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 0x8914, 0x01, 0x40
 REQUEST = "16sH22x"
 
 
@@ -52,6 +52,17 @@ class Links:
             if not self._cuts[link]:
                 self._carry(link, up=True)
 
+    def down(self) -> list[Link]:
+        """The hosts' links over which nothing passes, cut here or by hand, at either end."""
+        return [
+            link for link in self.plan.links if not self.plan.is_switch(link.b.node) and not is_up(link.a.interface)
+        ]
+
+    def disturbed(self) -> dict[Link, bool]:
+        """Those that nothing here has cut -> True where the switch's end was set down, False where a carrier lacks."""
+        with self._lock:
+            return {link: not is_set_up(link.a.interface) for link in self.down() if not self._cuts[link]}
+
     def _carry(self, link: Link, *, up: bool) -> None:
         if self.plan.is_switch(link.b.node):
             ofctl.carry(link.a.node, link.a.port, on=up)
@@ -66,7 +77,27 @@ def set_up(interface: str, *, up: bool) -> None:
     An ioctl: it takes microseconds, where ``ip`` or ovs-ofctl would take ten milliseconds.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        answer = fcntl.ioctl(any_socket, SIOCGIFFLAGS, struct.pack(REQUEST, interface.encode(), 0))
-        (_, flags) = struct.unpack(REQUEST, answer)
+        flags = _flags(any_socket, interface)
         flags = flags | IFF_UP if up else flags & ~IFF_UP
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack(REQUEST, interface.encode(), flags))
+
+
+def is_up(interface: str) -> bool:
+    """True if the switch's end of a host's link is up, and the host's end too: else there is no carrier."""
+    return _present_flags(interface) & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
+
+
+def is_set_up(interface: str) -> bool:
+    """True if this end is up, whatever the other one is."""
+    return bool(_present_flags(interface) & IFF_UP)
+
+
+def _present_flags(interface: str) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        return _flags(any_socket, interface)
+
+
+def _flags(any_socket: socket.socket, interface: str) -> int:
+    answer = fcntl.ioctl(any_socket, SIOCGIFFLAGS, struct.pack(REQUEST, interface.encode(), 0))
+    flags: int = struct.unpack(REQUEST, answer)[1]
+    return flags

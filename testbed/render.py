@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +30,8 @@ FLOW = re.compile(
 )
 BAR_WIDTH = 24
 PHASES = ("configured", "started", "ready")
+#: the states of services that serve
+WELL = ("ready", "by hand")
 
 
 class Waterfall:
@@ -112,16 +115,19 @@ def describe(profile: Profile) -> str:
     return " ".join(["profile seed", *changed])
 
 
-def status(entries: list[tuple[Mapping[str, Any], Mapping[str, Any] | None]]) -> Group | Text:
-    """Running testbeds: (state entry, what the testbed itself answered or None)."""
-    if not entries:
+def status(rows: Sequence[Mapping[str, Any]]) -> Group | Text:
+    """Running testbeds: each row is what ``status --json`` says of one."""
+    if not rows:
         return Text("no testbed is running; start one with: up --detach")
-    return Group(*(_one_status(entry, answer) for entry, answer in entries))
+    return Group(*(_one_status(row) for row in rows))
 
 
-def _one_status(entry: Mapping[str, Any], answer: Mapping[str, Any] | None) -> Group:
-    title = Text(f"{entry['name']}: {entry['phase']}, box pid {entry['pid']}, since {entry['started']}", style="bold")
-    return Group(title) if answer is None else Group(title, services(answer))
+def _one_status(row: Mapping[str, Any]) -> Group:
+    title = Text(f"{row['name']}: {row['phase']}, box pid {row['pid']}, since {row['started']}", style="bold")
+    if row["answers"]:
+        return Group(title, services(row))
+    silence = [Text(f"  {problem}", style="red") for problem in row["problems"] if problem != row["phase"]]
+    return Group(title, *silence)
 
 
 def services(answer: Mapping[str, Any]) -> Group:
@@ -131,7 +137,7 @@ def services(answer: Mapping[str, Any]) -> Group:
         table.add_column(column)
     for row in answer["services"]:
         ready = row["times"].get("ready")
-        style = "green" if row["state"] == "ready" else "red"
+        style = "green" if row["state"] in WELL else "red"
         table.add_row(
             row["id"],
             Text(row["state"], style=style),
@@ -139,12 +145,17 @@ def services(answer: Mapping[str, Any]) -> Group:
             str(row["restarts"] or ""),
             f"{ready:.2f} s" if ready else "",
         )
-    steady = "steady" if answer["steady"] else "not steady"
     broken = [Text(f"  {fault(row)}", style="yellow") for row in answer["faults"]]
-    broken += [Text(f"  {service}: {why}", style="red") for service, why in answer["failures"].items()]
     above = [Text(f"  {from_dict(row).text()}", style="yellow") for row in answer["overlays"]]
+    wrong = [Text(f"  {problem}", style="red") for problem in answer["problems"]]
+    return Group(Text(_summary(answer)), *above, *broken, *wrong, table)
+
+
+def _summary(answer: Mapping[str, Any]) -> str:
+    clock = datetime.fromisoformat(answer["looked"]).astimezone().strftime("%H:%M:%S")
     blind = [f"no meters on {', '.join(answer['unsampled'])}: nothing sampled there"] if answer["unsampled"] else []
-    return Group(Text("; ".join([steady, f"datapath: {answer['datapath']}", *blind])), *above, *broken, table)
+    steady = f"{'steady' if answer['steady'] else 'not steady'} at {clock}"
+    return "; ".join([steady, f"datapath: {answer['datapath']}", *blind])
 
 
 def fault(row: Mapping[str, Any]) -> str:

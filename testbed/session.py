@@ -53,7 +53,7 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
             testbed = Testbed(profile, box.HOME, mark=waterfall.mark, began=began, broken=leaving.broken)
             stack.enter_context(testbed)
         leaving.booted()
-        jsonsocket.serve(ties.control, command.handlers(testbed, commandlist.requests()))
+        jsonsocket.serve(ties.control, command.handlers(testbed, commandlist.requests(), "another terminal"))
         if not quiet:
             render.console.print(render.topology(testbed.plan, profile))
         sys.stdout.flush()

@@ -195,12 +195,13 @@ def up(name: str | None) -> Entry:
     return chosen
 
 
-def send(testbed: Entry, number: int) -> None:
-    """Send a signal to a testbed's launcher, and never to another process: to the one that holds its file."""
+def send(testbed: Entry, number: int) -> int | None:
+    """Send a signal to a testbed's launcher, and never to another process: to the one that holds its file; its pid."""
     with folders.opened(folder(), private=True) as there:
         for pid in (testbed.launcher, _listener(there.path / f"{testbed.name}.sock")):
             if pid and _send(there, f"{testbed.name}.json", pid, number):
-                return
+                return pid
+    return None
 
 
 def _send(there: Folder, file: str, pid: int, number: int) -> bool:

@@ -1,34 +1,44 @@
-"""The steady state: what must hold before anything is measured, and hold again afterwards.
+"""The steady state: what must hold before anything is measured, hold again afterwards, and is shown by ``status``.
 
-Every service ready; every allow-rule passing; replication caught up, and the settings that it rests on as promised; the
-site answered by name, over HTTPS, from each server; no overlay above the policy.
+No fault in force; every service serving; every link up; the switches' flows as desired, with no overlay above the
+policy; every allow-rule passing; room on every host's disks; replication caught up, only the primary taking writes, and
+the settings that this rests on as promised; the balancer sending to every server; the site answered by name, over
+HTTPS, from each of them.
+
+Every look is a new one, with an end: what has given no answer by then is a problem like any other.
 """
 
 from __future__ import annotations
 
-import socket
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_all
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
-import dns.exception
-import dns.message
-import dns.query
-
-from controllers.policy import ECHO_REQUEST, Rule, decide, pairs
+from services import haproxy
 from services.failover import manager
 from services.mariadb import mariadb
-from testbed import databases
+from services.unit import Unit
+from testbed import attempts, databases
 from testbed.core import TestbedCore
-from testbed.namespaces import Inside
 from topo import wait
-from topo.errors import DeadlineError, FoobarError
-from topo.plan import APP, CLIENT, DATABASE, MONITOR, PORTS, RESOLVER, SITE, Host, Plan
+from topo.errors import FoobarError
+from topo.paths import PRIVATE
+from topo.plan import BALANCER, DATABASE, MONITOR, SITE
 
-SECONDS, PAGE_SECONDS = 2.0, 5.0  # one look at a rule; one at a page
-ANSWERED = (("udp", PORTS[RESOLVER]), ("icmp", ECHO_REQUEST))
+#: for ``status``, which a person waits for; and where what follows rests on it
+SECONDS, THOROUGH_SECONDS = 2.0, 8.0
+#: a disk is full when less than this share of it, or less than this many bytes are left
+FULL_SHARE, FULL_BYTES = 0.01, 2**20
+MOST_AT_ONCE = 128
+
+#: None when all is as it must be, else what was seen
+Look = Callable[[], "str | None"]
 
 
 @dataclass(frozen=True)
@@ -38,15 +48,13 @@ class Check:
     name: str
     seen: str | None
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "holds": self.seen is None, "seen": self.seen}
-
 
 @dataclass(frozen=True)
 class Steady:
-    """One look at everything."""
+    """One look at everything; ``looked``: when it began, in seconds since 1970."""
 
     checks: tuple[Check, ...]
+    looked: float = field(default_factory=time.time)
 
     @property
     def holds(self) -> bool:
@@ -54,152 +62,154 @@ class Steady:
         return bool(self.checks) and self.problems is None
 
     @property
+    def reasons(self) -> list[str]:
+        """Each problem, with the name of what has it."""
+        return [f"{check.name}: {check.seen}" for check in self.checks if check.seen]
+
+    @property
     def problems(self) -> str | None:
-        wrong = [f"{check.name}: {check.seen}" for check in self.checks if check.seen]
-        return "; ".join(wrong) or None
+        return "; ".join(self.reasons) or None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its part of ``status --json``."""
+        moment = datetime.fromtimestamp(self.looked, timezone.utc).isoformat(timespec="milliseconds")
+        return {"steady": self.holds, "problems": self.reasons, "looked": moment}
 
 
-def look(testbed: TestbedCore) -> Steady:
-    """Look at everything once, side by side."""
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        looks = [pool.submit(_service, testbed, unit.service.id) for unit in testbed.supervisor.units]
-        looks += [
-            pool.submit(passes, rule, testbed.inside(src.name), src, dst)
-            for rule in testbed.rules
-            for src, dst in tried(rule, testbed.rules, testbed.plan)
-        ]
-        looks += [pool.submit(_settings, testbed, host.name) for host in testbed.plan.hosts_of(DATABASE)]
-        replication = pool.submit(_replication, testbed)
-        looks.append(pool.submit(_site, testbed))
-        looks.append(pool.submit(_overlays, testbed))
-        single = tuple(future.result() for future in looks)
-        return Steady((*single, *replication.result(), *_failover(testbed)))
+def look(testbed: TestbedCore, seconds: float = THOROUGH_SECONDS) -> Steady:
+    """Look at everything once, side by side, for at most some seconds.
 
-
-def _service(testbed: TestbedCore, service_id: str) -> Check:
-    unit = testbed.supervisor.unit(service_id)
-    if unit.state != "ready":
-        return Check(service_id, ": ".join(filter(None, [unit.state, testbed.failures.get(service_id)])))
-    return Check(service_id, unit.service.ready(unit.place))
-
-
-def _overlays(testbed: TestbedCore) -> Check:
-    """A temporary rule is no part of the design: while one stands, the testbed is not what it shall be."""
-    return Check("no overlay", ", ".join(overlay.name for overlay in testbed.overlays.standing) or None)
-
-
-def tried(rule: Rule, rules: tuple[Rule, ...], plan: Plan) -> list[tuple[Host, Host]]:
-    """The pairs of hosts between which an allow-rule can be tried: those about which it decides.
-
-    A range, or "anything goes" (the baseline), names nothing to try. Of UDP only a question to the DNS host, of ICMP
-    only a ping is sure of an answer.
+    While an experiment measures nothing is sent that it could see, so that it is not known whether all is well.
     """
-    port = rule.port
-    if rule.action != "allow" or not isinstance(port, int) or (rule.proto, port) not in (*ANSWERED, ("tcp", port)):
-        return []
+    began, seconds = time.time(), seconds * wait.patience()
+    if testbed.measured:
+        reason = f"{testbed.measured} is measured: nothing was tried that it could see"
+        return Steady((Check("experiment", reason), *_asked(_silent(testbed), seconds)), began)
+    testbed.looks.append(began)
+    try:
+        # a little less each, so that the rule says what it saw and not only that it is late
+        looks = [*_silent(testbed), *_talking(testbed, 0.9 * seconds)]
+        return Steady(_asked(looks, seconds), began)
+    finally:
+        testbed.looks.remove(began)
+
+
+def _asked(looks: list[tuple[str, Look]], seconds: float) -> tuple[Check, ...]:
+    """All at once. One that is late goes on by itself, until its own end."""
+    pool = ThreadPoolExecutor(max_workers=MOST_AT_ONCE, thread_name_prefix="look")
+    asked = [(name, pool.submit(one)) for name, one in looks]
+    wait_for_all([future for _, future in asked], seconds)
+    pool.shutdown(wait=False, cancel_futures=True)
+    return tuple(Check(name, _answer(future, seconds)) for name, future in asked)
+
+
+def _answer(future: Future[str | None], seconds: float) -> str | None:
+    if not future.done() or future.cancelled():
+        return f"no answer within {seconds:g} s"
+    try:
+        return future.result()
+    except Exception as error:  # what cannot be looked at is not as it must be, whatever the reason
+        return str(error) or type(error).__name__
+
+
+def _silent(testbed: TestbedCore) -> list[tuple[str, Look]]:
+    """The looks that send nothing and ask no daemon."""
     return [
-        (src, dst)
-        for src, dst in pairs(rule, plan)
-        if decide(rules, plan, src.name, dst.name, rule.proto, port) == rule
-        and (rule.proto != "udp" or RESOLVER in dst.roles)
+        *((unit.service.id, partial(_process, testbed, unit)) for unit in testbed.supervisor.units),
+        ("no fault", lambda: ", ".join(str(row["fault"]) for row in testbed.active_faults.status()) or None),
+        ("no overlay", lambda: ", ".join(overlay.name for overlay in testbed.overlays.standing) or None),
+        ("links", lambda: ", ".join(f"{link.a.node} - {link.b.node} is down" for link in testbed.links.down()) or None),
+        ("disks", lambda: _full_disks(testbed)),
     ]
 
 
-def passes(rule: Rule, inside: Inside, src: Host, dst: Host) -> Check:
-    """Try a packet that the rule allows: it must get there, and an answer back."""
-    name = f"rule {rule.name}: {src.name} -> {dst.name}"
-    assert isinstance(rule.port, int)
+def _talking(testbed: TestbedCore, seconds: float) -> Iterator[tuple[str, Look]]:
+    """The looks that ask daemons, or send packets over the links."""
+    for unit in testbed.supervisor.units:
+        yield unit.service.id, partial(_serves, unit)
+    for switch in testbed.plan.switches:
+        if switch.name not in testbed.powerless:
+            yield f"flows of {switch.name}", partial(testbed.flow_differences, switch.name)
+    for rule in testbed.rules:
+        for src, dst in attempts.tried(rule, testbed.rules, testbed.plan):
+            passes = partial(attempts.passes, rule, testbed.inside(src.name), dst, seconds)
+            yield f"rule {rule.name}: {src.name} -> {dst.name}", passes
+    yield "balancer", partial(_balancer, testbed)
+    yield f"https://{SITE}/", partial(attempts.site, testbed, seconds)
+    yield "primary", partial(_primary, testbed)
+    for host in testbed.plan.hosts_of(DATABASE):
+        yield f"replication: {host.name}", partial(_replica, testbed, host.name)
+        yield f"settings: {host.name}", partial(_settings, testbed, host.name)
+    if testbed.profile.managed:
+        yield "failover", partial(_failover, testbed)
+
+
+def _process(testbed: TestbedCore, unit: Unit) -> str | None:
+    if unit.state != "ready" and not unit.restarted_by_hand:
+        return ": ".join(filter(None, [unit.state, testbed.failures.get(unit.service.id)]))
+    return unit.halted
+
+
+def _serves(unit: Unit) -> str | None:
+    """None of a service that has ended: ``_process`` tells of that."""
+    return unit.service.ready(unit.place) if unit.runs else None
+
+
+def _full_disks(testbed: TestbedCore) -> str | None:
+    """The hosts' own folders; those that share a file system are one."""
+    full: dict[int, str] = {}
+    for host in testbed.plan.hosts:
+        for folder in (*PRIVATE, *([mariadb.DATA] if DATABASE in host.roles else [])):
+            path = testbed.inside(host.name).path(folder)
+            if _is_full(os.statvfs(path)):
+                full.setdefault(path.stat().st_dev, f"{host.name}:{folder} is full")
+    return ", ".join(full.values()) or None
+
+
+def _is_full(room: os.statvfs_result) -> bool:
+    least = max(FULL_BYTES, FULL_SHARE * room.f_blocks * room.f_frsize)
+    return room.f_bavail * room.f_frsize < least or (room.f_files > 0 and room.f_favail == 0)
+
+
+def _balancer(testbed: TestbedCore) -> str | None:
+    """It sends to every server. Where a failover manager says which database takes the writes, the others are off."""
+    backends = [haproxy.SERVERS] if testbed.profile.managed else [haproxy.SERVERS, haproxy.WRITES]
+    return ", ".join(haproxy.out(testbed.inside(testbed.plan.host_of(BALANCER).name), backends)) or None
+
+
+def _primary(testbed: TestbedCore) -> str | None:
     try:
-        if rule.proto == "tcp":
-            with suppress(ConnectionRefusedError):  # the host has answered; services are looked at besides
-                inside.connect(rule.port, dst.ip, SECONDS * wait.patience()).close()
-        elif rule.proto == "udp":
-            _ask_dns(inside, dst.ip, rule.port)
-        else:
-            _ping(inside, dst.ip)
-    except (OSError, dns.exception.DNSException, DeadlineError) as error:
-        return Check(name, f"{rule.proto}/{rule.port}: {str(error) or type(error).__name__}")
-    return Check(name, None)
-
-
-def _ask_dns(inside: Inside, address: str, port: int) -> None:
-    with inside.open_socket(socket.SOCK_DGRAM) as datagrams:
-        datagrams.setblocking(False)
-        dns.query.udp(dns.message.make_query(SITE, "A"), address, SECONDS * wait.patience(), port, sock=datagrams)
-
-
-def _ping(inside: Inside, address: str) -> None:
-    result = inside.run(["ping", "-n", "-q", "-c", "1", "-W", f"{wait.patience():g}", address], seconds=SECONDS + 1)
-    if result.returncode:
-        raise ConnectionError("no echo reply")
-
-
-def _replication(testbed: TestbedCore) -> list[Check]:
-    """Every other server follows the primary, and has what it has; in a cluster all must be in their places."""
-    try:
-        primary = databases.primary(testbed)
+        name = databases.primary(testbed)
     except FoobarError as error:
-        return [Check("primary", str(error))]
-    names = [host.name for host in testbed.plan.hosts_of(DATABASE) if testbed.profile.cluster or host.name != primary]
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        return list(pool.map(lambda name: _replica(testbed, primary, name), names))
+        return str(error)
+    writable = testbed.profile.cluster or mariadb.is_writable(testbed.inside(name))
+    return None if writable else f"{name} takes no writes"
 
 
-def _settings(testbed: TestbedCore, name: str) -> Check:
+def _settings(testbed: TestbedCore, name: str) -> str | None:
     """One SET GLOBAL by hand takes the promise away that no write is lost, and nothing else shows it."""
     service = testbed.supervisor.unit(f"{name}/{DATABASE}").service
     assert isinstance(service, mariadb.MariaDB)
-    try:
-        return Check(f"settings: {name}", service.broken_promises(testbed.inside(name)))
-    except Exception as error:  # a database that cannot be asked is a look that failed, whatever the reason
-        return Check(f"settings: {name}", str(error))
+    return service.broken_promises(testbed.inside(name))
 
 
-def _replica(testbed: TestbedCore, primary: str, name: str) -> Check:
-    label = f"cluster: {name}" if testbed.profile.cluster else f"replication {primary} -> {name}"
-    try:
-        state = testbed.supervisor.unit(f"{name}/{DATABASE}").service
-        assert isinstance(state, mariadb.MariaDB)
-        if problem := state.joined(testbed.inside(name)):
-            return Check(label, problem)
-        ahead = mariadb.position(testbed.inside(primary))
-        behind = mariadb.position(testbed.inside(name))
-    except Exception as error:  # a database that cannot be asked is a look that failed, whatever the reason
-        return Check(label, str(error))
-    return Check(label, None if ahead == behind else f"at {behind or 'nothing'}, primary at {ahead}")
+def _replica(testbed: TestbedCore, name: str) -> str | None:
+    """A server follows the primary, and has what that has; in a cluster it is in its place."""
+    primary = databases.primary(testbed)
+    if name == primary and not testbed.profile.cluster:
+        return None
+    service, inside = testbed.supervisor.unit(f"{name}/{DATABASE}").service, testbed.inside(name)
+    assert isinstance(service, mariadb.MariaDB)
+    if problem := service.joined(inside):
+        return problem
+    if not testbed.profile.cluster and mariadb.is_writable(inside):
+        return f"takes writes, though {primary} is the primary"
+    ahead, behind = mariadb.position(testbed.inside(primary)), mariadb.position(inside)
+    return None if ahead == behind else f"at {behind or 'nothing'}, primary {primary} at {ahead}"
 
 
-def _failover(testbed: TestbedCore) -> list[Check]:
-    """The failover manager has nothing left to do: one primary, which the balancer knows and all others follow."""
-    if not testbed.profile.managed:
-        return []
+def _failover(testbed: TestbedCore) -> str | None:
+    """The manager has nothing left to do - all others follow one primary, which the balancer knows - or to refuse."""
     noted = manager.noted(testbed.inside(testbed.plan.host_of(MONITOR).name))
-    return [Check("failover", None if noted.get("settled") else f"not settled: {noted}")]
-
-
-def _site(testbed: TestbedCore) -> Check:
-    """As many requests as servers: each must have answered (with ``--balance source`` one address always gets one)."""
-    wanted = {host.name for host in testbed.plan.hosts_of(APP)}
-    try:
-        answered = Counter(servers_answering(testbed.inside(testbed.plan.host_of(CLIENT).name), len(wanted)))
-    except (OSError, DeadlineError) as error:
-        return Check(f"https://{SITE}/", str(error))
-    enough = bool(answered) if testbed.profile.balance == "source" else set(answered) == wanted
-    return Check(f"https://{SITE}/", None if enough else f"answered by {dict(answered) or 'no server'}")
-
-
-def servers_answering(client: Inside, requests: int) -> list[str]:
-    """The servers that answered some HTTPS requests by name, each request on a connection of its own.
-
-    Where TLS is passed on, connections are balanced, not requests. Raises ConnectionError with curl's words.
-    """
-    outputs = [part for _ in range(requests) for part in ("-o", "/dev/null", f"https://{SITE}/")]
-    separate = ["--http1.1", "-H", "Connection: close"]
-    result = client.run(
-        ["curl", "-sS", "--fail", "--max-time", f"{PAGE_SECONDS * wait.patience():g}", "-D", "-", *separate, *outputs],
-        seconds=20,
-    )
-    if result.returncode:
-        raise ConnectionError(result.stderr.strip() or f"curl exit status {result.returncode}")
-    lines = [line.partition(":") for line in result.stdout.splitlines()]
-    return [value.strip() for name, _, value in lines if name.lower() == "x-served-by"]
+    settled = [] if noted.get("settled") else [f"not settled: the primary is {noted.get('primary') or 'not known'}"]
+    return "; ".join([*settled, *noted.get("problems", [])]) or None

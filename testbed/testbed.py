@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -13,16 +13,23 @@ from typing import Any
 from controllers import denied, jsonsocket
 from services.controller import denied_events
 from services.failover import manager
+from services.unit import Unit
 from testbed import recovery, steady
 from testbed.bootsequence import BootSequence
 from testbed.core import Mark, TestbedCore
+from testbed.disturbancewatch import DisturbanceWatch
 from testbed.rollout import PolicyRollout
-from topo.errors import UsageError
+from topo import wait
+from topo.errors import DeadlineError, UsageError
 from topo.paths import BOX
 from topo.plan import MONITOR
 from topo.profile import Profile
 
 MOST_EVENTS = 1000
+#: a look that was under way when measuring began has ended by then
+LOOK_SECONDS = 3.0
+#: the state of a service that a person has started again
+BY_HAND = "by hand"
 
 
 class Testbed(TestbedCore):
@@ -42,13 +49,12 @@ class Testbed(TestbedCore):
         broken: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(profile, home, mark, began)
-        self.steady = steady.Steady(())
         self._broken = broken
         self._undo = ExitStack()
 
     def __enter__(self) -> Testbed:
         try:
-            self.steady = BootSequence(self, self._undo, self._broken).run()
+            BootSequence(self, self._undo, self._broken).run()
         except BaseException:
             self._undo.close()
             raise
@@ -59,23 +65,36 @@ class Testbed(TestbedCore):
     ) -> None:
         self._undo.close()
 
-    def status(self) -> dict[str, Any]:
-        """The content of ``status --json``: steady as at the last look, unless a service has left its state since."""
+    def status(self, seconds: float = steady.SECONDS) -> dict[str, Any]:
+        """The content of ``status --json``, after a new look at everything."""
+        looked = self.look(seconds)
+        rows = [{**unit.row(), "state": _state(unit)} for unit in self.supervisor.units]
         return {
-            "steady": self.steady.holds and all(unit.state == "ready" for unit in self.supervisor.units),
+            **looked.as_dict(),
             "datapath": self.datapath,
             "hosts": {host.name: {"ip": host.ip, "zone": host.zone} for host in self.plan.hosts},
-            "services": self.supervisor.status(),
+            "services": rows,
             "failures": dict(self.failures),
             "overlays": [overlay.as_dict() for overlay in self.overlays.standing],
             "unsampled": self.unsampled,
             "faults": self.active_faults.status(),
         }
 
-    def look(self) -> steady.Steady:
-        """Look whether the testbed is in its steady state, and remember it."""
-        self.steady = steady.look(self)
-        return self.steady
+    def look(self, seconds: float = steady.THOROUGH_SECONDS) -> steady.Steady:
+        """Look whether the testbed is in its steady state now; for some seconds at most."""
+        return steady.look(self, seconds)
+
+    @contextmanager
+    def measuring(self, experiment: str) -> Iterator[None]:
+        """In this block an experiment measures: no look sends what it could see, and none is under way."""
+        self.measured = experiment
+        try:
+            with suppress(DeadlineError):
+                wait.until(lambda: "a look" if self.looks else None, what="no look", seconds=LOOK_SECONDS)
+            with DisturbanceWatch(self):
+                yield
+        finally:
+            self.measured = ""
 
     def denied(self, after: float = 0.0) -> list[dict[str, Any]]:
         """The events of denied packets that were written after that time, at most the newest thousand."""
@@ -100,3 +119,8 @@ class Testbed(TestbedCore):
             raise UsageError(f"switchover {host}: --db {self.profile.db} has no manager; async and semisync have one")
         asked = self.insides[self.plan.host_of(MONITOR).name].path(manager.ASK)
         return jsonsocket.exchange(asked, "the failover manager", "switchover", host=host)
+
+
+def _state(unit: Unit) -> str:
+    """A service's state for people: one that they have started themselves has ended, and serves."""
+    return BY_HAND if unit.restarted_by_hand else unit.state

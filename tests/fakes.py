@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from services.service import Command, File, Look, Service
+from testbed.disturbances import Disturbances
 from topo import wait
 from topo.profile import SEED
 
@@ -103,6 +105,10 @@ class SteadyTestbed:
         service = SimpleNamespace(host="srv1", role="web", logs=["/var/log/error.log"])
         unit = SimpleNamespace(service=service, written=lambda _, most: log.read_bytes()[-most:] if log else b"")
         self.supervisor = SimpleNamespace(units=[unit] if log else [])
+        self.disturbances = Disturbances()
+
+    def measuring(self, experiment: str) -> Any:
+        return nullcontext()
 
     def look(self) -> Any:
         holds = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]

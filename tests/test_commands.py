@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 
 from benchmarks.__main__ import _parser as benchmarks_parser
 from benchmarks.__main__ import main as benchmarks_main
+from controllers import jsonsocket
 from experiments.__main__ import _parser as experiments_parser
 from experiments.__main__ import main as experiments_main
 from testbed import box, cli, commandline, control, detaching, launcher, preflight, state
@@ -237,16 +239,24 @@ def test_exec_while_it_boots_is_refused(run: Run, running: Callable[..., Claim])
     claim.release()
 
 
-def test_status_of_one_that_does_not_answer(
+def test_status_of_some_that_do_not_answer_is_a_row_of_each_asked_side_by_side(
     run: Run, running: Callable[..., Claim], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controllers.jsonsocket.SECONDS", 0.05)
-    claim = running("a")
-    code, out, err = run("status")
-    assert (code, out) == (2, "")
-    assert err.startswith("foobar: testbed a does not answer (")
-    assert err.count("\n") == 1
-    claim.release()
+    """Stopped ones, say: their sockets take the question, and nothing comes back."""
+    monkeypatch.setattr("testbed.control.HEARD_SECONDS", 0.3)
+    claims = [running(name) for name in ("a", "b", "c")]
+    began = time.monotonic()
+    code, out, err = run("status", "--json")
+    assert time.monotonic() - began < 0.8
+    assert (code, err) == (0, "")
+    rows = json.loads(out)
+    assert [(row["name"], row["answers"], row["steady"], row["looked"]) for row in rows] == [
+        (name, False, False, None) for name in ("a", "b", "c")
+    ]
+    assert rows[0]["problems"] == ["testbed a does not answer (timed out); it may be booting or leaving"]
+    assert "testbed b does not answer" in run("status", "--name", "b")[1]
+    for claim in claims:
+        claim.release()
 
 
 def test_status_of_one_that_boots(run: Run, running: Callable[..., Claim]) -> None:
@@ -315,17 +325,15 @@ def test_output_that_nobody_reads_is_141() -> None:
     assert commandline.guarded(work) == 141
 
 
-@pytest.mark.parametrize(
-    ("unbuffered", "code"), [("1", 141), ("", 0)], ids=["in the middle of it", "when all is done, and its code known"]
-)
-def test_output_that_nobody_reads_is_no_complaint(unbuffered: str, code: int) -> None:
+@pytest.mark.parametrize("unbuffered", ["1", ""], ids=["in the middle of it", "when all is done"])
+def test_output_that_nobody_reads_is_no_complaint(unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     words = "from testbed.commandline import guarded; raise SystemExit(guarded(lambda: print('short') or 0))"
     argv, environment = [sys.executable, "-c", words], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with os.fdopen(writer, "wb") as closed:
         done = subprocess.run(argv, cwd=PROJECT, env=environment, stdout=closed, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (code, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_missing_program_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,6 +345,92 @@ def test_a_missing_program_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
         code, out, err = run(*words)
         assert (code, out) == (3, "")
         assert err == "foobar: missing: nginx (packages: nginx); run: sudo ./foobar, which installs them\n"
+
+
+# --- down ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """``launched("a", work)``: a process that holds the name as a launcher does, and does that work; its pid."""
+    children: list[int] = []
+    monkeypatch.setattr("testbed.commands.do_down.DEAF_SECONDS", 0.5)
+    monkeypatch.setattr(control, "HEARD_SECONDS", 0.5)
+
+    def launch(name: str, work: Callable[[Claim], None]) -> int:
+        ready, readies = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            claim = Claim(name)
+            claim.write(replace(ENTRY, name=name, launcher=os.getpid()))
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.write(readies, b"1")
+            work(claim)
+            os._exit(0)
+        os.read(ready, 1)
+        os.close(ready)
+        os.close(readies)
+        children.append(pid)
+        return pid
+
+    yield launch
+    for pid in children:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def stops_itself(_: Claim) -> None:
+    while True:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def hangs(_: Claim) -> None:
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("work", [stops_itself, hangs])
+def test_a_deaf_testbed_is_ended_soon(work: Callable[[Claim], None], run: Run, launched: Callable[..., int]) -> None:
+    """It was stopped, or hangs: nothing is waited for that could be saved."""
+    launched("a", work)
+    began = time.monotonic()
+    assert run("down", "a") == (0, "a: down\n", "")
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["it answers", "it works"])
+def test_a_testbed_that_lives_has_its_time_to_leave(
+    busy: bool, run: Run, launched: Callable[..., int], tmp_path: Path
+) -> None:
+    """It is asked to leave while it is stopped; then it saves what it has."""
+
+    def leaves_slowly(claim: Claim) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        until = time.monotonic() + 1.5
+        if busy:
+            while time.monotonic() < until:
+                pass
+        else:
+            jsonsocket.serve(os.dup(claim.control.fileno()), {})
+            time.sleep(1.5)
+        (tmp_path / "saved").touch()
+
+    launched("a", leaves_slowly)
+    assert run("down", "a") == (0, "a: down\n", "")
+    assert (tmp_path / "saved").exists()
+
+
+def test_one_that_does_not_end_keeps_no_other_up(
+    run: Run, launched: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.commands.do_down.KILL_SECONDS", 0.1)
+    send = state.send
+    monkeypatch.setattr(state, "send", lambda entry, number: None if entry.name == "a" else send(entry, number))
+    for name in ("a", "b"):
+        launched(name, hangs)
+    code, out, err = run("down", "--all")
+    assert (code, out) == (2, "b: down\n")
+    assert err.startswith("foobar: testbed a does not end")
 
 
 # --- the background process of `up --detach` ----------------------------------------------------------------------

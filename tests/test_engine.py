@@ -143,6 +143,61 @@ def test_a_refused_run_can_be_judged_again(tmp_path: Path) -> None:
     assert judged(Toy(), folder.read(path, folder.EVIDENCE)).as_dict() == result["verdict"]
 
 
+# --- what a person does meanwhile ------------------------------------------------------------------------------
+
+
+class Disturbed(Toy):
+    """Somebody does something to the testbed while it measures."""
+
+    def measure(self, testbed: Any, run: Run) -> ToyEvidence:
+        evidence = super().measure(testbed, run)
+        testbed.disturbances.request("another terminal", "fault kill srv1 web", lambda: {"number": 1})
+        run.mark("over")
+        return evidence
+
+
+@pytest.mark.parametrize("most", ["1", "100000"], ids=["it would hold", "it would fail"])
+def test_a_run_that_was_disturbed_by_hand_is_unknown_and_says_why(tmp_path: Path, most: str) -> None:
+    control, _ = run(Toy(), SteadyTestbed(), tmp_path, Asked(1, 20, {"most": most}))
+    assert control["verdict"]["holds"] is (most == "1")
+    result, path = run(Disturbed(), SteadyTestbed(), tmp_path, Asked(1, 20, {"most": most}))
+    assert (result["status"], result["verdict"]["holds"]) == ("completed", None)
+    because = "disturbed while it was measured: fault kill srv1 web (another terminal); what was seen: the largest is"
+    assert result["verdict"]["because"].startswith(because)
+    evidence = folder.read(path, folder.EVIDENCE)
+    assert [(row["who"], row["what"]) for row in evidence["disturbances"]] == [
+        ("another terminal", "fault kill srv1 web")
+    ]
+    assert [mark["what"] for mark in evidence["timeline"]] == ["phase", "by hand", "over"]
+    assert judged(Toy(), evidence).as_dict() == result["verdict"]
+
+
+def test_what_was_done_before_the_run_does_not_disturb_it(tmp_path: Path) -> None:
+    bed = SteadyTestbed()
+    bed.disturbances.note("another terminal", "fault kill srv1 web")
+    result, path = run(Toy(), bed, tmp_path)
+    assert result["verdict"]["holds"] is True
+    assert folder.read(path, folder.EVIDENCE)["disturbances"] == []
+
+
+def test_a_run_that_breaks_off_says_that_it_was_disturbed(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="gone"):
+        run(Disturbed(OSError("gone")), bed := SteadyTestbed(), tmp_path)
+    assert bed.disturbances.since(0) == []  # it broke off before
+    with pytest.raises(OSError, match="gone"):
+        run(DisturbedFirst(OSError("gone")), SteadyTestbed(), tmp_path / "more")
+    result, _, _ = only_run(tmp_path / "more")
+    assert result["verdict"]["because"].startswith(
+        "disturbed while it was measured: heal 1 (the prompt); what was seen"
+    )
+
+
+class DisturbedFirst(Toy):
+    def measure(self, testbed: Any, run: Run) -> ToyEvidence:
+        testbed.disturbances.note("the prompt", "heal 1")
+        return super().measure(testbed, run)
+
+
 # --- how a run breaks off --------------------------------------------------------------------------------------
 
 

@@ -88,7 +88,7 @@ def test_a_completed_run_saves_everything(tmp_path: Path) -> None:
     assert saved["verdict"] == {"holds": True, "because": "it is 3", "numbers": {"number": 3}}
     assert set(saved["provenance"]) == {"commit", "dirty", "versions", "argv", "kernel", "cpus", "datapath"}
     evidence = folder.read(path, folder.EVIDENCE)
-    assert set(evidence) == {"schema", "number", "timeline", "machine", "steady"}
+    assert set(evidence) == {"schema", "number", "timeline", "machine", "steady", "disturbances"}
     assert evidence["number"] == 3
     assert "<p>paged</p>" in (path / folder.REPORT).read_text()
     assert path.parent == tmp_path / "guess"

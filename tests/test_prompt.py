@@ -17,6 +17,7 @@ from mininet.cli import CLI
 from testbed import cli, control, prompt, render, state
 from testbed.commands import command, commandlist
 from testbed.commands.do_completion import SCRIPTS
+from testbed.disturbances import Disturbances
 from testbed.state import Claim, Entry
 from topo.plan import Plan
 from topo.profile import Profile
@@ -34,6 +35,7 @@ class PromptTestbed:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.healed: list[int | None] = []
+        self.disturbances = Disturbances()
         services = [("srv1", "web"), ("srv1", "database"), ("lb", "balancer")]
         self.supervisor = SimpleNamespace(units=[_unit(*service) for service in services])
         self.rollout = SimpleNamespace(verify=lambda: VERIFIED)
@@ -145,6 +147,8 @@ def test_a_command_is_answered_by_the_testbed_of_the_prompt(at_prompt: Type, tes
     assert at_prompt("verify") == "holds: 4 flows of 4 switches, 1 ms\n"
     assert at_prompt("heal 3") == at_prompt("heal") == "healed: kill srv1 web\n"
     assert testbed.healed == [3, None]
+    noted = [(disturbance.who, disturbance.what) for disturbance in testbed.disturbances.since(0)]
+    assert noted == [("the prompt", "heal 3"), ("the prompt", "heal")], "and verifying disturbs nothing"
     assert at_prompt("verify --name other").startswith("unrecognized arguments: --name other")
 
 
@@ -180,6 +184,16 @@ def test_every_command_is_listed() -> None:
 def test_no_request_is_answered_by_two_commands() -> None:
     asked = [request for listed in commandlist.COMMANDS for request in listed.requests]
     assert sorted(asked) == sorted(commandlist.requests())
+
+
+READING = {"status", "logs", "rules", "verify", "denied", "flows", "faults", "possible faults", "services"}
+
+
+def test_every_request_that_may_change_the_testbed_is_noted() -> None:
+    """Whoever adds a request says which kind it is."""
+    changes = {name for name, request in commandlist.requests().items() if isinstance(request, command.ChangeRequest)}
+    assert changes == set(commandlist.requests()) - READING
+    assert changes == {"fault", "heal", "apply", "switchover"}
 
 
 # --- completion ----------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def seen_by_the_steady_state(testbed: Testbed, service_id: str) -> str | None:
-    return steady._service(testbed, service_id).seen
+    return steady._process(testbed, testbed.supervisor.unit(service_id))
 
 
 def test_a_database_at_the_power_switch_is_started_again(start: Start) -> None:
@@ -66,9 +66,10 @@ def test_a_relaunch_that_fails_is_told(start: Start) -> None:
     assert testbed.failures == {"srv1/db": line}
     assert seen_by_the_steady_state(testbed, "srv1/db") == f"died: {line}"
     console = Console(width=120, file=io.StringIO())
-    answer = {"services": [], "steady": False, "faults": [], "overlays": [], "unsampled": [], "datapath": "user"}
-    console.print(render.services({**answer, "failures": testbed.failures}))
-    assert f"srv1/db: {line}" in console.file.getvalue()  # type: ignore[attr-defined]
+    empty = {name: [] for name in ("services", "faults", "overlays", "unsampled")}
+    looked = steady.Steady((steady.Check("srv1/db", seen_by_the_steady_state(testbed, "srv1/db")),)).as_dict()
+    console.print(render.services({**empty, **looked, "datapath": "user"}))
+    assert f"srv1/db: died: {line}" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_failure_is_forgotten_when_it_is_started_again(start: Start) -> None:

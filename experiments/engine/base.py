@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from experiments.engine.evidence import Evidence, MachineSecond, SchemaError, circumstances
+from experiments.engine.evidence import DisturbanceRow, Evidence, MachineSecond, SchemaError, circumstances
 from experiments.engine.provenance import TOLERATED, overloaded
 from experiments.engine.run import Option, Run
 from experiments.engine.verdict import Verdict
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
 E = TypeVar("E", bound=Evidence)
+#: disturbances that a verdict names
+MOST_SAID = 3
 
 
 class Experiment(ABC, Generic[E]):
@@ -61,9 +63,9 @@ class Experiment(ABC, Generic[E]):
 def judged(experiment: Experiment[Any], raw: Any) -> Verdict:
     """The judge's verdict on what evidence.json says, as far as the circumstances of the run, too, allow one.
 
-    Nothing is known of a testbed that was not steady before, or of a run that was aborted; nothing *holds* that left
-    the testbed broken, but what fails there has failed. A judge that throws knows nothing. Raises SchemaError for
-    evidence of another version.
+    Nothing is known of a testbed that was not steady before, nor of a run that was aborted, or disturbed by hand;
+    nothing *holds* that left the testbed broken, but what fails there has failed. A judge that throws knows nothing.
+    Raises SchemaError for evidence of another version.
     """
     try:
         return _judged(experiment, raw)
@@ -79,12 +81,24 @@ def _judged(experiment: Experiment[Any], raw: Any) -> Verdict:
     if before and not before["holds"]:
         return Verdict(None, f"not steady: {before['problems']}")
     if around.aborted is not None:
-        return Verdict(None, f"aborted: {around.aborted}", _numbers_so_far(experiment, raw))
-    verdict = experiment.judge(experiment.evidence.parse(raw))
+        return _undisturbed(
+            Verdict(None, f"aborted: {around.aborted}", _numbers_so_far(experiment, raw)), around.disturbances
+        )
+    verdict = _undisturbed(experiment.judge(experiment.evidence.parse(raw)), around.disturbances)
     if verdict.holds and after and not after["holds"]:
         because = f"the testbed did not become steady again: {after['problems']}; before that: {verdict.because}"
         verdict = replace(verdict, holds=None, because=because)
     return _qualified(verdict, around.machine) if experiment.timing else verdict
+
+
+def _undisturbed(verdict: Verdict, disturbances: Sequence[DisturbanceRow]) -> Verdict:
+    """The verdict, if the experiment alone changed the testbed: else neither what holds nor what fails is known."""
+    if not disturbances:
+        return verdict
+    words = "; ".join(f"{disturbance['what']} ({disturbance['who']})" for disturbance in disturbances[:MOST_SAID])
+    more = f" and {len(disturbances) - MOST_SAID} more" if len(disturbances) > MOST_SAID else ""
+    because = f"disturbed while it was measured: {words}{more}; what was seen: {verdict.because}"
+    return Verdict(None, because, {**verdict.numbers, "disturbances": len(disturbances)})
 
 
 def _numbers_so_far(experiment: Experiment[Any], raw: Any) -> Mapping[str, Any]:

@@ -42,12 +42,21 @@ class MachineSecond(TypedDict):
     lag_ms: float
 
 
+class DisturbanceRow(TypedDict):
+    """A change that the experiment did not make: when (s since 1970), from where, and the request or what was seen."""
+
+    time: float
+    who: str
+    what: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """The part that the engine notes of every run; experiments add their own fields.
 
     ``steady``: by ``before`` and ``after``. ``aborted``: why measuring did not come to its end. ``timeline``: marks,
-    ``{"time" (s since 1970), "what", ...}``. ``upgrades``: how evidence of an older schema becomes that of the next.
+    ``{"time" (s since 1970), "what", ...}``. ``disturbances``: changes by hand meanwhile. ``upgrades``: how evidence of
+    an older schema becomes that of the next.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -58,6 +67,7 @@ class Evidence:
     aborted: str | None = None
     timeline: Sequence[Raw] = ()
     machine: Sequence[MachineSecond] = ()
+    disturbances: Sequence[DisturbanceRow] = ()
 
     @classmethod
     def parse(cls: type[E], raw: Any) -> E:

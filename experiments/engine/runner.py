@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def run(
     this = Run(place, seed, asked.repeat, asked.values(experiment.options), bar or Silent())
     evidence: dict[str, Any] = {"schema": experiment.evidence.SCHEMA}
     result = _begun(experiment, testbed, this)
-    began = time.monotonic()
+    began, started = time.monotonic(), time.time()
     try:
         if _steady(testbed, this, evidence, "before", BEFORE_SECONDS):
             _measure(experiment, testbed, this, evidence)
@@ -65,6 +66,7 @@ def run(
     finally:
         with interruption.undisturbed():
             result["duration_s"] = round(time.monotonic() - began, 3)
+            _note_disturbances(testbed, this, evidence, started)
             _save(experiment, testbed, this, evidence, result)
             with _aside("showing the result"):
                 shown(experiment, result, place.path)
@@ -110,12 +112,24 @@ def _steady(testbed: Testbed, this: Run, evidence: dict[str, Any], when: str, se
 
 def _measure(experiment: Experiment[Any], testbed: Testbed, this: Run, evidence: dict[str, Any]) -> None:
     """Fill ``evidence``; when measuring does not come to its end, with what was kept until then."""
-    with provenance.machine_watched() as seconds, _shown_as(this.progress, f"measuring {experiment.name}"):
+    with (
+        testbed.measuring(experiment.name),
+        provenance.machine_watched() as seconds,
+        _shown_as(this.progress, f"measuring {experiment.name}"),
+    ):
         evidence |= {"timeline": this.timeline, "machine": seconds}
         try:
             evidence |= experiment.measure(testbed, this).own()
         finally:
             evidence |= {name: value for name, value in this.kept.items() if name not in evidence}
+
+
+def _note_disturbances(testbed: Testbed, this: Run, evidence: dict[str, Any], started: float) -> None:
+    """Changes that the experiment did not make are evidence, and have their place on the timeline."""
+    rows = [{"time": noted.time, "who": noted.who, "what": noted.what} for noted in testbed.disturbances.since(started)]
+    evidence["disturbances"] = rows
+    this.timeline += [{"time": row["time"], "what": "by hand", "who": row["who"], "did": row["what"]} for row in rows]
+    this.timeline.sort(key=itemgetter("time"))
 
 
 def _save(
@@ -201,8 +215,9 @@ def run_all(
         for experiment in experiments:
             run(experiment, testbed, runs, asked, shown=shown, bar=progress.progress())
     finally:
-        if as_json and results:
-            print(json.dumps(results if len(experiments) > 1 else results[0], indent=1))
         if junit_file:
             folders.write(junit_file, report.junit(results))
+        if as_json and results:
+            with suppress(OSError):  # standard output remembers it (testbed/standardstreams.py)
+                print(json.dumps(results if len(experiments) > 1 else results[0], indent=1), flush=True)
     return worst_exit(Verdict(**result["verdict"]).exit_code for result in results)

@@ -142,7 +142,7 @@ class ControlLoop:
         self.acted_at = time.monotonic()
 
     def _stay(self, observation: Observation, action: NoAction) -> None:
-        self._save(settled=action.settled)
+        self._save(settled=action.settled, problems=[*observation.problems, *([action.why] if action.blocked else [])])
         for server in observation.reachable:
             if server.diverged and self.refused.get(server.name) != server.position:
                 self.refused[server.name] = server.position

@@ -121,7 +121,10 @@ class Failover(Service):
 
 
 def noted(look: Look) -> dict[str, Any]:
-    """The manager's last note: {"primary": name, "settled": all others follow it}; empty before it has decided."""
+    """The manager's last note, empty before it has decided.
+
+    {"primary": name, "settled": do all others follow it, "problems": [what it can do nothing about, a line each]}
+    """
     path = look.path(STATE)
     value: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return value

@@ -110,3 +110,8 @@ class Observation:
     def absent(self) -> tuple[str, ...]:
         """The names of the servers that do not answer."""
         return tuple(server.name for server in self.servers if not server.reachable)
+
+    @property
+    def problems(self) -> list[str]:
+        """All that is not as it must be and that no action mends, a line each: a steady state has none of it."""
+        return [f"{server.name} cannot rejoin: {server.error}" for server in self.reachable if server.diverged]

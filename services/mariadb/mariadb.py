@@ -187,6 +187,7 @@ def query(look: Look, statement: str, *values: object) -> list[dict[str, Any]]:
     connection = pymysql.connect(
         unix_socket=str(look.path(SOCKET)),
         user="root",
+        ssl_disabled=True,  # it never leaves the machine, and to prepare for TLS takes 24 ms
         autocommit=True,
         connect_timeout=2,
         read_timeout=10,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 
 #: what a running testbed does when it is asked something: called with the testbed and the request's arguments
 Request = Callable[..., Any]
+#: an argument of more letters is a text, and no word
+WORD = 60
+
+
+@dataclass(frozen=True)
+class ChangeRequest:
+    """A request that changes the testbed: it spoils what an experiment measures meanwhile, so it is noted."""
+
+    request: Request
+
+    def __call__(self, testbed: Testbed, **arguments: Any) -> Any:
+        return self.request(testbed, **arguments)
 
 
 class Command(ABC):
@@ -38,7 +51,10 @@ class Command(ABC):
 
     @property
     def requests(self) -> Mapping[str, Request]:
-        """The requests that it sends to a running testbed, by name; they are answered in the box."""
+        """The requests that it sends to a running testbed, by name; they are answered in the box.
+
+        One that changes anything there is a ``ChangeRequest``.
+        """
         return {}
 
     def arguments(self, parser: Parser) -> None:  # noqa: B027 - it need not have any
@@ -94,7 +110,7 @@ class LocalTestbed(AskedTestbed):
     """Asked in its own process."""
 
     def __init__(self, testbed: Testbed, requests: Mapping[str, Request]) -> None:
-        self.requests = handlers(testbed, requests)
+        self.requests = handlers(testbed, requests, "the prompt")
         self.name = "this one"
         self.profile = testbed.profile
 
@@ -102,9 +118,19 @@ class LocalTestbed(AskedTestbed):
         return self.requests[request](**arguments)
 
 
-def handlers(testbed: Testbed, requests: Mapping[str, Request]) -> dict[str, Request]:
-    """The requests, to be answered by this testbed."""
-    return {name: partial(request, testbed) for name, request in requests.items()}
+def handlers(testbed: Testbed, requests: Mapping[str, Request], who: str) -> dict[str, Request]:
+    """The requests, to be answered by this testbed; ``who`` asks."""
+    return {
+        name: partial(_noted, testbed, name, request, who)
+        if isinstance(request, ChangeRequest)
+        else partial(request, testbed)
+        for name, request in requests.items()
+    }
+
+
+def _noted(testbed: Testbed, name: str, request: Request, who: str, /, **arguments: Any) -> Any:
+    words = " ".join(str(word) for word in (name, *arguments.values()) if word is not None and len(str(word)) <= WORD)
+    return testbed.disturbances.request(who, words, partial(request, testbed, **arguments))
 
 
 class Origin(ABC):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from testbed.commandline import Parser
-from testbed.commands.command import Command, Origin, Request
+from testbed.commands.command import ChangeRequest, Command, Origin, Request
 from topo.errors import EXIT_HOLDS, UsageError
 from topo.plaintext import say
 
@@ -43,7 +43,7 @@ class FaultCommand(Command):
     @property
     def requests(self) -> Mapping[str, Request]:
         return {
-            "fault": _inject,
+            "fault": ChangeRequest(_inject),
             "faults": lambda testbed: testbed.active_faults.status(),
             "possible faults": _possible,
         }

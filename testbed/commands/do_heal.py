@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 
 from testbed.commandline import Parser
-from testbed.commands.command import Command, Origin, Request
+from testbed.commands.command import ChangeRequest, Command, Origin, Request
 from topo.errors import EXIT_HOLDS, UsageError
 from topo.plaintext import say
 
@@ -24,7 +24,7 @@ class HealCommand(Command):
 
     @property
     def requests(self) -> Mapping[str, Request]:
-        return {"heal": lambda testbed, number: testbed.active_faults.heal(number)}
+        return {"heal": ChangeRequest(lambda testbed, number: testbed.active_faults.heal(number))}
 
     def arguments(self, parser: Parser) -> None:
         parser.add_argument("number", nargs="?", default=ALL, help="which fault, as `fault list` numbers them (all)")

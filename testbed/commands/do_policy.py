@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.commandline import Parser
-from testbed.commands.command import Command, Origin, Request
+from testbed.commands.command import ChangeRequest, Command, Origin, Request
 from topo import profile
 from topo.errors import EXIT_HOLDS, UsageError
 from topo.plaintext import say
@@ -30,7 +30,7 @@ class PolicyCommand(Command):
     def requests(self) -> Mapping[str, Request]:
         return {
             "rules": lambda testbed: testbed.rollout.rules(),
-            "apply": lambda testbed, text, name: testbed.rollout.apply(text, name),
+            "apply": ChangeRequest(lambda testbed, text, name: testbed.rollout.apply(text, name)),
         }
 
     def arguments(self, parser: Parser) -> None:

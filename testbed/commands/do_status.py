@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from testbed import control, state
 from testbed.commandline import Parser
 from testbed.commands.command import Command, Origin, Request
-from topo.errors import EXIT_HOLDS
-
-if TYPE_CHECKING:
-    from testbed.testbed import Testbed
-
-
-def _looked(testbed: Testbed) -> dict[str, Any]:
-    """A testbed's status after a new look at its steady state."""
-    problems = testbed.look().problems
-    return {**testbed.status(), "problems": problems}
+from topo.errors import EXIT_HOLDS, FoobarError
 
 
 class StatusCommand(Command):
-    """Outside, all running testbeds as they last saw themselves; at the prompt, a new look at this one."""
+    """A new look at all running testbeds, side by side; at the prompt, at this one."""
 
     name = "status"
     words = "[--json]"
@@ -33,7 +25,7 @@ class StatusCommand(Command):
 
     @property
     def requests(self) -> Mapping[str, Request]:
-        return {"status": lambda testbed: testbed.status(), "look": _looked}
+        return {"status": lambda testbed: testbed.status()}
 
     def arguments(self, parser: Parser) -> None:
         parser.add_argument("--json", action="store_true", help="as JSON: a list, or one object of one testbed")
@@ -44,29 +36,35 @@ class StatusCommand(Command):
 
 
 def _show_this_one(options: Namespace, origin: Origin) -> None:
-    answer = origin.target(None).ask("look")
+    answer = origin.target(None).ask("status")
     if options.json:
         print(json.dumps(answer, indent=1))
         return
     from testbed import render
 
     render.console.print(render.services(answer))
-    if answer["problems"]:
-        render.console.print(answer["problems"], style="red")
 
 
 def _show_all(options: Namespace, _: Origin) -> None:
     entries = [state.the(options.name)] if options.name else state.running()
-    answers = [(asdict(entry), control.ask(entry, "status") if entry.phase == "up" else None) for entry in entries]
+    with ThreadPoolExecutor(max_workers=max(1, len(entries))) as pool:
+        rows = list(pool.map(_row, entries))
     if options.json:
-        values = [{**entry, **(answer or {}), "hosts": _host_rows(entry, answer)} for entry, answer in answers]
-        print(json.dumps(values[0] if options.name else values, indent=1))
+        print(json.dumps(rows[0] if options.name else rows, indent=1))
         return
     from testbed import render
 
-    render.console.print(render.status([(entry, answer) for entry, answer in answers]))
+    render.console.print(render.status(rows))
 
 
-def _host_rows(entry: dict[str, Any], answer: dict[str, Any] | None) -> dict[str, Any]:
-    known = answer["hosts"] if answer else {}
-    return {name: {"pid": pid, **known.get(name, {})} for name, pid in entry["hosts"].items()}
+def _row(entry: state.Entry) -> dict[str, Any]:
+    """A testbed's status. One that cannot be asked, or does not answer, is not steady, and that is why."""
+    own = {**asdict(entry), "answers": False, "steady": False, "problems": [entry.phase], "looked": None}
+    if entry.phase != "up":
+        return own
+    try:
+        answer = control.ask(entry, "status")
+    except FoobarError as error:
+        return {**own, "problems": [str(error)]}
+    hosts = {name: {"pid": pid, **answer["hosts"].get(name, {})} for name, pid in entry.hosts.items()}
+    return {**own, **answer, "answers": True, "hosts": hosts}

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 
 from testbed.commandline import Parser
-from testbed.commands.command import Command, Origin, Request
+from testbed.commands.command import ChangeRequest, Command, Origin, Request
 from topo.errors import EXIT_HOLDS
 from topo.plaintext import say
 
@@ -22,7 +22,7 @@ class SwitchoverCommand(Command):
 
     @property
     def requests(self) -> Mapping[str, Request]:
-        return {"switchover": lambda testbed, host: testbed.switch_over(host)}
+        return {"switchover": ChangeRequest(lambda testbed, host: testbed.switch_over(host))}
 
     def arguments(self, parser: Parser) -> None:
         parser.add_argument("host", help="a replica")

@@ -43,7 +43,7 @@ def _lagging(injection: Injection, fault: Fault) -> Iterator[None]:
 def _held_up(testbed: Testbed, name: str) -> Iterator[None]:
     """A replica's applier waits for a lock that another connection holds."""
     place = str(testbed.inside(name).path(mariadb.SOCKET))
-    connection = pymysql.connect(unix_socket=place, user="root", autocommit=True)
+    connection = pymysql.connect(unix_socket=place, user="root", autocommit=True, ssl_disabled=True)
     with closing(connection), connection.cursor() as cursor:
         cursor.execute("LOCK TABLES foobar.messages READ")
         yield
