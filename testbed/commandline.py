@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from testbed import standardstreams
+from testbed.standardstreams import CheckedOutput
 from topo.early import INTERRUPTED
 from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_PIPE, FoobarError, UsageError, among
 from topo.plaintext import forgive, say
@@ -41,16 +42,12 @@ def refuse_empty(words: Sequence[str]) -> None:
 
 def guarded(work: Callable[[], int]) -> int:
     """Run a command; errors become a line (and a log's tail) on standard error and the right exit code."""
-    forgive(sys.stdout, sys.stderr)
-    code = _code(work)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has closed it; Python would complain again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
+    with standardstreams.checked() as output:
+        forgive(sys.stdout, sys.stderr)
+        return output.exit_code(_code(work, output))
 
 
-def _code(work: Callable[[], int]) -> int:
+def _code(work: Callable[[], int], output: CheckedOutput) -> int:
     try:
         return work()
     except FoobarError as error:
@@ -69,6 +66,8 @@ def _code(work: Callable[[], int]) -> int:
     except BrokenPipeError:  # in the middle of it: what it would have ended with is not known
         return EXIT_PIPE
     except Exception as error:  # never Python's own 1, which means "the claim fails"
+        if error is output.error:
+            return EXIT_HOLDS
         traceback.print_exc()
         say(f"foobar: unexpected {type(error).__name__}: {error}", error=True)
         return EXIT_BROKEN

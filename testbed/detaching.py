@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from testbed.commandline import guarded
@@ -76,7 +77,8 @@ def _pass_on(sources: dict[int, int], until: int) -> None:
                 if not (text := os.read(source, 65536)):
                     del sources[source]
                     break
-                os.write(target, text)
+                with suppress(OSError):  # nothing takes it any more
+                    os.write(target, text)
 
 
 def _exit_with(work: Callable[[], int]) -> NoReturn:
@@ -84,7 +86,8 @@ def _exit_with(work: Callable[[], int]) -> NoReturn:
     try:
         code = guarded(work)
     finally:
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         os._exit(code)
 
 

@@ -19,5 +19,8 @@ def arm() -> None:
 
 def _leave(*_: object) -> None:
     if BOX_VARIABLE not in os.environ:
-        os.write(2, f"{INTERRUPTED}\n".encode())
+        try:
+            os.write(2, f"{INTERRUPTED}\n".encode())
+        finally:  # also when nothing can be said there
+            os._exit(130)
     os._exit(130)
