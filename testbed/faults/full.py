@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,9 +74,7 @@ def _shrunk(disk: Path) -> str | None:
 
 
 def _resize(disk: Path, size: int) -> str | None:
-    done = subprocess.run(
-        ["mount", "-o", f"remount,size={size}", str(disk)], capture_output=True, text=True, check=False
-    )
+    done = wait.for_command(("mount", "-o", f"remount,size={size}", str(disk)))
     return done.stderr.strip() or None if done.returncode else None
 
 
