@@ -27,6 +27,7 @@ from experiments.engine import drawing, folder, report, savedrun
 from experiments.engine.plots import Mark, Plot, Series
 from testbed import cli
 from testbed.plainconsole import PlainConsole
+from topo import folders
 from topo.paths import PROJECT
 from topo.plaintext import plain
 
@@ -124,8 +125,8 @@ def made(path: Path, name: str, change: Any = lambda value: value) -> Path:
     """The folder of a kept run, with its evidence changed."""
     path.mkdir()
     result, evidence = next((result, evidence) for kept, result, evidence in trials.runs() if kept == name)
-    folder.write(path, folder.RESULT, result)
-    folder.write(path, folder.EVIDENCE, change(copy.deepcopy(evidence)))
+    folder.write(folders.opened(path), folder.RESULT, result)
+    folder.write(folders.opened(path), folder.EVIDENCE, change(copy.deepcopy(evidence)))
     return path
 
 
@@ -166,8 +167,8 @@ def test_text_of_files_is_no_markup_on_the_terminal_nor_in_a_page(
     tmp_path: Path, run: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result, evidence = texts_of(run)
-    folder.write(tmp_path, folder.RESULT, result)
-    folder.write(tmp_path, folder.EVIDENCE, evidence)
+    folder.write(folders.opened(tmp_path), folder.RESULT, result)
+    folder.write(folders.opened(tmp_path), folder.EVIDENCE, evidence)
     experiment = catalog.experiment(result["experiment"])
     saved = savedrun.opened(tmp_path, lambda _: experiment)
     report.say(experiment, saved.verdict)
@@ -175,7 +176,7 @@ def test_text_of_files_is_no_markup_on_the_terminal_nor_in_a_page(
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "\x9b" not in out
-    page = report.write(experiment, tmp_path).read_text()
+    page = report.write(experiment, folders.opened(tmp_path)).read_text()
     assert HOSTILE[:8] not in page
     assert [tag for tag in Tags(page).seen if "nasty" in tag[1]] == []
     if run[0].startswith(("journey", "tls_tampering")):
@@ -197,7 +198,7 @@ def with_story(experiment: Any, saved: Any) -> None:
 def test_a_file_of_any_name_is_a_link_beside_the_page(tmp_path: Path, name: bytes) -> None:
     path = made(tmp_path / "run", "tls_exposure-1")
     (path / os.fsdecode(name)).write_bytes(b"x")
-    page = report.write(catalog.experiment("tls_exposure"), path).read_text()
+    page = report.write(catalog.experiment("tls_exposure"), folders.opened(path)).read_text()
     targets = [attrs["href"] for tag, attrs in Tags(page).seen if tag == "a"]
     assert len(targets) == len([file for file in path.iterdir() if file.name != folder.REPORT])
     assert all(re.fullmatch(r"\./[\w.~%-]+", target or "") for target in targets)
@@ -207,8 +208,8 @@ def test_a_file_of_any_name_is_a_link_beside_the_page(tmp_path: Path, name: byte
 def test_what_a_page_gives_to_be_typed_again_is_words_for_a_shell(tmp_path: Path) -> None:
     path = made(tmp_path / "a run;$(touch x)\x1b[2J", "tls_exposure-1")
     result = folder.read(path, folder.RESULT)
-    folder.write(path, folder.RESULT, {**result, "options": {"rate": "1; touch y\r"}})
-    page = html.unescape(report.write(catalog.experiment("tls_exposure"), path).read_text())
+    folder.write(folders.opened(path), folder.RESULT, {**result, "options": {"rate": "1; touch y\r"}})
+    page = html.unescape(report.write(catalog.experiment("tls_exposure"), folders.opened(path)).read_text())
     assert "a run;$(touch x)\\x1b[2J'    #" in page
     assert "--rate '1; touch y\\r'" in page
 
