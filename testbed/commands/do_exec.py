@@ -44,6 +44,7 @@ class ExecCommand(Command):
         if options.host != BOX:
             words += enter(entry.hosts[options.host])
         environment = {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # a folder that the terminal holds open leads past the host's root
         os.execvpe(words[0], [*words, "sh", "-c", IN_THIS_FOLDER, "sh", os.getcwd(), *options.after], environment)
 
     def candidates(self, before: Sequence[str], origin: Origin) -> Iterable[str]:

@@ -297,6 +297,17 @@ def test_every_process_of_a_host_has_the_hosts_capabilities_and_no_folder_elsewh
         assert folders == [], name
 
 
+def test_exec_hands_in_no_folder_that_the_terminal_holds_open(safe: RunningTestbed) -> None:
+    """Through it a path would lead past the host's root."""
+    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    words = ("exec", "--name", "safe", "attacker", "--", "sh", "-c", "ls /proc/$$/fd")
+    try:
+        with safe.commands.popen(*words, pass_fds=(root,)) as process:
+            assert process.communicate(timeout=60)[0].split() == ["0", "1", "2"]
+    finally:
+        os.close(root)
+
+
 def test_a_host_sees_no_other_host_and_no_machine(safe: RunningTestbed) -> None:
     """Neither keys nor sockets nor processes nor links nor secrets nor homes, but its own."""
     shown = safe.run("attacker", "sh", "-c", "ls /sys/class/net; ls /dev; ls /")
