@@ -24,6 +24,7 @@ pytest_plugins = ("run_tests",)
 PROJECT = Path(__file__).resolve().parent.parent
 SERVERS = tuple(host.name for host in plan_of(Profile()).hosts if host.zone == "servers")
 GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parent / "root"
 
 # No folder of found examples: one that root has written would stop an ordinary user's tests. No deadline for an
 # example: how busy the machine is says nothing about the code. The same examples each time; in the gate more of them
@@ -57,6 +58,11 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="write the golden files anew; read the diff then")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The rootless tier need not even import root's tests, which take a second: all of that folder are marked so."""
+    return True if config.option.markexpr == "not root" and collection_path == ROOT else None
 
 
 def pytest_collection_finish() -> None:

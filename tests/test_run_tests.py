@@ -39,6 +39,13 @@ def test_quick_is_the_rootless_tier_and_one_journey() -> None:
     )
 
 
+def test_every_file_of_the_folder_that_the_rootless_tier_leaves_out_is_marked() -> None:
+    files = list((PROJECT / "tests" / "root").glob("test_*.py"))
+    assert files
+    marked = re.compile(r"^pytestmark = .*\bpytest\.mark\.root\b", re.MULTILINE)
+    assert [path.name for path in files if not marked.search(path.read_text())] == []
+
+
 @pytest.mark.parametrize(
     ("codes", "whole"),
     [([0, 0], 0), ([1, 0], 1), ([0, 1], 1), ([0, 5], 0), ([5, 0], 0), ([5, 5], 5), ([5, 1], 1), ([2], 2)],
