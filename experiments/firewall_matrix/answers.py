@@ -28,7 +28,7 @@ BEGINS: Answer = {
     "ip": ((0, 0), (2, 5), (7, 16), (18, 57), (59, 255)),
 }
 # Trackers differ about these, the kernel's and Open vSwitch's own, and each between its versions: the kernel's looks
-# into DCCP, SCTP and UDP-Lite, and knows ICMP's address mask requests. A run asks the tracker that it has.
+# into DCCP, SCTP and UDP-Lite, knows ICMP's address mask requests and minds no port 0. A run asks the one that it has.
 DISPUTED: Answer = {
     "tcp": ((0, 0),),
     "udp": ((0, 0),),
