@@ -80,6 +80,7 @@ def test_a_trial_notices_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         ("result.json", b"[" * 200_000, "result.json: not JSON (nested too deeply)"),
         ("evidence.json", b'{"steady": NaN}', "evidence.json: not JSON (NaN is no number)"),
         ("evidence.json", b'{"steady": 1e999}', "evidence.json: not JSON (1e999 is no number)"),
+        ("evidence.json", b'{"schema": 1' + b"0" * 400 + b"}", "(10000000000000000000... is no number)"),
         ("evidence.json", b'{"timeline": [{"time": 1}]}', "timeline[0]: a mark has a time and says what"),
         ("evidence.json", b'{"schema": [0]}', "evidence.json: schema 1: schema: Expected `int`, got `array`"),
         ("result.json", None, "result.json: No such file or directory"),

@@ -74,7 +74,7 @@ def read(folder: Path, name: str) -> Any:
 def content(folder: Folder, name: str) -> Any:
     """The same, of a folder that is open already."""
     try:
-        return json.loads(folder.read(name, MOST_READ), parse_constant=_no_number, parse_float=_finite)
+        return json.loads(folder.read(name, MOST_READ), **NUMBERS)
     except RecursionError:
         raise UsageError(f"{folder.path / name}: not JSON (nested too deeply)") from None
     except ValueError as error:
@@ -87,7 +87,16 @@ def _no_number(word: str) -> float:
 
 def _finite(digits: str) -> float:
     number = float(digits)
-    return number if abs(number) < float("inf") else _no_number(digits[:20])
+    return number if abs(number) < float("inf") else _no_number(digits[:LONGEST])
+
+
+def _whole(digits: str) -> int:
+    """No time, count or size has more digits; what has could not even be divided."""
+    return int(digits) if len(digits) <= LONGEST else int(_no_number(f"{digits[:LONGEST]}..."))
+
+
+LONGEST = 20
+NUMBERS: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite, "parse_int": _whole}
 
 
 def collect_logs(testbed: Testbed, folder: Folder) -> None:
