@@ -9,7 +9,7 @@ from pathlib import Path
 from topo.errors import MissingError
 
 NOSUID, NODEV, NOEXEC = 2, 4, 8
-BIND, REC = 0x1000, 0x4000
+BIND, REC, REMOUNT = 0x1000, 0x4000, 0x20
 MOUNT_SETATTR, AT_RECURSIVE, ATTR_RDONLY = 442, 0x8000, 1  # one number on every architecture
 AT_FDCWD = -100
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,6 +27,11 @@ def tmpfs(target: Path, mebibytes: int, mode: int = 0o755) -> None:
         return
     options = f"size={mebibytes}m,nr_inodes=50000,mode={mode:o}"
     _mount("tmpfs", target, "tmpfs", NOSUID | NODEV, options)
+
+
+def resize(target: Path, size: int) -> None:
+    """Give a file system in memory another size, in bytes; its content stays. Raises OSError when that needs more."""
+    _mount("tmpfs", target, "tmpfs", REMOUNT | NOSUID | NODEV, f"size={size}")
 
 
 def bind(source: Path, target: Path) -> None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.mariadb.mariadb import DATA
-from testbed import power
+from services.mariadb.mariadb import DATA, LOG
+from testbed import mounts
 from testbed.faults import selection
 from testbed.faults.kind import ERROR, Fault, Injection, Kind, undone
 from topo import wait
@@ -33,25 +33,34 @@ def _full(injection: Injection, fault: Fault) -> Iterator[None]:
     if disk is None:
         raise RefusedError(f"{fault.target} has no disk of its own for its {fault.what}: all hosts would be hit")
     size = _size(disk)
-    victims = power.running(testbed, fault.target)
+    log = testbed.inside(fault.target).path(LOG)
+    before = _complaints(log)
 
     def heal() -> None:
-        _resize(disk, size)
-        _end_if_it_waits(testbed, fault.target)
-        testbed.restart(*victims)
+        mounts.resize(disk, size)
+        testbed.restart(*_ended(testbed, fault.target, waits=_complaints(log) > before))
 
     with undone(lambda: wait.until(lambda: _shrunk(disk), what=f"{disk} full", seconds=SECONDS), heal):
         injection.seen = f"its {fault.what} had no room"
         yield
 
 
-def _end_if_it_waits(testbed: Testbed, host: str) -> None:
-    """A database that starts on a full disk looks only once a minute whether there is room: it is killed."""
-    service = f"{host}/{DATABASE}"
-    unit = next((unit for unit in testbed.supervisor.units if unit.service.id == service), None)
-    if unit is not None and unit.service.ready(unit.place):
-        with suppress(RefusedError):  # it has ended by itself
-            testbed.supervisor.kill(service)
+def _complaints(log: Path) -> int:
+    """The times a database has said that it waits for room; while its log has no room itself it says nothing."""
+    return log.read_bytes().count(b"Disk is full") if log.exists() else 0
+
+
+def _ended(testbed: Testbed, host: str, *, waits: bool) -> list[str]:
+    """The services of a host that have died of it. A database that waits for room, in any of its threads, looks for it
+    only once a minute: it is ended. What another fault has ended or frozen is left to that."""
+    units = [unit for unit in testbed.supervisor.units if unit.service.host == host]
+    for unit in units:
+        runs = unit.service.role == DATABASE and unit.state in ("started", "ready")
+        if runs and (waits or unit.service.ready(unit.place)):
+            with suppress(RefusedError):  # it has ended by itself
+                testbed.supervisor.kill(unit.service.id)
+                testbed.supervisor.start(unit.service.id)
+    return [unit.service.id for unit in units if unit.state in ("died", "started")]
 
 
 def _disk(folder: Path, shared: Path) -> Path | None:
@@ -70,12 +79,11 @@ def _size(disk: Path) -> int:
 def _shrunk(disk: Path) -> str | None:
     """Shrink it to what is in it; the reason when that has just become more."""
     known = os.statvfs(disk)
-    return _resize(disk, (known.f_blocks - known.f_bfree) * known.f_frsize)
-
-
-def _resize(disk: Path, size: int) -> str | None:
-    done = wait.for_command(("mount", "-o", f"remount,size={size}", str(disk)))
-    return done.stderr.strip() or None if done.returncode else None
+    try:
+        mounts.resize(disk, (known.f_blocks - known.f_bfree) * known.f_frsize)
+    except OSError as error:
+        return str(error)
+    return None
 
 
 FULL = Kind("full", "HOST DISK", "a disk of it is full", ERROR, 90.0, selection.disks, _full)

@@ -14,6 +14,7 @@ from runningtestbed import Commands, RunningTestbed, one_line
 
 from services.failover import manager
 from topo import wait
+from topo.errors import DeadlineError
 
 pytestmark = pytest.mark.root
 SERVERS = ("srv1", "srv2", "srv3")
@@ -78,7 +79,10 @@ def writers(bed: RunningTestbed) -> list[str]:
 
 def settled(bed: RunningTestbed) -> str:
     """The primary, once everybody follows it and the testbed is steady in what concerns the databases."""
-    wait.until(lambda: None if told(bed).get("settled") else str(told(bed)), what="everybody follows", seconds=20)
+    try:
+        wait.until(lambda: None if told(bed).get("settled") else str(told(bed)), what="everybody follows", seconds=20)
+    except DeadlineError as error:
+        raise AssertionError(f"{error}: {json.dumps(events(bed)[-12:])} {bed.status()['failures']}") from None
     return str(told(bed)["primary"])
 
 
