@@ -76,13 +76,14 @@ class Steady:
         return {"steady": self.holds, "problems": self.reasons, "looked": moment}
 
 
-def look(testbed: TestbedCore, seconds: float = THOROUGH_SECONDS) -> Steady:
+def look(testbed: TestbedCore, seconds: float = THOROUGH_SECONDS, *, own: bool = False) -> Steady:
     """Look at everything once, side by side, for at most some seconds.
 
-    While an experiment measures nothing is sent that it could see, so that it is not known whether all is well.
+    While an experiment measures nothing is sent that it could see, so that it is not known whether all is well; but for
+    the experiment's own look.
     """
     began, seconds = time.time(), seconds * wait.patience()
-    if testbed.measured:
+    if testbed.measured and not own:
         reason = f"{testbed.measured} is measured: nothing was tried that it could see"
         return Steady((Check("experiment", reason), *_asked(_silent(testbed), seconds)), began)
     testbed.looks.append(began)

@@ -80,9 +80,12 @@ class Testbed(TestbedCore):
             "faults": self.active_faults.status(),
         }
 
-    def look(self, seconds: float = steady.THOROUGH_SECONDS) -> steady.Steady:
-        """Look whether the testbed is in its steady state now; for some seconds at most."""
-        return steady.look(self, seconds)
+    def look(self, seconds: float = steady.THOROUGH_SECONDS, *, own: bool = False) -> steady.Steady:
+        """Look whether the testbed is in its steady state now; for some seconds at most.
+
+        ``own``: it is the experiment that measures which looks, and so knows what is sent.
+        """
+        return steady.look(self, seconds, own=own)
 
     @contextmanager
     def measuring(self, experiment: str) -> Iterator[None]:

@@ -241,6 +241,8 @@ def test_while_an_experiment_measures_nothing_is_sent_and_nothing_called_steady(
     monkeypatch.setattr(steady, "_talking", sent)
     testbed.measured = "journey"
     assert testbed.look().reasons == ["experiment: journey is measured: nothing was tried that it could see"]
+    monkeypatch.setattr(steady, "_talking", lambda *_: [("rules", lambda: "asked")])
+    assert testbed.look(own=True).reasons == ["rules: asked"]
 
 
 def test_a_full_disk_is_named_with_its_host(testbed: Testbed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

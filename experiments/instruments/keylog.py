@@ -102,7 +102,7 @@ def _restart(testbed: Testbed) -> None:
     with ThreadPoolExecutor(max_workers=16) as pool:
         for done in [pool.submit(_relaunch, testbed, service) for service in ids if service not in databases]:
             done.result()
-    wait.until(lambda: testbed.look().problems, what="steady state", seconds=STEADY_SECONDS)
+    wait.until(lambda: testbed.look(own=True).problems, what="steady state", seconds=STEADY_SECONDS)
 
 
 def _relaunch(testbed: Testbed, service_id: str) -> None:
