@@ -234,8 +234,11 @@ def test_a_replica_that_has_more_than_its_primary_is_not_steady_and_cannot_rejoi
     steady(managed)
     primary = json.loads(managed.run("mon", "cat", "/run/failover/state.json"))["primary"]
     other = "srv2" if primary != "srv2" else "srv3"
-    managed.run(other, "sh", "-c", sql("INSERT INTO foobar.users (name, password_hash) VALUES ('x', 'x'); STOP SLAVE"))
-    unsteady(managed, f"failover: {other} cannot rejoin: ")
+    insert = "INSERT INTO foobar.users (name, password_hash) VALUES ('{}', 'x')"
+    managed.run(primary, "sh", "-c", sql(insert.format("known")))  # one that has nothing at all refuses nothing
+    steady(managed)
+    managed.run(other, "sh", "-c", sql(f"{insert.format('unknown')}; STOP SLAVE"))
+    unsteady(managed, f"failover: not settled: the primary is {primary}; {other} cannot rejoin: ")
 
 
 # --- testbeds that do not answer -----------------------------------------------------------------------------------
