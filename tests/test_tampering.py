@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ import pytest
 from controllers.compile import OWN_COOKIES, overlay_flows
 from controllers.flow import Output, SetField
 from controllers.overlay import redirect
-from experiments.engine import report
+from experiments.engine import report, savedrun
 from experiments.engine.base import judged
+from experiments.engine.savedrun import SavedRun
 from experiments.engine.verdict import Verdict
 from experiments.tls_tampering.evidence import TamperingEvidence
 from experiments.tls_tampering.experiment import TlsTampering
@@ -125,7 +128,13 @@ def test_a_blind_probe_proves_nothing(
     assert because in verdict.because
 
 
-def test_what_is_shown_escapes_and_names_the_request(evidence: dict[str, Any]) -> None:
+def half_a_run(folder: Path) -> SavedRun:
+    (folder / "result.json").write_text('{"experiment": "tls_tampering", "profile": {}, "status": "aborted"}')
+    (folder / "evidence.json").write_text(json.dumps({"schema": TamperingEvidence.SCHEMA, "server": "srv1"}))
+    return savedrun.opened(folder, lambda _: TlsTampering())
+
+
+def test_what_is_shown_escapes_and_names_the_request(evidence: dict[str, Any], tmp_path: Path) -> None:
     change(evidence, 25)
     evidence["line"] = "<script>"
     experiment = TlsTampering()
@@ -134,16 +143,16 @@ def test_what_is_shown_escapes_and_names_the_request(evidence: dict[str, Any]) -
     assert "id-102.5" in shown
     assert "id-102.5" in page
     assert "<script>" not in page
-    assert "not enough" in report._page(experiment, {"server": "srv1"})
+    assert "not enough" in report._page(half_a_run(tmp_path))
 
 
-def test_the_plot_has_a_colour_for_each_fate(evidence: dict[str, Any]) -> None:
+def test_the_plot_has_a_colour_for_each_fate(evidence: dict[str, Any], tmp_path: Path) -> None:
     refused_by_visitors(evidence)
     change(evidence, 25)
     (plot,) = TlsTampering().plots(TamperingEvidence.parse(evidence))
     assert [series.label for series in plot.series] == ["changed", "failed", "from srv1", "from srv2"]
     assert [mark.x for mark in plot.marks] == [2.0, 10.0]
-    assert report._plots(TlsTampering(), {}) == ()
+    assert half_a_run(tmp_path).plots() == ()
 
 
 def test_the_redirection_has_four_flows_and_no_rules_cookie(plan: Plan) -> None:
