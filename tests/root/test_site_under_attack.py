@@ -20,7 +20,7 @@ PYTHON = ("env", f"PYTHONPATH={PROJECT}:{PROJECT}/tests", sys.executable)
 SIEGE = (*PYTHON, str(PROJECT / "tests" / "root" / "siege.py"))
 SECONDS, RATE = "8", "30"
 WORSE = 3  # times the latency in calm
-CALM_MS = 200  # and what that is at most
+CALM_MS = 100  # and what that is at most
 REQUESTS = int(os.environ.get("FOOBAR_REQUESTS", "800"))
 
 
