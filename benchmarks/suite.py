@@ -16,7 +16,7 @@ from benchmarks.policy_install import PolicyInstall
 from benchmarks.port_scan import PortScan
 from benchmarks.reverification import Reverification
 from benchmarks.web_remedies import WebRemedies
-from testbed.preflight import SYSTEM_PATH
+from topo.environment import SYSTEM_PATH
 from topo.errors import MissingError, UsageError, among
 
 BENCHMARKS: tuple[Benchmark, ...] = (

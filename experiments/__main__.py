@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def alone(name: str) -> int:
     """``python -m experiments.NAME`` is ``python -m experiments run NAME``."""
+    early.arm()
     return main(["run", name, *sys.argv[1:]])
 
 

@@ -17,6 +17,8 @@ CONFIG, CERTIFICATE, AUTHORITY = "/run/nginx/nginx.conf", "/run/nginx/server.pem
 # where nginx writes errors before it has read its configuration, too (older ones have no flag for that)
 ACCESS, ERROR = "/var/log/nginx/access.log", "/var/log/nginx/error.log"
 STATIC = Path(__file__).parent / "site" / "static"
+# a copy: nginx takes a dollar in the project's path for a variable, and there is no way to quote one
+SERVED = "/run/nginx/static"
 
 
 class Nginx(Service):
@@ -51,7 +53,7 @@ class Nginx(Service):
             authority=AUTHORITY,
             port=self.plan.port(WEB),
             applications=self._applications(),
-            static=STATIC,
+            static=SERVED,
             access=ACCESS,
             error=ERROR,
         )
@@ -75,7 +77,14 @@ class Nginx(Service):
             yield File(AUTHORITY, self.secrets.authority)
 
     def directories(self) -> tuple[str, ...]:
-        return ("/var/log/nginx", "/run/nginx/temp")
+        return ("/var/log/nginx", "/run/nginx/temp", SERVED)
+
+    def prepare(self, look: Look) -> None:
+        """Copy the static files, for all users to read whatever the project's own modes are."""
+        for file in STATIC.iterdir():
+            copy = look.path(f"{SERVED}/{file.name}")
+            copy.write_bytes(file.read_bytes())
+            copy.chmod(0o644)
 
     def checks(self) -> tuple[Command, ...]:
         return (("nginx", "-t", "-q", "-c", CONFIG),)

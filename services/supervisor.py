@@ -141,6 +141,11 @@ class Supervisor:
         if last_words := unit.ended_unasked():
             self._bereaved(f"{unit.service.id} ended ({last_words})")
 
+    def rotate_logs(self) -> None:
+        """Begin every log anew that is full; called from time to time."""
+        for unit in self.units:
+            unit.rotate_logs()
+
     def revive(self) -> None:
         """Start again what ended unasked after it had served, and is declared to come back; called from time to time.
 

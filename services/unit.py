@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from services import logfiles
 from services.processsession import ProcessSession, state_of
 from services.service import Command, Look, Service, below
 from topo import folders
@@ -186,10 +187,19 @@ class Unit:
             return folder.end(name, most)
         return b""
 
+    def rotate_logs(self) -> None:
+        """Begin each of its logs anew that is full."""
+        for log in self.service.logs:
+            with suppress(OSError, UsageError):  # not there yet, or no plain file on the host
+                logfiles.rotate(*below(self.place, log))
+
     def tail(self, lines: int = TAIL_LINES) -> str:
         """The last lines of each of its logs, each under its name."""
         parts = []
         for log in self.service.logs:
-            if text := self.written(log, TAIL_BYTES).decode(errors="replace").splitlines()[-lines:]:
+            end = self.written(log, TAIL_BYTES)
+            if end.count(b"\n") < lines:
+                end = self.written(logfiles.before(log), TAIL_BYTES) + end
+            if text := end.decode(errors="replace").splitlines()[-lines:]:
                 parts.append("\n".join([f"--- {self.service.host}:{log}", *text]))
         return "\n".join(parts)

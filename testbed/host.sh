@@ -22,4 +22,4 @@ for switch in host/proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >"$switch"; 
 ln -s host/usr host/bin host/sbin host/lib* host/proc .
 pivot_root . host/mnt
 umount -l host/mnt
-exec chroot host "$@"
+exec chroot host "$@" 2>&1 # until here, errors were for the log of the set-up

@@ -109,11 +109,13 @@ def _show(path: Path) -> None:
 def _show_settings() -> None:
     """/etc: all of it that every user of the machine may read, and nothing else. A host's root would read the rest."""
     (ROOT / "etc").mkdir()
+    for name in OWN:
+        (ROOT / "etc" / name).touch()
     for entry in os.scandir("/etc"):
         target = ROOT / "etc" / entry.name
         if entry.name in OWN:
-            target.touch()
-        elif entry.is_symlink() or (entry.is_dir() and _is_public(entry)):
+            continue
+        if entry.is_symlink() or (entry.is_dir() and _is_public(entry)):
             _show(Path(entry.path))
         elif entry.is_file() and _is_public(entry):
             shutil.copyfile(entry.path, target)

@@ -19,6 +19,7 @@ from testbed import preflight
 from testbed.box import GRACE_SECONDS, STOP, Ties
 from testbed.detaching import die_with_parent, in_background
 from testbed.state import Claim, Entry
+from topo import environment
 from topo.early import BOX_VARIABLE
 from topo.errors import EXIT_INTERRUPTED, FoobarError
 
@@ -78,8 +79,7 @@ class Launcher:
         return subprocess.Popen(
             [*unshare, "tini", "-s", "-p", "SIGKILL", "--", sys.executable, *self.argv],
             env={
-                **os.environ,
-                "PATH": _with_daemons(os.environ.get("PATH", "")),
+                **environment.clean(os.environ),
                 BOX_VARIABLE: json.dumps(asdict(ties)),
             },
             pass_fds=(ties.control, ties.report, ties.lifeline),
@@ -122,11 +122,6 @@ class Launcher:
         if self.code is None:
             raise FoobarError(f"the box ended before its work was done (status {status}); nothing is left of it")
         return self.code
-
-
-def _with_daemons(path: str) -> str:
-    """A search path that also finds what Debian keeps out of its users' way, such as ifconfig, which Mininet runs."""
-    return f"{path}:{preflight.SYSTEM_PATH}"
 
 
 def _first_child(pid: int) -> int:

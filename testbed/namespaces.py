@@ -17,16 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from topo import wait
-from topo.paths import ENVIRONMENT, private
+from topo.environment import ENVIRONMENT
+from topo.paths import private
 
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 # what nsenter calls the namespaces of a host, and the kernel their files
 ENTERED = {"net": "net", "mount": "mnt", "uts": "uts", "ipc": "ipc"}
-#: what root may do on a host: everything with its own files, processes and network, and nothing that reaches further
-CAPABILITIES = (
-    *("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
-    *("net_admin", "net_bind_service", "net_broadcast", "net_raw", "ipc_lock", "ipc_owner"),
+#: what root may do on a host: everything with its own files, processes and network, and nothing that reaches further;
+#: with the kernel's numbers (linux/capability.h)
+_NUMBERED = (
+    *((0, "chown"), (1, "dac_override"), (3, "fowner"), (4, "fsetid"), (5, "kill"), (6, "setgid"), (7, "setuid")),
+    *((8, "setpcap"), (10, "net_bind_service"), (11, "net_broadcast"), (12, "net_admin"), (13, "net_raw")),
+    *((14, "ipc_lock"), (15, "ipc_owner")),
 )
+CAPABILITIES = {name: number for number, name in _NUMBERED}
 #: words before a command: for good without any other capability
 REDUCED = ("setpriv", "--inh-caps=-all", f"--bounding-set=-all,{','.join(f'+{name}' for name in CAPABILITIES)}")
 AHEAD = -10

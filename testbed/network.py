@@ -6,8 +6,10 @@ One of the two files that import mininet (the other is cli.py).
 from __future__ import annotations
 
 import re
+import select
 import shlex
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,68 @@ from mininet.node import OVSSwitch, RemoteController
 from controllers.ovs import program
 from testbed import hostroot
 from testbed.namespaces import REDUCED, Inside, enter
+from topo import wait
 from topo.errors import FoobarError
 from topo.plan import NETWORK, Plan
 
+#: how Mininet's shells say that they are ready
+PROMPT = chr(127)
+SHELL_SECONDS, LOOK_MILLISECONDS = 30.0, 200
+SETUP_LOG = "setup.log"
 
-class IsolatedHost(MininetHost):  # type: ignore[misc]
+
+class PromptShell:
+    """Mininet's shell of a node; Mininet waits for its answers for ever.
+
+    Here a shell that ended is an error, and while the network is made each answer has a deadline; later it is a
+    person's command that may take its time. ``words``: what has been said of why it ended.
+    """
+
+    building = True
+    starting = False
+    words = ""
+    name: str
+    readbuf: str
+    stdout: Any
+    shell: subprocess.Popen[Any]
+
+    def startShell(self, mnopts: str | None = None) -> None:
+        self.starting = True  # Mininet would poll without end between two parts of the first prompt
+        super().startShell(mnopts)  # type: ignore[misc]
+        self.starting = False
+
+    def read(self, size: int = 1024) -> str:
+        self._await()
+        data: str = super().read(size)  # type: ignore[misc]
+        while self.starting and not data.endswith(PROMPT):
+            self._await(data)
+            data += super().read(size)  # type: ignore[misc]
+        return data
+
+    def waitReadable(self, timeoutms: int | None = None) -> Any:
+        if timeoutms is None:
+            self._await()
+        return super().waitReadable(timeoutms)  # type: ignore[misc]
+
+    def _await(self, seen: str = "") -> None:
+        """Return when there is something to read. Raises FoobarError when there will be nothing."""
+        words = _last_line(seen) or self.words
+        seconds = SHELL_SECONDS * wait.patience()
+        began = time.monotonic()
+        readable = select.poll()
+        readable.register(self.stdout, select.POLLIN)
+        while not self.readbuf and not readable.poll(LOOK_MILLISECONDS):
+            if self.shell.poll() is not None:
+                raise FoobarError(f"{self.name}: its shell ended{words and f': {words}'}")
+            if self.building and time.monotonic() - began > seconds:
+                raise wait.late(f"{self.name}: an answer of its shell", seconds, words)
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
+
+
+class IsolatedHost(PromptShell, MininetHost):  # type: ignore[misc]
     """A Mininet host that has, beside its network, its own mounts, processes, hostname and IPC.
 
     ``pid`` is its init process. Mininet's own hosts share all but the network with the machine.
@@ -42,9 +101,18 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
             unshare = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
             # a session of its own around the terminal that is its standard input: Ctrl-C reaches what runs there
             cmd = [*unshare, *hostroot.setup(self.name, self.home, *REDUCED, "setsid", "--ctty", *shell)]
-            params["start_new_session"] = True
+            with (self.home / SETUP_LOG).open("wb") as said:
+                return self._started(cmd, **{**params, "start_new_session": True, "stderr": said})
+        return self._started(cmd, **params)
+
+    def _started(self, cmd: list[str], **params: Any) -> subprocess.Popen[Any]:
         process: subprocess.Popen[Any] = super()._popen(cmd, **params)
         return process
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """The last words of the set-up of its namespaces: why there is no shell."""
+        return _last_line((self.home / SETUP_LOG).read_text(errors="replace"))
 
     def startShell(self, mnopts: str | None = None) -> None:
         super().startShell(mnopts)
@@ -60,7 +128,7 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
 
     def terminate(self) -> None:
         """The kernel ends a host's processes with its init; nothing to unmount."""
-        if self.shell and self.shell.poll() is None:
+        if self.shell.poll() is None:
             self.shell.kill()
         self.cleanup()
 
@@ -69,7 +137,7 @@ class IsolatedHost(MininetHost):  # type: ignore[misc]
         return Inside(self.name, self.pid, self.home)
 
 
-class PlannedSwitch(OVSSwitch):  # type: ignore[misc]
+class PlannedSwitch(PromptShell, OVSSwitch):  # type: ignore[misc]
     """Told to Open vSwitch by our own program.run: Mininet's setup gives it 1 s, and then ends the process.
 
     Mininet's advice, to start the machine's Open vSwitch, would be wrong besides: the box has its own.
@@ -142,6 +210,8 @@ class Network:
     def start(self) -> None:
         """Start the switches. The controller should listen by now: a switch that finds none waits a second."""
         self.mininet.start()
+        for node in self.mininet.values():
+            node.building = False
 
     def __getitem__(self, name: str) -> Any:
         return self.mininet[name]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import shutil
 from pathlib import Path
 
 from controllers.ovs import vsctl
+from services.mariadb import datadir
 from services.mariadb.mariadb import GALERA
-from topo import wait
-from topo.errors import MissingError
+from testbed.namespaces import CAPABILITIES
+from topo import folders, wait
+from topo.environment import SYSTEM_PATH
+from topo.errors import MissingError, UsageError
+from topo.paths import PROJECT
 
 PACKAGES = {
     "unshare": "util-linux",
@@ -34,12 +40,16 @@ PACKAGES = {
 }
 #: with --db galera besides: its library, and how a database is sent whole
 CLUSTER = {GALERA: "galera-4", "rsync": "rsync"}
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TUN = Path("/dev/net/tun")
+FILES = 16_384
+STATUS = Path("/proc/self/status")
+ELSEWHERE = "run on a machine or VM of your own: this one is a container that lacks the right"
+#: of the box itself, beside those that a host has
+BOX_CAPABILITIES = {"sys_chroot": 18, "sys_admin": 21}
 
 
 def check(*, cluster: bool = False) -> None:
-    """Raise MissingError with one line that names everything missing and what to do."""
+    """Raise MissingError, or UsageError for a folder, with one line that names what is missing and what to do."""
     wanted = {**PACKAGES, **(CLUSTER if cluster else {})}
     missing = [name for name in wanted if not _is_there(name)]
     if missing:
@@ -47,15 +57,49 @@ def check(*, cluster: bool = False) -> None:
         raise MissingError(
             f"missing: {', '.join(missing)} (packages: {' '.join(packages)}); run: sudo ./foobar, which installs them"
         )
+    _allow_files()
+    if os.geteuid() == 0:  # an ordinary user has them all in a user namespace
+        _check_capabilities(STATUS.read_text())
     _check_namespaces(as_user=os.geteuid() != 0)
     # asked as the boot asks: the kernel loads Open vSwitch's module by itself then, and needs no TUN device
     if not _opens(TUN) and vsctl.detect_datapath() == "user":
         raise MissingError(f"{TUN} is not accessible; run: {_tun_remedy()}")
+    _check_folders()
+
+
+def _check_folders() -> None:
+    if ":" in str(PROJECT):
+        raise UsageError(f"{PROJECT}: Python takes the colon for the end of the path; move the project elsewhere")
+    try:
+        folders.opened(datadir.cache(), make=True, private=True).close()
+    except UsageError as error:
+        raise UsageError(f"{error}; XDG_CACHE_HOME names another place for what is made once") from None
+
+
+def _allow_files() -> None:
+    """Raise the limit of open files for all that this process starts: the balancer needs two for each visitor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, max(hard, FILES)))
+        except (ValueError, OSError):
+            raise MissingError(
+                f"a process may open {hard} files here, and {FILES} are needed; as root run: prlimit"
+                f" --pid {os.getppid()} --nofile={FILES}"
+            ) from None
 
 
 def _is_there(what: str) -> bool:
     """A program, or a file by its path."""
     return Path(what).exists() if what.startswith("/") else bool(shutil.which(what, path=SYSTEM_PATH))
+
+
+def _check_capabilities(status: str) -> None:
+    """Without one of them a boot fails half-way, or, without setpcap, a host would keep more rights than it should."""
+    held = int(re.findall(r"CapEff:\s*([0-9a-f]+)", status)[0], 16)
+    missing = [name for name, bit in (CAPABILITIES | BOX_CAPABILITIES).items() if not held >> bit & 1]
+    if missing:
+        raise MissingError(f"root may not {', '.join(missing)} here; {ELSEWHERE}")
 
 
 def _check_namespaces(*, as_user: bool) -> None:
@@ -68,12 +112,12 @@ def _check_namespaces(*, as_user: bool) -> None:
     if not tried.returncode:
         return
     reason = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
-    if not reason.startswith("unshare"):
+    if not reason.startswith("unshare") and "not permitted" not in reason:
         raise MissingError(f"this kernel makes no veth links ({reason}); run: sudo modprobe veth")
     if as_user:
         remedy = f"use sudo, or let an administrator run: {_user_namespace_remedy()}"
     else:
-        remedy = "run on a machine or VM of your own: this one is a container that is not allowed to make any"
+        remedy = ELSEWHERE
     raise MissingError(f"namespaces are not permitted here ({reason.rsplit(': ', 1)[-1]}); {remedy}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 
 from services.service import Gathers, Joins
 from services.unit import Unit
@@ -17,6 +18,7 @@ from topo.plan import DATABASE
 
 OVSDB, SWITCHD = INFRASTRUCTURE = (f"{BOX}/ovsdb-server", f"{BOX}/ovs-vswitchd")
 WATCH_SECONDS = 0.1
+ROTATE_LOOKS = 20
 
 
 def restart(testbed: TestbedCore, *service_ids: str) -> None:
@@ -98,9 +100,11 @@ def wait_joined(unit: Unit) -> None:
 
 
 def watch(testbed: TestbedCore, broken: Callable[[str], None]) -> None:
-    """Bring the controller back when it dies; call ``broken`` when Open vSwitch has died."""
-    while True:
+    """Bring the controller back when it dies, rotate logs; call ``broken`` when Open vSwitch has died."""
+    for look in count(1):
         time.sleep(WATCH_SECONDS)
+        if look % ROTATE_LOOKS == 0:
+            testbed.supervisor.rotate_logs()
         try:
             testbed.supervisor.revive()
             testbed.failures.pop(CONTROLLER_ID, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from contextlib import ExitStack
 
@@ -11,8 +12,13 @@ from testbed import box
 from testbed.body import Body
 from testbed.commandline import guarded
 from testbed.commands import command, commandlist
+from topo import wait
 from topo.plaintext import say
 from topo.profile import SEED, Profile, lacking
+
+#: every step of a boot has a deadline of its own; this one is for what nobody has thought of
+BOOT_SECONDS = 300.0
+TOO_LONG = f"the boot was not done within {BOOT_SECONDS:g} s; the lines above say how far it came"
 
 
 def in_box(
@@ -42,6 +48,9 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
     from testbed.interruption import Interruption
 
     leaving = Interruption()
+    deadline = threading.Timer(BOOT_SECONDS * wait.patience(), leaving.broken, [TOO_LONG])
+    deadline.daemon = True
+    deadline.start()
     box.move_in(ties)
     from controllers import jsonsocket
     from testbed import render
@@ -53,6 +62,7 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
             testbed = Testbed(profile, box.HOME, mark=waterfall.mark, began=began, broken=leaving.broken)
             stack.enter_context(testbed)
         leaving.booted()
+        deadline.cancel()
         jsonsocket.serve(ties.control, command.handlers(testbed, commandlist.requests(), "another terminal"))
         if not quiet:
             render.console.print(render.topology(testbed.plan, profile))

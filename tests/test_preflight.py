@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import resource
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from services.mariadb import datadir
 from testbed import preflight
-from topo.errors import MissingError
+from topo import folders
+from topo.errors import MissingError, UsageError
 
 
 @pytest.fixture
@@ -21,6 +25,9 @@ def complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPa
     tun = tmp_path / "tun"
     tun.touch()
     monkeypatch.setattr(preflight, "TUN", tun)
+    monkeypatch.setattr(datadir, "cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(folders, "opened", lambda path, **_: io.StringIO())
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     unshare(monkeypatch, 0)
     return monkeypatch
 
@@ -143,3 +150,45 @@ def _without_the_kernels_switch(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(argv, int(argv[0] == "ovs-dpctl"), stdout="", stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
+
+
+def test_a_low_limit_of_open_files_is_raised_where_that_is_permitted(complete: pytest.MonkeyPatch) -> None:
+    asked = []
+    complete.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    complete.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    preflight.check()
+    assert asked == [(preflight.FILES, preflight.FILES)]
+
+
+def test_a_low_limit_of_open_files_that_stays_is_said(complete: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError
+
+    complete.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    complete.setattr(resource, "setrlimit", refuse)
+    assert said().startswith("a process may open 1024 files here, and 16384 are needed; as root run: prlimit --pid ")
+
+
+def test_a_root_that_lacks_a_capability_is_told_which(complete: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    complete.setattr(preflight, "STATUS", status)
+    everything = sum(1 << bit for bit in range(41))
+    status.write_text(f"CapEff:\t{everything:016x}\n")
+    preflight.check()
+    status.write_text(f"CapEff:\t{everything & ~(1 << 8) & ~(1 << 13):016x}\n")
+    assert said().startswith("root may not setpcap, net_raw here; run on a machine or VM of your own")
+
+
+def test_a_home_that_takes_nothing_is_said_at_the_start(complete: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UsageError("/nonexistent: Permission denied")
+
+    complete.setattr(folders, "opened", refuse)
+    with pytest.raises(UsageError, match=r"^/nonexistent: Permission denied; XDG_CACHE_HOME names another place"):
+        preflight.check()
+
+
+def test_a_project_whose_path_python_would_split_is_refused(complete: pytest.MonkeyPatch) -> None:
+    complete.setattr(preflight, "PROJECT", Path("/home/a:b"))
+    with pytest.raises(UsageError, match=r"^/home/a:b: Python takes the colon for the end of the path"):
+        preflight.check()

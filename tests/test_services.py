@@ -286,12 +286,12 @@ def test_every_daemon_with_a_configuration_checks_it(services: dict[str, Service
     assert [service.id for service in services.values() if not service.checks()] == []
 
 
-def test_only_databases_prepare_and_join(
+def test_few_need_more_than_text_files_and_only_databases_join(
     services: dict[str, Service], plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
 ) -> None:
     everything = [*services.values(), *deployment.network_services(plan, rules, flows)]
     assert {service.role for service in everything if isinstance(service, Joins)} == {"db"}
-    assert {service.role for service in everything if isinstance(service, Prepares)} == {"db", "ovsdb-server"}
+    assert {service.role for service in everything if isinstance(service, Prepares)} == {"db", "web", "ovsdb-server"}
     assert {service.role for service in everything if service.restarts} == {"controller"}
     assert {service.role for service in everything if service.last} == {"balancer"}
 

@@ -1,8 +1,13 @@
-"""Ctrl-C while modules are still being loaded: a line, no traceback. Imported first, so it imports next to nothing."""
+"""A command begins: with a clean environment, and with a line, not a traceback, for Ctrl-C while modules are loaded.
+
+Imported first, so it imports next to nothing.
+"""
 
 from __future__ import annotations
 
 import os
+
+from topo import environment
 
 # what the module signal is made of: that one loads enum first, and Ctrl-C does not wait for it
 import _signal  # type: ignore[import-not-found]  # isort: skip
@@ -14,6 +19,7 @@ INTERRUPTED = "foobar: interrupted; nothing is left behind"
 
 def arm() -> None:
     """Leave with 130 on Ctrl-C until a better handler is set. Inside a box the launcher prints the line."""
+    environment.keep_clean()
     _signal.signal(_signal.SIGINT, _leave)
 
 

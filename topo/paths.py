@@ -1,4 +1,4 @@
-"""Places: the project, the box, a host's private directories; and the environment that processes begin with."""
+"""Places: the project, the box, a host's private directories."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 #: the name of the place where no host is: the box around them all
 BOX = "box"
-
-#: a fixed environment: nothing of the person's own (proxies, Python paths) leaks into an emulated host
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-}
 
 #: a host's own directories, and where each lies below the host's home
 PRIVATE = {"/run": "run", "/var/run": "run", "/tmp": "tmp", "/var/log": "log", "/var/lib": "lib", "/root": "root"}

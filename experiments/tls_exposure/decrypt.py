@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from experiments.wire.streams import StreamRun, Text
-from testbed.preflight import SYSTEM_PATH
 from topo import wait
+from topo.environment import ENVIRONMENT, SYSTEM_PATH
 from topo.errors import FoobarError, MissingError
 from topo.plan import DATABASE, PORTS
 
@@ -69,7 +69,7 @@ def check() -> None:
 def tshark(file: Path, *words: str) -> str:
     """Its output. Raises FoobarError with its own words when it fails."""
     command = ("tshark", "-n", "-r", str(file), "-d", f"tcp.port=={PORTS[DATABASE]},mysql", *words)
-    environment = {"PATH": SYSTEM_PATH, "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+    environment = {**ENVIRONMENT, "HOME": "/nonexistent"}
     done = wait.for_command(command, seconds=SECONDS, env=environment)
     if done.returncode:
         raise FoobarError(f"tshark could not read {file.name}", detail=done.stderr.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ class Events:
         """All events so far, in order; a line that is still being written is left for the next time."""
         if self._log.exists():
             with self._log.open("rb") as stream:
+                if os.fstat(stream.fileno()).st_size < self._offset:  # it was rotated
+                    self._offset = 0
                 stream.seek(self._offset)
                 whole, newline, _ = stream.read().rpartition(b"\n")
             self._offset += len(whole) + len(newline)

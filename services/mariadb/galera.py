@@ -17,7 +17,7 @@ import pymysql
 from services.mariadb import datadir
 from services.mariadb.mariadb import CONFIG, DATA, MariaDB, query
 from services.service import Command, File, Look, below, render
-from topo.paths import ENVIRONMENT
+from topo.environment import SYSTEM_PATH
 
 START, STARTED, BIN = "/run/mysqld/start.sh", "/run/mysqld/started", "/run/mysqld/bin"
 # the transfer's own program, and the rsync that it finds
@@ -34,7 +34,7 @@ class Galera(MariaDB):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"PATH": f"{ENVIRONMENT['PATH']}:{BIN}"}
+        return {"PATH": f"{SYSTEM_PATH}:{BIN}"}
 
     def files(self) -> tuple[File, ...]:
         start = render("galera.sh.j2", config=CONFIG, started=STARTED)

@@ -10,10 +10,13 @@ from testbed import state
 from testbed.commandline import Parser, refuse_empty
 from testbed.commands.command import Command, Origin
 from testbed.namespaces import enter
+from topo.environment import ENVIRONMENT
 from topo.errors import UsageError
-from topo.paths import BOX, ENVIRONMENT
+from topo.paths import BOX
 
 NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid")
+# neither what enters nor what was entered for outlives the one before it
+DIES_WITH_PARENT = ("--pdeathsig", "KILL")
 IN_THIS_FOLDER = 'cd "$1" 2>/dev/null || cd /; shift; exec "$@"'
 
 
@@ -40,9 +43,9 @@ class ExecCommand(Command):
         if options.host not in entry.hosts and options.host != BOX:
             raise UsageError(f"{options.host}: no such host in {entry.name}; hosts: {', '.join([*entry.hosts, BOX])}")
         as_user = ["--user", "--preserve-credentials"] if os.geteuid() else []
-        words = ["nsenter", f"--target={entry.pid}", *as_user, *NAMESPACES, "--"]
+        words = ["nsenter", f"--target={entry.pid}", *as_user, *NAMESPACES, "--", "setpriv", *DIES_WITH_PARENT]
         if options.host != BOX:
-            words += enter(entry.hosts[options.host])
+            words += [*enter(entry.hosts[options.host]), *DIES_WITH_PARENT]
         environment = {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # a folder that the terminal holds open leads past the host's root
         os.execvpe(words[0], [*words, "sh", "-c", IN_THIS_FOLDER, "sh", os.getcwd(), *options.after], environment)

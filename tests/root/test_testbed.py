@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
@@ -80,12 +81,23 @@ def test_exec_gives_a_terminal_where_there_is_one(bed: RunningTestbed) -> None:
     assert "got typed" in shown
 
 
-def test_exec_sees_no_proxy_or_python_of_the_person(bed: RunningTestbed) -> None:
-    bed.commands.environment["http_proxy"] = "http://192.0.2.1:1"
-    try:
-        assert "proxy" not in bed.run("client", "env").lower()
-    finally:
-        del bed.commands.environment["http_proxy"]
+@pytest.mark.parametrize("place", ["srv1", "box"])
+def test_a_command_does_not_outlive_an_exec_that_is_killed(bed: RunningTestbed, place: str) -> None:
+    seconds = f"{4000 + os.getpid() % 1000}.{len(place)}"
+
+    def runs() -> bool:
+        return f"sleep {seconds}" in bed.run("box", "ps", "-eo", "args").splitlines()
+
+    with bed.commands.popen("exec", "--name", "a", place, "--", "sleep", seconds) as process:
+        wait.until(lambda: None if runs() else "not yet", what="the command runs", seconds=20)
+        process.kill()
+        wait.until(lambda: "it runs" if runs() else None, what="the command is gone", seconds=20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSEGV])
+def test_exec_ends_by_the_signal_that_ended_its_command(bed: RunningTestbed, number: signal.Signals) -> None:
+    """A shell says 128 and the number then; 1, nsenter's own status, would mean that a claim fails."""
+    assert -bed.exec("srv1", "sh", "-c", f"kill -{number.value} $$").returncode == number
 
 
 # --- each host is a machine of its own ----------------------------------------------------------------------------
