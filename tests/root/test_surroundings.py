@@ -57,7 +57,7 @@ def test_project_runs_home_and_state_may_have_strange_names(tmp_path: Path) -> N
 
 def hidden(commands: Commands, program: str) -> subprocess.CompletedProcess[str]:
     """A boot where a program of the set-up cannot be run."""
-    hide = f'mount --bind /dev/null "$(readlink -f /usr/bin/{program})" && exec "$@"'
+    hide = f'mount --bind /dev/null "$(readlink -f "$(PATH=$PATH:/usr/sbin command -v {program})")" && exec "$@"'
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", hide, "sh", *commands.argv("up", "--detach", "--name", "x")],
         cwd=PROJECT,
