@@ -67,6 +67,9 @@ def visited(bed: RunningTestbed, accounts: str, attack: str = "") -> tuple[dict[
 def test_with_limits_visitors_notice_nothing(limited: RunningTestbed, attack: str) -> None:
     """A round counts if the machine was calm before and after: on one that others load, everybody waits anyway."""
     accounts = sessions(limited)
+    slow: list[
+        object
+    ] = []  # one in a hundred of 240 requests is two or three: a slow round is believed at its repetition
     calm, _ = visited(limited, accounts)
     for _ in range(4):
         seen, done = visited(limited, accounts, attack)
@@ -77,8 +80,10 @@ def test_with_limits_visitors_notice_nothing(limited: RunningTestbed, attack: st
             continue
         assert done, "nothing was attacked"
         assert seen["failed"] == 0, (before, seen, calm, done)
-        assert seen["p99_ms"] <= WORSE * slowest, (before, seen, calm, done)
-        return
+        if seen["p99_ms"] <= WORSE * slowest:
+            return
+        slow.append((before, seen, calm, done))
+        assert len(slow) < 2, slow
     pytest.skip("the machine is too busy for anything to be said")
 
 
