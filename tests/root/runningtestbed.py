@@ -29,8 +29,9 @@ Done = subprocess.CompletedProcess[str]
 class Commands:
     """The command line, with a state folder of its own. ``environment`` is added to each command's."""
 
-    def __init__(self, state: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, state: Path, environment: dict[str, str] | None = None, folder: Path = PROJECT) -> None:
         self.state = state
+        self.folder = folder
         self.environment = {**os.environ, "FOOBAR_STATE": str(state), **(environment or {})}
 
     def argv(self, *words: str) -> list[str]:
@@ -40,7 +41,7 @@ class Commands:
         stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         return subprocess.run(
             self.argv(*words),
-            cwd=PROJECT,
+            cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -53,7 +54,7 @@ class Commands:
         """The command in a session of its own, as on a terminal of its own; ended with the block."""
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         with subprocess.Popen(
-            self.argv(*words), cwd=PROJECT, env=self.environment, text=True, start_new_session=True, **options
+            self.argv(*words), cwd=self.folder, env=self.environment, text=True, start_new_session=True, **options
         ) as process:
             try:
                 yield process

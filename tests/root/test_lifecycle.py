@@ -305,10 +305,12 @@ def test_other_wishes_to_end(commands: Commands, machine: Machine, number: signa
 
 
 def sabotaged(tmp_path: Path, code: str) -> Commands:
-    """The command line with Python code run first in every process of the testbed's own."""
-    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.path.insert(0, {str(PROJECT)!r})\n{code}\n")
+    """The command line with Python code run first, outside the box and in it: a package that comes before ours."""
+    (tmp_path / "topo").mkdir()
+    first = f"import sys\nsys.path.insert(0, {str(PROJECT)!r})\n__path__[:] = [{str(PROJECT / 'topo')!r}]\n"
+    (tmp_path / "topo" / "__init__.py").write_text(f"{first}{code}\n")
     (tmp_path / "state").mkdir()
-    return Commands(tmp_path / "state", {"PYTHONPATH": str(tmp_path)})
+    return Commands(tmp_path / "state", folder=tmp_path)
 
 
 def test_a_service_that_dies_at_boot_shows_the_tail_of_its_log(tmp_path: Path) -> None:

@@ -91,10 +91,11 @@ def test_a_leak_made_by_hand_is_seen_by_proof_and_packets(tmp_path: Path) -> Non
     with running(tmp_path, "--pairs", "any:srv2,attacker:srv1") as (bed, process, said):
         bed.run("box", "ovs-ofctl", "-O", "OpenFlow13", "add-flow", "fw1", LEAK)
         done = ended(process, tmp_path, said)
-    assert done.code == 1, done.said
+    assert done.code == 2, done.said
     assert done.open("attacker", "srv1") == {"tcp": [[22, 22]]}
     expected = "attacker -> srv1 tcp/22: arrives, the policy denies it (deny-rest)"
-    assert done.verdict["because"].startswith(expected), done.verdict
+    assert done.verdict["because"].startswith("disturbed while it was measured: flows of fw1: "), done.verdict
+    assert f"what was seen: {expected}" in done.verdict["because"], done.verdict
     assert f"{expected}; by fw1 table 2: priority=35000" in " ".join(done.said.split())
     assert done.verdict["numbers"]["mismatches"] == 1
 

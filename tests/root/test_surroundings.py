@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,9 +34,16 @@ def test_nothing_of_the_persons_environment_reaches_daemons_and_hosts(commands: 
         assert names <= {"HOME", "LANG", "PATH", "TERM", "PWD", "OLDPWD", "SHLVL", "_"}
 
 
-def test_project_runs_home_and_state_may_have_strange_names(tmp_path: Path) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="s") as folder:
+        yield folder
+
+
+def test_project_runs_home_and_state_may_have_strange_names(tmp_path: Path, short_folder: str) -> None:
     place = tmp_path / STRANGE
-    project, home, state = (place / name for name in ("project", "home", "state"))
+    project, home = place / "project", place / "home"
+    state = Path(short_folder) / STRANGE  # the name of a socket has 107 letters
     for folder in (place, home, state):
         folder.mkdir(mode=0o755)
     open_to_all(tmp_path)
