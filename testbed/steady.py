@@ -117,8 +117,8 @@ def _silent(testbed: TestbedCore) -> list[tuple[str, Look]]:
     """The looks that send nothing and ask no daemon."""
     return [
         *((unit.service.id, partial(_process, testbed, unit)) for unit in testbed.supervisor.units),
-        ("no fault", lambda: ", ".join(str(row["fault"]) for row in testbed.active_faults.status()) or None),
-        ("no overlay", lambda: ", ".join(overlay.name for overlay in testbed.overlays.standing) or None),
+        ("faults in force", lambda: ", ".join(str(row["fault"]) for row in testbed.active_faults.status()) or None),
+        ("overlays in force", lambda: ", ".join(overlay.name for overlay in testbed.overlays.standing) or None),
         ("links", lambda: ", ".join(f"{link.a.node} - {link.b.node} is down" for link in testbed.links.down()) or None),
         ("disks", lambda: _full_disks(testbed)),
     ]

@@ -227,8 +227,8 @@ def test_a_fault_or_an_overlay_that_stands_is_a_reason(testbed: Testbed, monkeyp
     monkeypatch.setattr(type(testbed.overlays), "standing", property(lambda _: (overlay,)))
     with testbed.active_faults.noted("cut srv3 fw3"):
         reasons = steady.Steady(steady._asked(steady._silent(testbed), 5.0)).reasons
-    assert "no fault: cut srv3 fw3" in reasons
-    assert "no overlay: fence srv1" in reasons
+    assert "faults in force: cut srv3 fw3" in reasons
+    assert "overlays in force: fence srv1" in reasons
 
 
 def test_while_an_experiment_measures_nothing_is_sent_and_nothing_called_steady(

@@ -27,8 +27,8 @@ SEED = {
     "error500": ("error500 srv2", "balancer: srv2 of servers is DOWN"),
     "cut": ("cut srv3", "links: fw3 - srv3 is down"),
     "blackhole": ("blackhole lb srv1", "rule web: lb -> srv1: tcp/80: "),
-    "flap": ("flap srv3", "no fault: flap srv3 fw3"),
-    "stuck": ("stuck srv1", "no fault: stuck srv1"),
+    "flap": ("flap srv3", "faults in force: flap srv3 fw3"),
+    "stuck": ("stuck srv1", "faults in force: stuck srv1"),
     "full": ("full srv2 log", "disks: srv2:/var/log is full"),
     "off": ("off srv3", "srv3/db: killed"),
     "stop-controller": ("stop-controller", "box/controller: stopped"),
@@ -85,7 +85,7 @@ def in_force(bed: RunningTestbed, fault: str) -> None:
     try:
         status = look(bed)
         assert not status["steady"], "at once"
-        assert any(problem.startswith("no fault: ") for problem in status["problems"])
+        assert any(problem.startswith("faults in force: ") for problem in status["problems"])
         assert f"fault {number}: " in bed.commands("status", "--name", bed.name).stdout
     except BaseException:
         bed.commands("heal", "--name", bed.name, seconds=240)
