@@ -63,6 +63,10 @@ def run(folder: Path, *words: str) -> str:
     """What pytest says with the options of run_tests.py, and none of the plugins that other tests need."""
     command = [sys.executable, "-m", "pytest", "-p", "run_tests", "-p", "xdist", "-c", str(PROJECT / "pyproject.toml")]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "tests"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    # in the folder that both would share it would close other tests' folders to an ordinary user
+    own = folder.with_name(f"{folder.name}-own")
+    own.mkdir(exist_ok=True)
+    environment["PYTEST_DEBUG_TEMPROOT"] = str(own)
     done = subprocess.run(
         [*command, *words, str(folder)], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
     )

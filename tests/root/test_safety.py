@@ -31,8 +31,10 @@ NOBODY = 65534
 AS_USER = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 #: a folder of the machine that hosts see; here with something else mounted on it
 GIVEN_UP = Path("/usr/games")
-#: a folder that hosts have no business in
-UNSEEN = Path("/srv")
+#: a folder that hosts have no business in: the first in which neither the project lies nor its Python
+UNSEEN = next(
+    path for path in map(Path, ("/srv", "/opt", "/media")) if all(path not in kept.parents for kept in hostroot.KEEP)
+)
 #: what a host may do with a folder of its own; everything else is refused even there
 OWN = {"ask", "write", "chmod", "remove"}
 REFUSED = {"EPERM", "EROFS", "EACCES", "ENOSYS"}
