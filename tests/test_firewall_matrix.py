@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,7 +24,7 @@ from experiments.firewall_matrix.evidence import Answer, MatrixEvidence
 from experiments.firewall_matrix.experiment import FirewallMatrix
 from experiments.firewall_matrix.malformed import MUST, NEVER
 from experiments.firewall_matrix.oracles import decided, stops
-from experiments.firewall_matrix.sweep import Swept
+from experiments.firewall_matrix.sweep import FlowCounts, Sweep, Swept
 from topo.errors import UsageError
 from topo.plan import Host, Plan
 from topo.plan import plan as plan_of
@@ -399,3 +401,14 @@ def test_values_that_were_not_sent_are_no_mismatch(good: str) -> None:
     wire["values"] = {kind: [list(span) for span in without(EVERYTHING[kind], ((80, 80),))] for kind in KINDS}
     wire["arrived"]["tcp"] = [[3306, 3306]]
     assert findings(found).mismatches == ()
+
+
+def test_of_protocols_with_fields_of_their_own_no_bare_entry_is_ended() -> None:
+    """Open vSwitch 3.5 dies of it."""
+    plan = plan_of(Profile())
+    asked = sweep.tuples(
+        Sweep(plan.host("srv1"), plan.host("srv2"), EVERYTHING), FlowCounts(begun=Counter({"ip": 1, "tcp": 1}))
+    )
+    bare = {int(number[1]) for words in asked if (number := re.search(r"ct_nw_proto=(\d+)$", words))}
+    assert {47, 33, 132, 136, 255} <= bare
+    assert not {1, 6, 17, 58} & bare

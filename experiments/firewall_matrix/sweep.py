@@ -18,7 +18,7 @@ from controllers.compile import cookie_name
 from controllers.ovs import ofctl, vswitchd
 from controllers.policy import Rule
 from experiments.firewall_matrix import answers, sweepframes
-from experiments.firewall_matrix.answers import DISPUTED, KINDS, covered, total, union
+from experiments.firewall_matrix.answers import BEGINS, DISPUTED, KINDS, covered, total, union
 from experiments.firewall_matrix.evidence import INVALID, Answer, Stopped
 from experiments.firewall_matrix.sweepframes import FORMS, LENGTH, SOURCE_PORT, Arrivals
 from experiments.instruments.capture import Capture, capturing
@@ -211,20 +211,23 @@ def _counters(testbed: Testbed, switches: Iterable[str]) -> dict[str, FlowCounts
 def _forget(testbed: Testbed, sweep: Sweep, counters: Mapping[str, FlowCounts]) -> None:
     """End the conversations that the probes began: a probe the other way would be taken for an answer in them."""
     for switch, counted in counters.items():
-        for connection in _tuples(sweep, counted):
+        for connection in tuples(sweep, counted):
             with suppress(FoobarError):  # there is none, or an older Open vSwitch wants to be told the whole tuple
                 vswitchd.tell("dpctl/flush-conntrack", f"zone={testbed.plan.switch(switch).number}", connection)
 
 
-def _tuples(sweep: Sweep, counted: FlowCounts) -> Iterator[str]:
-    """Entries that a tracker may hold for these probes. ICMP's have an identity a direction: they answer nothing."""
+def tuples(sweep: Sweep, counted: FlowCounts) -> Iterator[str]:
+    """Entries that some tracker may hold for these probes. ICMP's have an identity a direction: they answer nothing.
+
+    And no others: Open vSwitch 3.5 dies when it is told of TCP, UDP or ICMP without their fields.
+    """
     ends = f"ct_nw_src={sweep.src.ip},ct_nw_dst={sweep.dst.ip}"
     for kind, number in PORTED.items():
         if counted.begun[kind] or counted.begun["ip"]:
             yield f"{ends},ct_nw_proto={number},ct_tp_src={SOURCE_PORT}"
     if counted.begun["ip"]:
         for number in range(1, 256):
-            if covered(sweep.values.get("ip", ()), number):
+            if covered(BEGINS["ip"], number) and covered(sweep.values.get("ip", ()), number):
                 yield f"{ends},ct_nw_proto={number}"
 
 
