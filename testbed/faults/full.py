@@ -33,21 +33,21 @@ def _full(injection: Injection, fault: Fault) -> Iterator[None]:
     if disk is None:
         raise RefusedError(f"{fault.target} has no disk of its own for its {fault.what}: all hosts would be hit")
     size = _size(disk)
-    log = testbed.inside(fault.target).path(LOG)
-    before = _complaints(log)
+    before = _complaints(testbed, fault.target)
 
     def heal() -> None:
         mounts.resize(disk, size)
-        testbed.restart(*_ended(testbed, fault.target, waits=_complaints(log) > before))
+        testbed.restart(*_ended(testbed, fault.target, waits=_complaints(testbed, fault.target) > before))
 
     with undone(lambda: wait.until(lambda: _shrunk(disk), what=f"{disk} full", seconds=SECONDS), heal):
         injection.seen = f"its {fault.what} had no room"
         yield
 
 
-def _complaints(log: Path) -> int:
+def _complaints(testbed: Testbed, host: str) -> int:
     """The times a database has said that it waits for room; while its log has no room itself it says nothing."""
-    return log.read_bytes().count(b"Disk is full") if log.exists() else 0
+    units = (unit for unit in testbed.supervisor.units if unit.service.host == host and unit.service.role == DATABASE)
+    return sum(unit.written(LOG).count(b"Disk is full") for unit in units)
 
 
 def _ended(testbed: Testbed, host: str, *, waits: bool) -> list[str]:
