@@ -25,12 +25,22 @@ CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 ENTERED = {"net": "net", "mount": "mnt", "uts": "uts", "ipc": "ipc"}
 #: what root may do on a host: everything with its own files, processes and network, and nothing that reaches further;
 #: with the kernel's numbers (linux/capability.h)
-_NUMBERED = (
-    *((0, "chown"), (1, "dac_override"), (3, "fowner"), (4, "fsetid"), (5, "kill"), (6, "setgid"), (7, "setuid")),
-    *((8, "setpcap"), (10, "net_bind_service"), (11, "net_broadcast"), (12, "net_admin"), (13, "net_raw")),
-    *((14, "ipc_lock"), (15, "ipc_owner")),
-)
-CAPABILITIES = {name: number for number, name in _NUMBERED}
+CAPABILITIES = {
+    "chown": 0,
+    "dac_override": 1,
+    "fowner": 3,
+    "fsetid": 4,
+    "kill": 5,
+    "setgid": 6,
+    "setuid": 7,
+    "setpcap": 8,
+    "net_bind_service": 10,
+    "net_broadcast": 11,
+    "net_admin": 12,
+    "net_raw": 13,
+    "ipc_lock": 14,
+    "ipc_owner": 15,
+}
 #: words before a command: for good without any other capability
 REDUCED = ("setpriv", "--inh-caps=-all", f"--bounding-set=-all,{','.join(f'+{name}' for name in CAPABILITIES)}")
 AHEAD = -10

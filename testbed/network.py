@@ -67,7 +67,7 @@ class PromptShell:
 
     def _await(self, seen: str = "") -> None:
         """Return when there is something to read. Raises FoobarError when there will be nothing."""
-        words = _last_line(seen) or self.words
+        words = wait.last_line(seen) or self.words
         seconds = SHELL_SECONDS * wait.patience()
         began = time.monotonic()
         readable = select.poll()
@@ -77,10 +77,6 @@ class PromptShell:
                 raise FoobarError(f"{self.name}: its shell ended{words and f': {words}'}")
             if self.building and time.monotonic() - began > seconds:
                 raise wait.late(f"{self.name}: an answer of its shell", seconds, words)
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[-1]
 
 
 class IsolatedHost(PromptShell, MininetHost):  # type: ignore[misc]
@@ -112,7 +108,7 @@ class IsolatedHost(PromptShell, MininetHost):  # type: ignore[misc]
     @property
     def words(self) -> str:  # type: ignore[override]
         """The last words of the set-up of its namespaces: why there is no shell."""
-        return _last_line((self.home / SETUP_LOG).read_text(errors="replace"))
+        return wait.last_line((self.home / SETUP_LOG).read_text(errors="replace"))
 
     def startShell(self, mnopts: str | None = None) -> None:
         super().startShell(mnopts)

@@ -111,7 +111,7 @@ def _check_namespaces(*, as_user: bool) -> None:
     )
     if not tried.returncode:
         return
-    reason = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
+    reason = wait.last_line(tried.stderr) or f"status {tried.returncode}"
     if not reason.startswith("unshare") and "not permitted" not in reason:
         raise MissingError(f"this kernel makes no veth links ({reason}); run: sudo modprobe veth")
     if as_user:

@@ -18,7 +18,7 @@ from topo.profile import SEED, Profile, lacking
 
 #: every step of a boot has a deadline of its own; this one is for what nobody has thought of
 BOOT_SECONDS = 300.0
-TOO_LONG = f"the boot was not done within {BOOT_SECONDS:g} s; the lines above say how far it came"
+TOO_LONG = "the boot was not done within {seconds:g} s; the lines above say how far it came"
 
 
 def in_box(
@@ -48,7 +48,8 @@ def _live(ties: box.Ties, profile: Profile, body: Body, *, quiet: bool) -> int:
     from testbed.interruption import Interruption
 
     leaving = Interruption()
-    deadline = threading.Timer(BOOT_SECONDS * wait.patience(), leaving.broken, [TOO_LONG])
+    seconds = BOOT_SECONDS * wait.patience()
+    deadline = threading.Timer(seconds, leaving.broken, [TOO_LONG.format(seconds=seconds)])
     deadline.daemon = True
     deadline.start()
     box.move_in(ties)

@@ -143,3 +143,13 @@ def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
         assert text == path.read_text(), f"{name} changed; if it should: pytest --regenerate, then read the diff"
 
     return compare
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder with a secret, which nothing may change."""
+    folder = tmp_path / "outside"
+    folder.mkdir(mode=0o700)
+    (folder / "secret").write_text("secret")
+    (folder / "secret").chmod(0o600)
+    return folder

@@ -32,16 +32,6 @@ def seen(folder: Path) -> Outside:
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    """A folder with a secret, which nothing may change."""
-    folder = tmp_path / "outside"
-    folder.mkdir(mode=0o700)
-    (folder / "secret").write_text("secret")
-    (folder / "secret").chmod(0o600)
-    return folder
-
-
-@pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of a person who typed sudo."""
     monkeypatch.setenv("SUDO_UID", "4711")

@@ -46,16 +46,6 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    """Somebody's folder and file, which no command may touch."""
-    place = tmp_path / "outside"
-    place.mkdir(mode=0o700)
-    (place / "secret").write_text("secret")
-    (place / "secret").chmod(0o600)
-    return place
-
-
-@pytest.fixture
 def handed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(catalog, "EXPERIMENTS", (Guess(3),))
     monkeypatch.setattr(Guess, "plots", lambda *_: [Plot("A guess", "x", "y", [])])

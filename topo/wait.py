@@ -59,7 +59,7 @@ def for_command(
     try:
         return subprocess.run(list(argv), capture_output=True, text=True, check=False, timeout=seconds, **options)
     except subprocess.TimeoutExpired as error:
-        raise late(" ".join(argv[:4]), seconds, _last_line(error)) from None
+        raise late(" ".join(argv[:4]), seconds, _last_words(error)) from None
 
 
 def for_process(
@@ -73,7 +73,7 @@ def for_process(
         process.kill()
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise late(" ".join(argv[:4]), seconds, _last_line(error)) from None
+            raise late(" ".join(argv[:4]), seconds, _last_words(error)) from None
         raise
     return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
 
@@ -120,7 +120,12 @@ def _waits() -> list[str]:
     return waits
 
 
-def _last_line(error: subprocess.TimeoutExpired) -> str:
+def _last_words(error: subprocess.TimeoutExpired) -> str:
     """The last line that a command wrote before it was killed."""
     said = b"".join(part if isinstance(part, bytes) else b"" for part in (error.stdout, error.stderr))
-    return (said.decode(errors="replace").strip().splitlines() or [""])[-1]
+    return last_line(said.decode(errors="replace"))
+
+
+def last_line(text: str) -> str:
+    """The last line of what a program said; empty when it said nothing."""
+    return (text.strip().splitlines() or [""])[-1]
