@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from experiments.tls_tampering import redirect
 from experiments.tls_tampering.evidence import AlarmLine, ImpostorEvent, Redirection, RequestRow, TamperingEvidence
 from experiments.tls_tampering.impostor import ImpostorSettings
 from services.pki import Authority
-from services.service import Look
+from services.service import Look, below
 from topo import jsonlines, wait
 from topo.plan import BALANCER, CLIENT, SITE, WEB
 from topo.tls import means
@@ -176,7 +177,8 @@ def alarms(balancer: Look, server: str) -> Iterator[list[AlarmLine]]:
 
 
 def _read(balancer: Look, server: str, alarms: list[AlarmLine], done: threading.Event) -> None:
-    with balancer.path(BALANCER_LOG).open(errors="replace") as log:
+    folder, name = below(balancer, BALANCER_LOG)
+    with os.fdopen(folder.open(name, os.O_RDONLY), errors="replace") as log:
         log.seek(0, 2)
         partial = ""
         while not done.wait(EVERY_SECONDS):
