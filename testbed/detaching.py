@@ -41,8 +41,11 @@ def in_background(work: Callable[[Callable[[], None]], int]) -> int:
     if sys.stdout.isatty():
         os.environ |= {"FORCE_COLOR": "1", "COLUMNS": str(os.get_terminal_size().columns)}
     tie = die_with_parent(os.getpid())
+    # a Ctrl-C while Python's own work after a fork is being done would be printed and forgotten
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         os.setsid()
         tie()
         for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, outs), (2, errs)):
@@ -53,6 +56,7 @@ def in_background(work: Callable[[Callable[[], None]], int]) -> int:
     for descriptor in (outs, errs, readies):
         os.close(descriptor)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         _pass_on({out: 1, err: 2}, until=ready)
         if os.read(ready, 1):
             return EXIT_HOLDS

@@ -478,6 +478,21 @@ def test_ctrl_c_while_it_boots_ends_the_background_process_too(tmp_path: Path) -
         os.kill(int(pid_file.read_text()), 0)
 
 
+def test_a_ctrl_c_at_the_fork_itself_is_not_lost() -> None:
+    """Python prints and forgets what is raised in the functions that it calls after a fork."""
+    code = """
+import os, signal, time
+from testbed import detaching
+os.register_at_fork(after_in_parent=lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(0.01)))
+try:
+    detaching.in_background(lambda ready: time.sleep(60))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 def test_the_box_gets_its_ties_and_passes_them_on_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert box.inside() is None
     read, write = os.pipe()
