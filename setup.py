@@ -71,6 +71,7 @@ setup(
         "mininet==2.3.0.dev6",  # the Python part; mnexec is the system package's
         "msgspec>=0.19",
         "numpy>=1.23",
+        "prometheus-client>=0.20",
         "pymysql>=1.1",
         "rich>=13",
         "ryu==4.34",

@@ -19,11 +19,14 @@ from topo.plan import (
     GROUP,
     HTTP,
     INCREMENTAL,
+    LOGS,
+    METRICS,
     MONITOR,
     RESOLVER,
     RUNTIME,
     STATISTICS,
     TRANSFER,
+    WATCHED,
     WEB,
     Host,
     Plan,
@@ -111,6 +114,10 @@ def _cluster(plan: Plan) -> bool:
     return plan.profile.cluster
 
 
+def _monitored(plan: Plan) -> bool:
+    return plan.profile.monitored
+
+
 def _apart(role: str, other: str) -> When:
     return lambda plan: not plan.together(role, other)
 
@@ -119,6 +126,7 @@ def firewalls_on(plan: Plan) -> tuple[Rule, ...]:
     """Every rule that a plan may have, with its condition: the connections that the parts need, and no others."""
     dns, lb, web, app, db, mon = RESOLVER, BALANCER, WEB, APP, DATABASE, MONITOR
     port, sql = plan.port, plan.port(db)
+    watched = ",".join(role for role in WATCHED if role != mon)
     copies = ((port(TRANSFER), port(TRANSFER)), (port(INCREMENTAL), port(INCREMENTAL)))
     return (
         _allow("dns-udp", "internet", dns, "udp", port(dns), "resolvers ask the authoritative server for www"),
@@ -144,6 +152,8 @@ def firewalls_on(plan: Plan) -> tuple[Rule, ...]:
         _allow(
             "lb-statistics", mon, lb, "tcp", port(STATISTICS), "the monitoring host reads the balancer's statistics"
         ),
+        _allow("metrics", watched, mon, "tcp", port(METRICS), "monitoring clients push what they measure", _monitored),
+        _allow("logs", watched, mon, "tcp", port(LOGS), "monitoring clients hand over what is logged", _monitored),
         _allow("mon-ping", mon, ANY, "icmp", ECHO_REQUEST, "the monitoring host looks who is alive"),
         DENY_REST,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from controllers.flow import Flow
 from controllers.policy import Rule
@@ -13,6 +13,9 @@ from services.haproxy import HAProxy
 from services.mariadb.galera import Galera
 from services.mariadb.mariadb import SOCKET as DATABASE_SOCKET
 from services.mariadb.mariadb import MariaDB
+from services.monitoring.exporter import Exporter
+from services.monitoring.prometheus import Prometheus
+from services.monitoring.vmagent import Vmagent
 from services.nginx import Nginx
 from services.nsd import Nsd
 from services.openvswitch import OvsdbServer, Vswitchd
@@ -39,4 +42,14 @@ def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Servi
         (RESOLVER, lambda host: Nsd(host, plan)),
         *(((MONITOR, lambda host: Failover(host, plan, profile, secrets)),) if profile.managed else ()),
     )
-    return tuple(service(host.name) for role, service in services for host in plan.hosts_of(role))
+    site = tuple(service(host.name) for role, service in services for host in plan.hosts_of(role))
+    return (*site, *_monitoring(plan, profile, secrets))
+
+
+def _monitoring(plan: Plan, profile: Profile, secrets: Secrets) -> Iterator[Service]:
+    """The tool on the monitoring host, and a client on every host that is watched."""
+    if profile.monitored:
+        yield Prometheus(plan.host_of(MONITOR).name, plan, profile, secrets)
+    for host in plan.watched:
+        yield Exporter(host.name, plan, profile, secrets)
+        yield Vmagent(host.name, plan, profile, secrets)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.pki import CLIENT, SERVER, Authority, KeyPair
-from topo.plan import APP, BALANCER, DATABASE, SITE, WEB, Plan
+from topo.plan import APP, BALANCER, DATABASE, MONITOR, SITE, WEB, Plan
 from topo.profile import Profile
 from topo.tls import means
 
@@ -24,13 +24,15 @@ class Secrets:
 
     ``site``: what the balancer shows to visitors; ``balancer``: what it shows to nginx. By server: what nginx shows,
     what the application shows to a database, what a database shows to both. ``failover``: what the failover
-    manager shows to the databases. Only those that the profile uses are there.
+    manager shows to the databases. ``monitor``: what the monitoring tool shows to its clients; ``watched``: by host,
+    what a client shows to the tool. Only those that the profile uses are there.
     """
 
     read_password: str = field(default_factory=_token, repr=False)
     write_password: str = field(default_factory=_token, repr=False)
     replication_password: str = field(default_factory=_token, repr=False)
     failover_password: str = field(default_factory=_token, repr=False)
+    monitoring_password: str = field(default_factory=_token, repr=False)
     session_key: str = field(default_factory=_token, repr=False)
     authority: str = ""
     site: KeyPair = field(default=NONE, repr=False)
@@ -39,6 +41,8 @@ class Secrets:
     applications: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
     databases: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
     failover: KeyPair = field(default=NONE, repr=False)
+    monitor: KeyPair = field(default=NONE, repr=False)
+    watched: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
 
 
 def fresh(plan: Plan, profile: Profile) -> Secrets:
@@ -50,6 +54,7 @@ def fresh(plan: Plan, profile: Profile) -> Secrets:
     own = (SITE,) if tls.passthrough else ()
     web = plan.hosts_of(WEB) if tls.backend_tls else ()
     apps, databases = (plan.hosts_of(APP), plan.hosts_of(DATABASE)) if tls.mutual else ((), ())
+    mon, watched = plan.host_of(MONITOR), plan.watched if tls.mutual else ()
     return Secrets(
         authority=authority.certificate,
         site=NONE if tls.passthrough else authority.issue(SITE),
@@ -59,5 +64,7 @@ def fresh(plan: Plan, profile: Profile) -> Secrets:
         databases={
             host.name: authority.issue(f"db.{host.name}", host.ip, lb.ip, uses=(SERVER, CLIENT)) for host in databases
         },
+        monitor=authority.issue(mon.name, mon.ip) if watched else NONE,
+        watched={host.name: authority.issue(f"client.{host.name}", uses=(CLIENT,)) for host in watched},
         failover=authority.issue("failover", uses=(CLIENT,)) if tls.mutual and profile.managed else NONE,
     )

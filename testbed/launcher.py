@@ -34,7 +34,7 @@ def enter(name: str, argv: list[str], profile: dict[str, Any], *, detach: bool =
     Raises UsageError when the name is taken, MissingError when the machine lacks something.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    preflight.check(cluster=profile["db"] == "galera")
+    preflight.check(cluster=profile["db"] == "galera", monitored=profile["monitoring"] == "on")
     if detach:
         return in_background(lambda ready: Launcher(name, argv, profile, ready).run())
     return Launcher(name, argv, profile).run()

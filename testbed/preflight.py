@@ -38,6 +38,8 @@ PACKAGES = {
     "dumpcap": "wireshark-common",
     "curl": "curl",
 }
+#: with --monitoring on besides
+MONITORING = {"prometheus": "prometheus", "promtool": "prometheus", "vmagent": "victoria-metrics"}
 #: with --db galera besides: its library, and how a database is sent whole
 CLUSTER = {GALERA: "galera-4", "rsync": "rsync"}
 TUN = Path("/dev/net/tun")
@@ -48,9 +50,9 @@ ELSEWHERE = "run on a machine or VM of your own: this one is a container that la
 BOX_CAPABILITIES = {"sys_chroot": 18, "sys_admin": 21}
 
 
-def check(*, cluster: bool = False) -> None:
+def check(*, cluster: bool = False, monitored: bool = False) -> None:
     """Raise MissingError, or UsageError for a folder, with one line that names what is missing and what to do."""
-    wanted = {**PACKAGES, **(CLUSTER if cluster else {})}
+    wanted = {**PACKAGES, **(CLUSTER if cluster else {}), **(MONITORING if monitored else {})}
     missing = [name for name in wanted if not _is_there(name)]
     if missing:
         packages = sorted({wanted[name] for name in missing})

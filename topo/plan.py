@@ -48,6 +48,7 @@ CLIENT, ATTACKER, RESOLVER, BALANCER, WEB, APP, DATABASE, MONITOR = ROLES = (
 # ports that a role has beside its own
 HTTP, STATISTICS, RUNTIME = "http", "statistics", "runtime"
 GROUP, TRANSFER, INCREMENTAL = "group", "transfer", "incremental"
+METRICS, LOGS = "metrics", "logs"
 PORTS = {
     RESOLVER: 53,
     BALANCER: 443,
@@ -59,7 +60,11 @@ PORTS = {
     GROUP: 4567,
     TRANSFER: 4444,
     INCREMENTAL: 4568,
+    METRICS: 9090,
+    LOGS: 2514,
 }
+#: the roles whose hosts have a monitoring client
+WATCHED = (BALANCER, RESOLVER, WEB, APP, DATABASE, MONITOR)
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,13 @@ class Plan(Wiring):
         if role not in ROLES:
             raise PlanError(f"{role}: no such role; roles: {', '.join(ROLES)}")
         return tuple(host for host in self.hosts if role in host.roles)
+
+    @property
+    def watched(self) -> tuple[Host, ...]:
+        """The hosts with a monitoring client, in the order of ``hosts``; none where nothing is monitored."""
+        if not self.profile.monitored:
+            return ()
+        return tuple(host for host in self.hosts if set(WATCHED) & set(host.roles))
 
     def host_of(self, role: str) -> Host:
         """The one host with that role. Raises PlanError when there is none, or more than one."""

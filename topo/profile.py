@@ -46,6 +46,7 @@ class Profile:
     stack: str = axis(
         "uniform", ("uniform", "diverse"), hardened="diverse", later=("diverse",), why="are the servers alike"
     )
+    monitoring: str = axis("on", ("on", "off"), why="metrics, logs and alerts: clients on the hosts, the tool on mon")
     waf: str = axis("off", ("off", "on"), hardened="on", later=("on",), why="web application firewall")
     firewall: str = axis("on", ("on", "off"), why="the three firewalls; off is the baseline to compare with")
     balance: str = axis("roundrobin", ("roundrobin", "leastconn", "source"), why="how HAProxy picks a server")
@@ -75,6 +76,11 @@ class Profile:
     def managed(self) -> bool:
         """True if a failover manager decides which database takes writes."""
         return self.db in ("async", "semisync")
+
+    @property
+    def monitored(self) -> bool:
+        """True if every host of the site has a monitoring client, and the monitoring host the tool."""
+        return self.monitoring == "on"
 
     def as_dict(self) -> dict[str, Any]:
         """Every axis and its value, in the order of declaration."""

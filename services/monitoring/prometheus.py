@@ -1,0 +1,94 @@
+"""Prometheus on the monitoring host: keeps the metrics that the clients push, and judges the alert rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from services.monitoring import alerts
+from services.secrets import Secrets
+from services.service import Command, File, Look, Service, listens
+from topo.plan import METRICS, Plan
+from topo.profile import Profile
+from topo.tls import means
+
+CONFIG, RULES, WEB_CONFIG = "/run/prometheus/prometheus.yml", "/run/prometheus/rules.yml", "/run/prometheus/web.yml"
+CERTIFICATE, AUTHORITY = "/run/prometheus/monitor.pem", "/run/prometheus/ca.pem"
+DATA = "/var/lib/prometheus"
+EVALUATION = "500ms"
+
+
+class Prometheus(Service):
+    """It scrapes nothing: after each start its first scrape would come 5 s late. What is pushed is there at once.
+
+    Killed, it has all that it had confirmed (its write-ahead log).
+    """
+
+    role = METRICS
+    product = "prometheus"
+
+    def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
+        super().__init__(host)
+        self.plan = plan
+        self.mutual = means(profile).mutual
+        self.secrets = secrets
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        # one processor's worth, and memory given back early: all hosts share one machine
+        return {"GOMAXPROCS": "1", "GOGC": "50"}
+
+    def files(self) -> tuple[File, ...]:
+        config = {
+            "global": {"evaluation_interval": EVALUATION, "scrape_interval": "1s", "scrape_timeout": "500ms"},
+            "rule_files": [RULES],
+            # pushed again after an outage, samples may come in another order than they were taken
+            "storage": {"tsdb": {"out_of_order_time_window": "10m"}},
+        }
+        return (
+            File(CONFIG, json.dumps(config, indent=1)),
+            File(RULES, alerts.rules_file(self.plan)),
+            File(WEB_CONFIG, json.dumps(self._encryption(), indent=1)),
+            *self._certificates(),
+        )
+
+    def _encryption(self) -> dict[str, object]:
+        if not self.mutual:
+            return {}
+        return {
+            "tls_server_config": {
+                "cert_file": CERTIFICATE,
+                "key_file": CERTIFICATE,
+                "client_ca_file": AUTHORITY,
+                "client_auth_type": "RequireAndVerifyClientCert",
+                "min_version": "TLS13",
+            }
+        }
+
+    def _certificates(self) -> Iterator[File]:
+        if self.mutual:
+            yield File(CERTIFICATE, self.secrets.monitor.bundle, 0o600)
+            yield File(AUTHORITY, self.secrets.authority)
+
+    def directories(self) -> tuple[str, ...]:
+        return (DATA,)
+
+    def checks(self) -> tuple[Command, ...]:
+        return (("promtool", "check", "config", CONFIG), ("promtool", "check", "web-config", WEB_CONFIG))
+
+    def command(self) -> Command:
+        return (
+            "prometheus",
+            f"--config.file={CONFIG}",
+            f"--web.config.file={WEB_CONFIG}",
+            f"--web.listen-address=0.0.0.0:{self.plan.port(METRICS)}",
+            "--web.enable-remote-write-receiver",
+            f"--storage.tsdb.path={DATA}",
+            "--storage.tsdb.retention.time=1d",
+            # who pushes no more is not there, and not as it was for five minutes
+            "--query.lookback-delta=3s",
+            "--log.format=json",
+        )
+
+    def ready(self, look: Look) -> str | None:
+        return listens(look, self.plan.port(METRICS))
