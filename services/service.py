@@ -79,6 +79,8 @@ class Service(ABC):
     restarts = False
     #: start when all others serve and the network carries packets: it judges them from its start on
     last = False
+    #: it only watches the host's other services: a fault hits it when it is named, and not else
+    watches = False
     #: seconds from start within which it must be ready
     patience = 20.0
     #: what ends it as an administrator would: it finishes what it has begun

@@ -30,6 +30,7 @@ FLOORS = (
     "services/site",
     "services/mariadb",
     "services/failover",
+    "services/monitoring",
     "services/deployment.py",
     "testbed",
     "testbed/faults",

@@ -113,7 +113,7 @@ def test_every_program_that_a_service_starts_is_asked_for_first(
 ) -> None:
     listed = (*deployment.network_services(plan, rules, flows), *deployment.host_services(plan, Profile(), secrets))
     started = {service.command()[0] for service in listed}
-    assert {program for program in started if "/" not in program} <= set(preflight.PACKAGES)
+    assert {program for program in started if "/" not in program} <= {*preflight.PACKAGES, *preflight.MONITORING}
 
 
 def test_every_package_that_is_asked_for_is_installed_by_the_set_up() -> None:

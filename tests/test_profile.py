@@ -15,6 +15,7 @@ AXES = {
     "tls": ("terminate", "reencrypt", "passthrough", "mutual"),
     "db": ("single", "async", "semisync", "galera"),
     "stack": ("uniform", "diverse"),
+    "monitoring": ("on", "off"),
     "waf": ("off", "on"),
     "firewall": ("on", "off"),
     "balance": ("roundrobin", "leastconn", "source"),

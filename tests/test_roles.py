@@ -89,6 +89,10 @@ def names(plan: Plan, role: str) -> frozenset[str]:
     return frozenset(host.name for host in plan.hosts_of(role))
 
 
+def watched(plan: Plan) -> frozenset[str]:
+    return frozenset(host.name for host in plan.watched)
+
+
 def beside(plan: Plan) -> dict[str, frozenset[str]]:
     """The hosts of each service that is no host's role itself, by its name: it runs where a role is."""
     others = [service for service in services_of(plan).values() if service.role not in ROLES]
@@ -132,7 +136,8 @@ def test_every_service_is_configured_where_its_role_is(placement: Placement, pro
     here, there = beside(plan), beside(usual)
     assert here.keys() == there.keys() >= ({"failover"} if profile.managed else set())
     for name, hosts in here.items():
-        assert any((hosts, there[name]) == (names(plan, role), names(usual, role)) for role in ROLES), name
+        by_role = [(names(plan, role), names(usual, role)) for role in ROLES]
+        assert (hosts, there[name]) in [*by_role, (watched(plan), watched(usual))], name
     addresses = {host.ip for host in plan.hosts}
     for service in services.values():
         assert service.files()

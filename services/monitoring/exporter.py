@@ -12,7 +12,7 @@ from topo.paths import PROJECT
 from topo.plan import Host, Plan
 from topo.profile import Profile
 
-CONFIG = "/run/exporter/config.json"
+CONFIG = "/run/exporter/exporter.json"
 PORT = 9100
 #: the source that every host has: its own processes, interfaces and disks
 USAGE = "host"
@@ -28,6 +28,7 @@ class Exporter(Service):
 
     role = "exporter"
     restarts = True
+    watches = True
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)
@@ -42,6 +43,9 @@ class Exporter(Service):
     def files(self) -> tuple[File, ...]:
         config = {"port": PORT, "sources": {name: {} for name in sources(self.plan.host(self.host), self.plan)}}
         return (File(CONFIG, json.dumps(config, indent=1), 0o600),)
+
+    def checks(self) -> tuple[Command, ...]:
+        return ((sys.executable, "-c", f"import json; json.load(open('{CONFIG}'))"),)
 
     def command(self) -> Command:
         return (sys.executable, "-m", "services.monitoring", CONFIG)

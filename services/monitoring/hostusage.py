@@ -1,4 +1,4 @@
-"""What a host uses: its own processes, interfaces and disks, never the machine's, with which it shares the kernel."""
+"""A host's use of the machine: its own processes, interfaces and disks; never the machine's, whose kernel it shares."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ class Prometheus(Service):
 
     role = METRICS
     product = "prometheus"
+    watches = True
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)

@@ -38,6 +38,7 @@ class Vmagent(Service):
 
     role = "agent"
     product = "vmagent"
+    watches = True
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)

@@ -96,7 +96,8 @@ def meant(fault: Fault, plan: Plan, services: Services) -> Fault:
     whats = targets[fault.target]
     here = [service for service in services if service.host == fault.target and service.role in whats]
     what = next((service.role for service in here if service.is_called(fault.what)), fault.what)
-    what = whats[0] if not what and len(whats) == 1 else what
+    alone = [each for each in whats if not any(service.role == each and service.watches for service in here)]
+    what = alone[0] if not what and len(alone) == 1 else what
     if what not in (whats or ("",)):
         known = (*whats, *(service.product for service in here if what and service.product))
         said = f"{what} is not of {fault.target}" if what else f"which of {fault.target}?"
