@@ -119,6 +119,7 @@ def secrets() -> Secrets:
         write_password="WRITE",
         replication_password="REPLICATION",
         failover_password="FAILOVER",
+        monitoring_password="MONITORING",
         session_key="SESSION",
         authority="AUTHORITY\n",
         site=KeyPair(key="KEY\n", certificate="CERTIFICATE\n"),
@@ -126,6 +127,8 @@ def secrets() -> Secrets:
         servers={name: _pair(name) for name in SERVERS},
         applications={name: _pair(f"app.{name}") for name in SERVERS},
         databases={name: _pair(f"db.{name}") for name in SERVERS},
+        monitor=_pair("mon"),
+        watched={name: _pair(f"client.{name}") for name in (*SERVERS, "lb", "dns", "mon")},
     )
 
 

@@ -127,10 +127,7 @@ def test_a_value_missing_in_a_template_is_an_error(monkeypatch: pytest.MonkeyPat
         ("terminate", 7),  # accounts and site.json of three servers, the balancer's key
         ("reencrypt", 10),  # and nginx's keys
         ("passthrough", 9),  # the balancer has no key
-        (
-            "mutual",
-            25,
-        ),  # and the monitoring tool's and its clients' keys, and the balancer's proof, the applications', the databases' keys
+        ("mutual", 24),  # and the proofs and keys of the balancer, applications, databases and the monitoring
     ],
 )
 def test_whatever_holds_a_secret_is_for_its_owner_only(plan: Plan, tls: str, files: int) -> None:
