@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from services.monitoring import alerts
+from services.monitoring import rules
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens
 from topo.plan import METRICS, Plan
 from topo.profile import Profile
 from topo.tls import means
 
-CONFIG, RULES, WEB_CONFIG = "/run/prometheus/prometheus.yml", "/run/prometheus/rules.yml", "/run/prometheus/web.yml"
+CONFIG, WEB_CONFIG = "/run/prometheus/prometheus.yml", "/run/prometheus/web.yml"
+# what holds from its start on; the alerts, checked with it; and their place once the boot has ended
+FACTS, ALERTS, JUDGED = "/run/prometheus/facts.yml", "/run/prometheus/alerts.yml", "/run/prometheus/judged.yml"
 CERTIFICATE, AUTHORITY = "/run/prometheus/monitor.pem", "/run/prometheus/ca.pem"
 DATA = "/var/lib/prometheus"
 EVALUATION = "500ms"
@@ -42,13 +44,14 @@ class Prometheus(Service):
     def files(self) -> tuple[File, ...]:
         config = {
             "global": {"evaluation_interval": EVALUATION, "scrape_interval": "1s", "scrape_timeout": "500ms"},
-            "rule_files": [RULES],
+            "rule_files": [FACTS, JUDGED],
             # pushed again after an outage, samples may come in another order than they were taken
             "storage": {"tsdb": {"out_of_order_time_window": "10m"}},
         }
         return (
             File(CONFIG, json.dumps(config, indent=1)),
-            File(RULES, alerts.rules_file(self.plan)),
+            File(FACTS, rules.facts_file(self.plan)),
+            File(ALERTS, rules.alerts_file(self.plan)),
             File(WEB_CONFIG, json.dumps(self._encryption(), indent=1)),
             *self._certificates(),
         )
@@ -75,7 +78,11 @@ class Prometheus(Service):
         return (DATA,)
 
     def checks(self) -> tuple[Command, ...]:
-        return (("promtool", "check", "config", CONFIG), ("promtool", "check", "web-config", WEB_CONFIG))
+        return (
+            ("promtool", "check", "config", CONFIG),
+            ("promtool", "check", "rules", ALERTS),
+            ("promtool", "check", "web-config", WEB_CONFIG),
+        )
 
     def command(self) -> Command:
         return (
