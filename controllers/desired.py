@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from controllers import overlay as overlays
-from controllers.compile import cookie_name, overlay_flows
+from controllers.compile import cookie_name, overlay_flows, rule_cookie
 from controllers.flow import Flow, of_switch
 from controllers.overlay import Overlay
 from controllers.policy import Rule
@@ -30,6 +30,8 @@ class Desired:
     def __init__(self, given: Path, kept: Path) -> None:
         self._given, self._kept = given, kept
         self.rules: dict[int, str | None] = {}
+        #: rule and action of each cookie whose packets are counted
+        self.counted: dict[int, tuple[str, str]] = {}
         self.policy: Flows = {}
         self.read()
         self._overlays = {overlay.name: overlay for overlay in overlays.kept(kept)}
@@ -44,6 +46,7 @@ class Desired:
         self.hosts = {host.ip: host.name for host in self.plan.hosts}
         self.policy = content["flows"]
         self.rules = {int(cookie): name for cookie, name in content["rules"].items()}
+        self.counted = {int(cookie): (rule, action) for cookie, (rule, action) in content["counted"].items()}
 
     @property
     def overlays(self) -> list[Overlay]:
@@ -89,13 +92,21 @@ def replace(path: Path, text: str) -> None:
 
 def controller_file(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> str:
     """The one file that the Ryu application reads: the policy's flows by dpid, the profile that its plan is made from,
-    and the rule of each cookie, for its events."""
+    the rule of each cookie, for its events, and with its action, for what is counted."""
     content: dict[str, Any] = {
         "profile": plan.profile.as_dict(),
         "flows": by_dpid(plan, flows),
         "rules": {str(flow.cookie): cookie_name(flow.cookie, rules) for flow in flows if flow.drops},
+        "counted": _counted(rules, flows),
     }
     return json.dumps(content, indent=1)
+
+
+def _counted(rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> dict[str, tuple[str, str]]:
+    """The policy's rules, and what else drops packets."""
+    policy = {str(rule_cookie(number)): (rule.name, rule.action) for number, rule in enumerate(rules, start=1)}
+    own = {str(flow.cookie): (cookie_name(flow.cookie, rules), "deny") for flow in flows if flow.drops}
+    return {**own, **policy}
 
 
 def by_dpid(plan: Plan, flows: tuple[Flow, ...]) -> Flows:

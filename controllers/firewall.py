@@ -33,6 +33,7 @@ import eventlet.wsgi  # noqa: E402
 if not hasattr(eventlet.wsgi, "ALREADY_HANDLED"):  # ryu 4.34 imports this name; today's eventlet lacks it
     eventlet.wsgi.ALREADY_HANDLED = object()
 
+from eventlet.green import socket as green  # noqa: E402
 from ryu import cfg  # noqa: E402
 from ryu.base.app_manager import AppManager, RyuApp  # noqa: E402
 from ryu.controller import ofp_event  # noqa: E402
@@ -47,6 +48,7 @@ from ryu.ofproto import ofproto_v1_3  # noqa: E402
 
 from controllers import denied, jsonsocket  # noqa: E402
 from controllers.desired import Desired, replace  # noqa: E402
+from controllers.policycounters import PolicyCounters  # noqa: E402
 from controllers.requests import Requests  # noqa: E402
 
 LISTEN = ("127.0.0.1", 6653)
@@ -69,6 +71,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
         )
         self.desired = Desired(given, kept)
         self.requests = Requests(self.desired, hub.Semaphore, hub.Event)
+        self.policy_counters = PolicyCounters(self.desired, self._changes, green.socket)
         self.confirmed: dict[str, dict[str, Any]] = {}
         self.present: dict[int, list[Any]] = {}
         self.packet_ins: dict[str, int] = defaultdict(int)
@@ -147,7 +150,11 @@ class Firewall(RyuApp):  # type: ignore[misc]
     # --- northbound --------------------------------------------------------------------------------------------
 
     def _serve(self, listening: Any) -> None:
-        handlers = {**self.requests.handlers(), "samples": self.samples}
+        handlers = {
+            **self.requests.handlers(),
+            "samples": self.samples,
+            "counters": self.policy_counters.ask,
+        }
         while True:
             connection, _ = listening.accept()
             hub.spawn(jsonsocket.answer, connection, handlers)
@@ -156,6 +163,11 @@ class Firewall(RyuApp):  # type: ignore[misc]
         while True:
             hub.sleep(CLOCK_SECONDS)
             self.requests.lift_what_is_over(time.time())
+
+    def _changes(self) -> tuple[int, int]:
+        """Differs when a change has begun or ended since."""
+        said = self.requests.overlays()
+        return said["changes"], said["pending"]
 
     def samples(self) -> dict[str, Any]:
         """The number of samples received so far, by switch, and the processor time of the whole process (s)."""

@@ -25,14 +25,25 @@ HEARD = {"heard": True}
 KINDS = {kind.exit_code: kind for kind in (FoobarError, RefusedError, UsageError)}
 
 
-def exchange(path: Path, who: str, request: str, *, heard: float = HEARD_SECONDS, **arguments: Any) -> Any:
-    """Ask the process that listens on a socket; ``who`` is its name in errors, ``heard`` how soon it must react."""
+def exchange(
+    path: Path,
+    who: str,
+    request: str,
+    *,
+    heard: float = HEARD_SECONDS,
+    seconds: float | None = None,
+    **arguments: Any,
+) -> Any:
+    """Ask the process that listens on a socket; ``who`` is its name in errors, ``heard`` how soon it must react.
+
+    ``seconds``: for those who cannot wait longer, neither for its reaction nor for its answer.
+    """
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(heard * patience())
+        connection.settimeout(heard * patience() if seconds is None else seconds)
         try:
             connection.connect(str(path))
             connection.sendall(json.dumps({"request": request, "arguments": arguments}).encode() + b"\n")
-            answer = _answered(connection)
+            answer = _answered(connection, SECONDS * patience() if seconds is None else seconds)
         except (OSError, ValueError) as error:
             raise RefusedError(f"{who} does not answer ({error}); it may be booting or leaving") from None
     if not isinstance(answer, dict):
@@ -42,11 +53,11 @@ def exchange(path: Path, who: str, request: str, *, heard: float = HEARD_SECONDS
     return answer["value"]
 
 
-def _answered(connection: socket.socket) -> Any:
+def _answered(connection: socket.socket, seconds: float) -> Any:
     with connection.makefile() as stream:
         answer = json.loads(stream.readline() or "null")
         if answer == HEARD:
-            connection.settimeout(SECONDS * patience())
+            connection.settimeout(seconds)
             answer = json.loads(stream.readline() or "null")
         return answer
 

@@ -6,6 +6,7 @@
     lift {"name": "fence srv1"} it is in force no longer
     overlays {}                 {"overlays": [those in force], "changes": how many so far, "pending": under way}
     samples {}                  how many packets the switches have sent it, and the processor time it has used
+    counters {}                 how many packets each rule has met on each switch (policycounters.py)
     reload {}                   the controller's file of flows has been replaced: the switches get what has changed
 
 One JSON object asked, one answered (jsonsocket.py). A change is answered when every switch that it concerns has
@@ -26,6 +27,6 @@ from controllers import jsonsocket
 SOCKET = Path("/run/controller/northbound.sock")
 
 
-def ask(request: str, *, socket: Path = SOCKET, **arguments: Any) -> Any:
+def ask(request: str, *, socket: Path = SOCKET, seconds: float | None = None, **arguments: Any) -> Any:
     """The controller's answer. Raises RefusedError when it does not answer, FoobarError when it cannot do it."""
-    return jsonsocket.exchange(socket, "the controller", request, **arguments)
+    return jsonsocket.exchange(socket, "the controller", request, seconds=seconds, **arguments)

@@ -43,13 +43,15 @@ def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Servi
         *(((MONITOR, lambda host: Failover(host, plan, profile, secrets)),) if profile.managed else ()),
     )
     site = tuple(service(host.name) for role, service in services for host in plan.hosts_of(role))
-    return (*site, *_monitoring(plan, profile, secrets))
+    return (*site, *_monitoring(plan, profile, secrets, site))
 
 
-def _monitoring(plan: Plan, profile: Profile, secrets: Secrets) -> Iterator[Service]:
+def _monitoring(plan: Plan, profile: Profile, secrets: Secrets, site: tuple[Service, ...]) -> Iterator[Service]:
     """The tool on the monitoring host, and a client on every host that is watched."""
-    if profile.monitored:
-        yield Prometheus(plan.host_of(MONITOR).name, plan, profile, secrets)
+    tools = (Prometheus(plan.host_of(MONITOR).name, plan, profile, secrets),) if profile.monitored else ()
+    yield from tools
     for host in plan.watched:
-        yield Exporter(host.name, plan, profile, secrets)
-        yield Vmagent(host.name, plan, profile, secrets)
+        client = Vmagent(host.name, plan, profile, secrets)
+        beside = [service for service in (*site, *tools, client) if service.host == host.name]
+        yield Exporter(host.name, plan, profile, secrets, beside)
+        yield client

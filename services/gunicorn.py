@@ -20,6 +20,7 @@ CONFIG, SITE_CONFIG = "/run/app/gunicorn.conf.py", "/run/app/site.json"
 # the certificate authority that the application trusts, and its own certificate
 AUTHORITY, PROOF = "/run/app/ca.pem", "/run/app/application.pem"
 ACCESS = "/var/log/app/access.log"
+MODULE = "services.site.wsgi:app"
 # while this file is there, the site answers 500 to everything
 BROKEN = "/run/app/broken"
 
@@ -112,4 +113,4 @@ class Gunicorn(Service):
         folder.remove(name)
 
     def _gunicorn(self) -> Command:
-        return (sys.executable, "-m", "gunicorn", "-c", CONFIG, "services.site.wsgi:app")
+        return (sys.executable, "-m", "gunicorn", "-c", CONFIG, MODULE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import count
 from typing import Any, Protocol
@@ -21,7 +21,9 @@ class Numbered(Protocol):
 class ActiveFaults:
     """Every fault in force, and the contexts of those that were injected by hand. Used from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        """``changed`` is called whenever there is one more, or one less."""
+        self._changed = changed
         self._numbers = count(1)
         self._active: dict[int, tuple[str, float]] = {}
         self._held: dict[int, AbstractContextManager[Numbered]] = {}
@@ -33,9 +35,11 @@ class ActiveFaults:
         number = next(self._numbers)
         self._active[number] = (what, time.time())
         try:
+            self._changed()
             yield number
         finally:
             del self._active[number]
+            self._changed()
 
     def hold(self, fault: AbstractContextManager[Numbered]) -> int:
         """Enter a fault's block and stay in it until ``heal``; gives its number."""

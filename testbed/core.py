@@ -22,9 +22,10 @@ from testbed.disturbances import SEEN, Disturbances
 from testbed.links import Links
 from testbed.namespaces import Inside
 from testbed.overlays import Overlays
+from testbed.publication import Publication
 from topo import wait
 from topo.paths import BOX
-from topo.plan import plan
+from topo.plan import MONITOR, plan
 from topo.profile import Profile
 
 if TYPE_CHECKING:  # it loads mininet
@@ -55,7 +56,11 @@ class TestbedCore:
         self.insides: dict[str, Inside] = {BOX: Inside(BOX, None, home)}
         self.network: Network
         self.links = Links(self.plan)
-        self.active_faults = ActiveFaults()
+        monitor = self.plan.host_of(MONITOR).name
+        self.active_faults = ActiveFaults(lambda: self.publication.write())
+        self.publication = Publication(
+            lambda: self.insides.get(monitor), lambda: [str(row["fault"]) for row in self.active_faults.status()]
+        )
         #: hosts and switches without power -> the services to start when it is back
         self.powerless: dict[str, list[str]] = {}
         self.overlays = Overlays(self.plan, self.supervisor, self.insides[BOX], self.powerless)

@@ -88,16 +88,21 @@ class Testbed(TestbedCore):
         return steady.look(self, seconds, own=own)
 
     @contextmanager
-    def measuring(self, experiment: str) -> Iterator[None]:
-        """In this block an experiment measures: no look sends what it could see, and none is under way."""
+    def measuring(self, experiment: str) -> Iterator[Callable[[str], None]]:
+        """In this block an experiment measures: no look sends what it could see, and none is under way.
+
+        Gives something to be told the name of each phase.
+        """
         self.measured = experiment
+        self.publication.measure(experiment)
         try:
             with suppress(DeadlineError):
                 wait.until(lambda: "a look" if self.looks else None, what="no look", seconds=LOOK_SECONDS)
             with DisturbanceWatch(self):
-                yield
+                yield lambda phase: self.publication.measure(experiment, phase)
         finally:
             self.measured = ""
+            self.publication.measure("")
 
     def denied(self, after: float = 0.0) -> list[dict[str, Any]]:
         """The events of denied packets that were written after that time, at most the newest thousand."""

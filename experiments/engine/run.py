@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -105,7 +105,7 @@ class Run:
 
     ``random`` decides every random choice, so that ``seed`` repeats a run. ``repeat``: how many rounds to measure;
     None for the short form. ``options``: values of the experiment's own flags. ``timeline`` holds {"time" (s since
-    1970), "what", ...}.
+    1970), "what", ...}. ``told`` hears of each phase.
     """
 
     folder: Folder
@@ -115,6 +115,7 @@ class Run:
     progress: Progress = field(default_factory=Silent)
     timeline: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Any] = field(default_factory=dict)
+    told: Callable[[str], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -131,6 +132,7 @@ class Run:
     def phase(self, name: str, total: float | None = None) -> Iterator[Progress]:
         """A part of the measurement, shown with a bar when ``total`` (parts or seconds) is known."""
         self.mark("phase", name=name)
+        self.told(name)
         self.progress.begin(name, total)
         try:
             yield self.progress

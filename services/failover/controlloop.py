@@ -86,7 +86,8 @@ class ControlLoop:
         for watcher in self.watchers:
             watcher.start()
         jsonsocket.serve(
-            _listen(self.socket_file).detach(), {"switchover": self.switch_over, "boot-ended": self.end_boot}
+            _listen(self.socket_file).detach(),
+            {"switchover": self.switch_over, "boot-ended": self.end_boot, "observation": self.seen},
         )
         self._ask_others()
         for target in (self._watch_others, self._watch_itself):
@@ -110,6 +111,12 @@ class ControlLoop:
         with self.turn:
             self._save(booted=True)
         return {}
+
+    def seen(self) -> dict[str, Any]:
+        """Asked by monitoring: the primary, whether all others follow it, and seconds since each server answered."""
+        now = time.monotonic()
+        ages = {watcher.name: watcher.state(now, fenced=False).silent for watcher in self.watchers}
+        return {"primary": self.note.get("primary", ""), "settled": self.note.get("settled", False), "ages": ages}
 
     def _step(self) -> None:
         observation = self._observe()

@@ -96,6 +96,7 @@ class MariaDB(Service):
             secrets=self.secrets,
             cluster=self.profile.cluster,
             managed=self.profile.managed,
+            monitored=self.profile.monitored,
             replicas=self._replicas(),
         )
         return (File(CONFIG, config), File(ACCOUNTS, accounts, 0o600), *self._certificates())

@@ -4,45 +4,75 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from services import gunicorn, nginx
+from services.failover import manager
+from services.mariadb.mariadb import SOCKET as DATABASE_SOCKET
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens
-from topo.paths import PROJECT
-from topo.plan import Host, Plan
+from topo.paths import PRIVATE, PROJECT
+from topo.plan import APP, DATABASE, MONITOR, RESOLVER, WEB, Host, Plan
 from topo.profile import Profile
 
 CONFIG = "/run/exporter/exporter.json"
 PORT = 9100
 #: the source that every host has: its own processes, interfaces and disks
 USAGE = "host"
+#: those of the monitoring host: what the controller counts, what the failover manager sees, what the testbed does
+FIREWALL, FAILOVER, TESTBED = "firewall", "failover", "testbed"
+CERTIFICATE = "BEGIN CERTIFICATE"
+#: a host's folders that are file systems of its own, each once
+FOLDERS = tuple(path for path in PRIVATE if path != "/var/run")
 
 
-def sources(host: Host, plan: Plan) -> tuple[str, ...]:  # noqa: ARG001
+def sources(host: Host, plan: Plan) -> tuple[str, ...]:
     """The sources on a host, by the role whose part they look at; each is a path of its own, and so a job."""
-    return (USAGE,)
+    roles = tuple(role for role in (WEB, APP, DATABASE, RESOLVER) if role in host.roles)
+    managed = (FAILOVER,) if plan.profile.managed else ()
+    return (USAGE, *roles, *((FIREWALL, *managed, TESTBED) if MONITOR in host.roles else ()))
 
 
 class Exporter(Service):
-    """One process; a source that hangs or fails takes no other with it."""
+    """One process; a source that hangs or fails takes no other with it. ``beside``: the services of the same host."""
 
     role = "exporter"
     restarts = True
     watches = True
 
-    def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
+    def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets, beside: Sequence[Service]) -> None:
         super().__init__(host)
         self.plan = plan
         self.profile = profile
         self.secrets = secrets
+        self.beside = beside
 
     @property
     def environment(self) -> Mapping[str, str]:
         return {"PYTHONPATH": str(PROJECT), "MALLOC_ARENA_MAX": "1"}
 
     def files(self) -> tuple[File, ...]:
-        config = {"port": PORT, "sources": {name: {} for name in sources(self.plan.host(self.host), self.plan)}}
-        return (File(CONFIG, json.dumps(config, indent=1), 0o600),)
+        own = {name: self._settings[name]() for name in sources(self.plan.host(self.host), self.plan)}
+        return (File(CONFIG, json.dumps({"port": PORT, "sources": own}, indent=1), 0o600),)
+
+    @property
+    def _settings(self) -> Mapping[str, Callable[[], dict[str, Any]]]:
+        """By source, the settings that its class is made with."""
+        return {
+            USAGE: lambda: {"folders": FOLDERS, "certificates": self._certificates()},
+            WEB: lambda: {"log": nginx.ACCESS},
+            APP: lambda: {"log": gunicorn.ACCESS, "module": gunicorn.MODULE},
+            DATABASE: lambda: {"unix_socket": DATABASE_SOCKET, "password": self.secrets.monitoring_password},
+            RESOLVER: lambda: {"interface": self.plan.host(self.host).interface, "port": self.plan.port(RESOLVER)},
+            FIREWALL: lambda: {"hosts": [host.name for host in self.plan.hosts]},
+            FAILOVER: lambda: {"ask": manager.ASK},
+            TESTBED: dict,
+        }
+
+    def _certificates(self) -> list[str]:
+        """The files with certificates that services here show to others, or trust."""
+        return [file.path for service in self.beside for file in service.files() if CERTIFICATE in file.text]
 
     def checks(self) -> tuple[Command, ...]:
         return ((sys.executable, "-c", f"import json; json.load(open('{CONFIG}'))"),)

@@ -1,29 +1,169 @@
-"""A host's use of the machine: its own processes, interfaces and disks; never the machine's, whose kernel it shares."""
+"""The use of a host: its own processes, interfaces and disks, never the machine's, with which it shares the kernel."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from services.monitoring import certificates
+from services.monitoring.metric import COUNTER, GAUGE, Metric, Rising, value
+
+#: the kernel sums the maps of a process in a millisecond: so each is asked only in one of so many looks
+MEMORY_LOOKS = 5
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-class HostUsage(Collector):
-    """Asked every second."""
+class Used(NamedTuple):
+    """Of a process and of those of its children that it has waited for."""
 
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("host_clock_seconds", "The host's clock, as a Unix time.", value=time.time())
+    cpu_s: float
+    read: int
+    written: int
+
+    def plus(self, other: Used) -> Used:
+        return Used(self.cpu_s + other.cpu_s, self.read + other.read, self.written + other.written)
+
+
+NOTHING = Used(0.0, 0, 0)
+
+
+@dataclass
+class HostProcess:
+    """One process as it was last seen. ``outside``: its parent belongs to no host, and so counts nothing here."""
+
+    outside: bool
+    used: Used
+    files: int
+    pss: int = 0
+
+
+class ProcessTable:
+    """The processes of this pid namespace, and what those have used that are gone.
+
+    A process that ends is counted by its parent, unless that is outside; then its last seen use stays counted.
+    """
+
+    def __init__(self, proc: str = "/proc") -> None:
+        self.proc = proc
+        self.now: dict[tuple[str, str], HostProcess] = {}
+        self._gone = NOTHING
+        self._looks = 0
+
+    def look(self) -> None:
+        self._looks += 1
+        before, self.now = self.now, {}
+        for pid in os.listdir(self.proc):
+            if pid.isdigit():
+                with suppress(OSError):  # it ended meanwhile, or is not for us to look at
+                    self._see(pid, before)
+        for key in before.keys() - self.now.keys():
+            if before[key].outside:
+                self._gone = self._gone.plus(before[key].used)
+
+    def used(self) -> Used:
+        """By all of them, from the host's start on."""
+        total = self._gone
+        for process in self.now.values():
+            total = total.plus(process.used)
+        return total
+
+    def _see(self, pid: str, before: dict[tuple[str, str], HostProcess]) -> None:
+        fields = _read(f"{self.proc}/{pid}/stat").rpartition(b")")[2].split()
+        key = pid, fields[19].decode()
+        read, written = self._disk(pid)
+        cpu_s = sum(map(int, fields[11:15])) * TICK_S
+        process = HostProcess(fields[1] == b"0", Used(cpu_s, read, written), self._files(pid))
+        process.pss = before[key].pss if key in before else 0
+        self.now[key] = process
+        if key not in before or (int(pid) + self._looks) % MEMORY_LOOKS == 0:
+            process.pss = self._pss(pid)
+
+    def _disk(self, pid: str) -> tuple[int, int]:
+        with suppress(OSError):
+            words = _read(f"{self.proc}/{pid}/io").split()
+            return int(words[9]), int(words[11])
+        return 0, 0
+
+    def _files(self, pid: str) -> int:
+        folder = f"{self.proc}/{pid}/fd"
+        with suppress(OSError):
+            return os.stat(folder).st_size or len(os.listdir(folder))  # older kernels tell no size
+        return 0
+
+    def _pss(self, pid: str) -> int:
+        """The bytes of memory that are its own, and its share of those that it shares."""
+        with suppress(OSError, ValueError):
+            _, found, rest = _read(f"{self.proc}/{pid}/smaps_rollup").partition(b"\nPss:")
+            return int(rest.split(None, 1)[0]) * 1024 if found else 0
+        return 0
+
+
+class HostUsage:
+    """``folders``: those that are file systems of the host's own; ``certificates``: files of its services."""
+
+    def __init__(self, folders: Sequence[str], certificates: Sequence[str], proc: str = "/proc") -> None:
+        self._folders = folders
+        self._certificates = certificates
+        self._proc = proc
+        self._processes = ProcessTable(self._proc)
+        self._rising = Rising[str]()
+
+    def metrics(self) -> Iterator[Metric]:
+        yield value("host_clock_seconds", time.time())
+        yield from self._used()
         yield from self._interfaces()
+        yield from self._space()
+        yield self._ends()
+
+    def _used(self) -> Iterator[Metric]:
+        self._processes.look()
+        used, now = self._processes.used(), self._processes.now.values()
+        yield self._counter("host_cpu_seconds_total", used.cpu_s)
+        yield self._counter("host_disk_read_bytes_total", used.read)
+        yield self._counter("host_disk_written_bytes_total", used.written)
+        yield value("host_memory_pss_bytes", sum(process.pss for process in now))
+        yield value("host_processes", len(now))
+        yield value("host_open_files", sum(process.files for process in now))
+
+    def _counter(self, name: str, number: float) -> Metric:
+        return value(name, self._rising(name, number), COUNTER)
 
     def _interfaces(self) -> Iterator[Metric]:
-        received = CounterMetricFamily("host_network_receive_bytes", "Bytes received.", labels=["interface"])
-        sent = CounterMetricFamily("host_network_transmit_bytes", "Bytes sent.", labels=["interface"])
-        with open("/proc/net/dev") as lines:
-            for line in list(lines)[2:]:
-                name, _, numbers = line.partition(":")
-                values = numbers.split()
-                received.add_metric([name.strip()], int(values[0]))
-                sent.add_metric([name.strip()], int(values[8]))
-        yield received
-        yield sent
+        columns = {"receive_bytes": 0, "receive_packets": 1, "transmit_bytes": 8, "transmit_packets": 9}
+        lines = _read(f"{self._proc}/net/dev").decode().splitlines()[2:]
+        rows = [(name.strip(), numbers.split()) for name, _, numbers in (line.partition(":") for line in lines)]
+        for column, at in columns.items():
+            metric = Metric(f"host_network_{column}_total", COUNTER, ("interface",))
+            for name, numbers in rows:
+                metric.add(int(numbers[at]), name)
+            yield metric
+
+    def _space(self) -> Iterator[Metric]:
+        size = Metric("host_filesystem_size_bytes", GAUGE, ("mount",))
+        free = Metric("host_filesystem_free_bytes", GAUGE, ("mount",))
+        for folder in self._folders:
+            with suppress(OSError):
+                status = os.statvfs(folder)
+                size.add(status.f_frsize * status.f_blocks, folder)
+                free.add(status.f_frsize * status.f_bavail, folder)
+        return iter((size, free))
+
+    def _ends(self) -> Metric:
+        metric = Metric("host_certificate_not_after_seconds", GAUGE, ("file",))
+        for path in self._certificates:
+            with suppress(OSError, ValueError):
+                metric.add(certificates.end(path), path)
+        return metric
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc, in one piece."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 65536)
+    finally:
+        os.close(descriptor)
