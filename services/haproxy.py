@@ -113,7 +113,14 @@ class HAProxy(Service):
     def _release(self) -> Iterator[File]:
         if self.profile.health == "fast":
             # a connection that was tried for CONNECT_MS must have been given up by then, whatever the timers' order
-            text = render("release.lua.j2", backend="servers", connect_ms=CONNECT_MS + TIMERS_MS, silent_ms=SILENT_MS)
+            text = render(
+                "release.lua.j2",
+                backend=SERVERS,
+                socket=SOCKET,
+                repeats=not means(self.profile).passthrough,
+                connect_ms=CONNECT_MS + TIMERS_MS,
+                silent_ms=SILENT_MS,
+            )
             yield File(RELEASE, text)
 
     def _certificates(self) -> Iterator[File]:

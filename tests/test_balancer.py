@@ -12,6 +12,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,7 +22,7 @@ import pytest
 from services.haproxy import HAProxy, Limits
 from services.secrets import fresh
 from topo import wait
-from topo.plan import SITE
+from topo.plan import SITE, WEB
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
@@ -30,7 +32,7 @@ PROFILE = Profile(limits="on", health="fast")
 
 
 class ObedientServer(ThreadingHTTPServer):
-    """All three servers at once; `asked` counts requests by path."""
+    """One of three servers; `asked` counts requests by path. A dead one accepts connections and says nothing."""
 
     daemon_threads = True
 
@@ -38,6 +40,7 @@ class ObedientServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), ObedientHandler)
         self.asked: Counter[str] = Counter()
         self.lock = threading.Lock()
+        self.mortal, self.dead, self.ended = False, False, threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -57,6 +60,10 @@ class ObedientHandler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path.startswith("/hangs"):
             time.sleep(3)
+        if self.server.mortal and self.path == "/deadly":
+            self.server.dead = True
+        if self.server.dead:
+            self.server.ended.wait(10)
         self.send_response(int(self.path[1:4]) if self.path[1:4].isdigit() else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -68,12 +75,15 @@ class ObedientHandler(BaseHTTPRequestHandler):
 
 
 class RealBalancer:
-    """A running HAProxy, and where it listens."""
+    """A running HAProxy, where it listens, and its servers."""
 
-    def __init__(self, http: int, https: int, servers: ObedientServer) -> None:
+    def __init__(self, http: int, https: int, servers: list[ObedientServer]) -> None:
         self.http, self.https, self.servers = http, https, servers
         self.trust = ssl.create_default_context()
         self.trust.check_hostname, self.trust.verify_mode = False, ssl.CERT_NONE
+
+    def asked(self, path: str) -> int:
+        return sum(server.asked[path] for server in self.servers)
 
     def connect(self) -> ssl.SSLSocket:
         return self.trust.wrap_socket(socket.create_connection(("127.0.0.1", self.https), timeout=10))
@@ -93,13 +103,26 @@ class RealBalancer:
 
 @pytest.fixture(scope="module")
 def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBalancer]:
-    folder, plan = tmp_path_factory.mktemp("haproxy"), plan_of(PROFILE)
-    with ObedientServer() as servers, reserved() as http_port, reserved() as https_port:
+    with running(tmp_path_factory.mktemp("haproxy"), PATIENCE_MS) as started:
+        yield started
+
+
+@contextmanager
+def running(folder: Path, patience_ms: int) -> Iterator[RealBalancer]:
+    """The balancer in front of three servers, with another patience for answers."""
+    plan = plan_of(PROFILE)
+    with ExitStack() as stack:
+        http_port, https_port = stack.enter_context(reserved()), stack.enter_context(reserved())
+        servers = [stack.enter_context(ObedientServer()) for _ in plan.hosts_of(WEB)]
         ports = {80: http_port, 443: https_port}
+        addresses = {
+            f"{host.ip}:80": f"127.0.0.1:{server.server_port}"
+            for host, server in zip(plan.hosts_of(WEB), servers, strict=True)
+        }
         for file in HAProxy("lb", plan, PROFILE, fresh(plan, PROFILE)).files():
-            text = file.text.replace("/run/haproxy", str(folder)).replace("server 4s", f"server {PATIENCE_MS}ms")
+            text = file.text.replace("/run/haproxy", str(folder)).replace("server 4s", f"server {patience_ms}ms")
             text = re.sub(r"bind :(\d+)", lambda found: f"bind {address(ports.get(int(found[1])), folder)}", text)
-            text = re.sub(r"10\.0\.3\.\d+:80\b", f"127.0.0.1:{servers.server_port}", text)
+            text = re.sub(r"10\.0\.3\.\d+:80\b", lambda found: addresses[found[0]], text)
             (folder / Path(file.path).name).write_text(text)
         started = RealBalancer(http_port, https_port, servers)
         with subprocess.Popen(
@@ -110,7 +133,9 @@ def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBalancer]
                 yield started
             finally:
                 process.kill()
-        servers.shutdown()
+        for server in servers:
+            server.ended.set()
+            server.shutdown()
 
 
 class reserved:
@@ -143,13 +168,13 @@ def test_what_fails_everywhere_fails_soon_and_then_once(balancer: RealBalancer) 
     began = time.monotonic()
     assert balancer.get("/500") == 500
     assert time.monotonic() - began < 2
-    first = balancer.servers.asked["/500"]
+    first = balancer.asked("/500")
     assert 1 < first <= 101
     for _ in range(5):
         assert balancer.get("/500") == 500
-    assert balancer.servers.asked["/500"] == first + 5
+    assert balancer.asked("/500") == first + 5
     assert balancer.get("/503") == 503, "another page is asked again as ever"
-    assert balancer.servers.asked["/503"] > 1
+    assert balancer.asked("/503") > 1
 
 
 @pytest.mark.parametrize(("path", "status"), [("/hangs", 504), ("/504", 504), ("/404", 404)])
@@ -157,12 +182,26 @@ def test_what_took_too_long_is_not_asked_again(balancer: RealBalancer, path: str
     began = time.monotonic()
     assert balancer.get(path) == status
     assert time.monotonic() - began < PATIENCE_MS / 1000 + 1
-    assert balancer.servers.asked[path] == 1
+    assert balancer.asked(path) == 1
 
 
 def test_a_request_that_could_happen_twice_is_asked_once(balancer: RealBalancer) -> None:
     assert balancer.post("/502") == 502
-    assert balancer.servers.asked["/502"] == 1
+    assert balancer.asked("/502") == 1
+
+
+@pytest.mark.parametrize(("method", "at_the_dead_one", "asked"), [("GET", 200, 4), ("POST", 502, 3)])
+def test_what_a_server_held_when_it_died_is_asked_again_if_it_may_be(
+    method: str, at_the_dead_one: int, asked: int, tmp_path: Path
+) -> None:
+    with running(tmp_path, 10_000) as balancer:
+        balancer.servers[0].mortal = True
+        ask = balancer.get if method == "GET" else balancer.post
+        with ThreadPoolExecutor(3) as pool:
+            statuses = sorted(pool.map(ask, ["/deadly"] * 3))
+        assert balancer.servers[0].dead
+        assert balancer.servers[0].asked["/deadly"] == 1
+        assert (statuses, balancer.asked("/deadly")) == ([200, 200, at_the_dead_one], asked)
 
 
 @pytest.mark.parametrize("host", [SITE, "evil.example", "evil.example:80"])
@@ -199,7 +238,7 @@ def test_a_slow_body_reaches_no_server(balancer: RealBalancer) -> None:
     with balancer.connect() as slow:
         slow.sendall(f"POST /slow HTTP/1.1\r\nHost: {SITE}\r\nContent-Length: 9000\r\n\r\n{'x' * 8000}".encode())
         assert balancer.get("/") == 200
-        assert balancer.servers.asked["/slow"] == 0
+        assert balancer.asked("/slow") == 0
         slow.sendall(b"x" * 1000)
         assert slow.recv(12).endswith(b"200")
 

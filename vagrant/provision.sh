@@ -25,6 +25,7 @@ packages=(
     "mininet            mnexec                                  enters an emulated host's namespaces"
     "openvswitch-switch ovs-vswitchd                            the switches, which are also the firewalls"
     "haproxy            haproxy                                 the load balancer"
+    "lua-posix          /usr/share/lua/5.*/posix/init.lua       closes what the load balancer has open to a dead server (--health fast)"
     "nginx              nginx                                   the web servers"
     "mariadb-server     mariadbd                                the databases"
     "mariadb-client     mariadb                                 looks at the databases by hand and in checks"
