@@ -19,7 +19,7 @@ WORK = "/run/collector/work"
 
 
 class LogCollector(Service):
-    """What it stores is read with ``services.monitoring.logstore``; rsyslogd begins a new piece of it when one is full.
+    """It writes the log store, which ``services.monitoring.logstore`` reads, and begins a new piece when one is full.
 
     Killed, frozen or cut off, it has confirmed nothing that it has not written: the shippers send it again.
     """

@@ -12,18 +12,15 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from services.monitoring import logsearch, logstore
-from services.monitoring.logrecord import LEVELS, TIERS, LogRecord
-from services.monitoring.logstore import HEALTH, Cursor, LogQuery
-from services.service import below
 from testbed.commandline import Parser
 from testbed.commands.command import AskedTestbed, Command, Origin, Request
-from topo.errors import EXIT_HOLDS, FoobarError, RefusedError, UsageError
+from topo.errors import EXIT_HOLDS, FoobarError, RefusedError, UsageError, among
 from topo.paths import BOX, PROJECT
 from topo.plaintext import say
 from topo.plan import LOGS, MONITOR
 
 if TYPE_CHECKING:
+    from services.monitoring.logrecord import LogRecord
     from services.unit import Unit
     from testbed.testbed import Testbed
 
@@ -47,7 +44,10 @@ def _units(testbed: Testbed, host: str, service: str) -> list[Unit]:
 
 def _tails(testbed: Testbed, host: str, service: str) -> list[dict[str, Any]]:
     """The services of a host, or one of them, each with its logs' last lines."""
-    return [{"service": unit.service.id, "tail": unit.tail(without=HEALTH)} for unit in _units(testbed, host, service)]
+    from services.monitoring.logstore import HEALTH
+
+    units = _units(testbed, host, service)
+    return [{"service": unit.service.id, "tail": unit.tail(without=HEALTH)} for unit in units]
 
 
 def _collector(testbed: Testbed) -> Unit:
@@ -79,6 +79,10 @@ def _search(testbed: Testbed, query: dict[str, Any]) -> dict[str, Any]:
 
 def _news(testbed: Testbed, query: dict[str, Any], cursor: dict[str, int]) -> dict[str, Any]:
     """Records that fit and were stored after a place; few, so they are looked for here."""
+    from services.monitoring import logsearch, logstore
+    from services.monitoring.logstore import Cursor, LogQuery
+    from services.service import below
+
     folder, _ = below(_collector(testbed).place, logstore.CURRENT)
     with folder:
         lines, place = logstore.news(folder, Cursor(**cursor))
@@ -111,20 +115,19 @@ class LogsCommand(Command):
         parser.add_argument("--since", metavar="TIME", help="so long ago at most: 30s, 5m, 1h")
         parser.add_argument("--grep", metavar="TEXT", default="", help="what was logged has this text in it")
         parser.add_argument("--request", metavar="ID", default="", help="one request, through all tiers")
-        parser.add_argument("--level", choices=LEVELS, default="", help="at least as grave")
+        parser.add_argument(
+            "--level", default="", help="at least as grave: debug, info, notice, warning, error or critical"
+        )
         parser.add_argument("--follow", action="store_true", help="go on with new ones until Ctrl-C")
         parser.add_argument("--json", action="store_true", help="as JSON, one object a line")
 
     def run(self, options: Namespace, origin: Origin) -> int:
-        since = time.time() - _seconds(options.since) if options.since else 0.0
-        if options.request and not _REQUEST.fullmatch(options.request):
-            raise UsageError(f"--request {options.request}: no request id; those are letters, digits and dashes")
+        query = _query(options)
         target = origin.target(options.name)
         searches = options.since or options.grep or options.request or options.level or options.follow or options.json
         if options.host and not searches:
             return _show_tails(target, options)
-        query = LogQuery(options.host, options.service, since, options.grep, options.request, options.level)
-        answer = target.ask("logs-search", query=asdict(query))
+        answer = target.ask("logs-search", query=query)
         _show(answer, options)
         while options.follow:
             time.sleep(FOLLOW_SECONDS)
@@ -138,6 +141,19 @@ class LogsCommand(Command):
         if not before:
             return dict.fromkeys(host for host, _ in ids)
         return [name for host, name in ids if [host] == list(before)]
+
+
+def _query(options: Namespace) -> dict[str, Any]:
+    """The options as ``logstore.LogQuery`` has them. Raises UsageError for one that makes no sense."""
+    from services.monitoring.logrecord import LEVELS
+    from services.monitoring.logstore import LogQuery
+
+    since = time.time() - _seconds(options.since) if options.since else 0.0
+    if options.request and not _REQUEST.fullmatch(options.request):
+        raise UsageError(f"--request {options.request}: no request id; those are letters, digits and dashes")
+    if options.level and options.level not in LEVELS:
+        raise UsageError(f"--level {options.level}: say one of: {among(options.level, LEVELS)}")
+    return asdict(LogQuery(options.host, options.service, since, options.grep, options.request, options.level))
 
 
 def _show_tails(target: AskedTestbed, options: Namespace) -> int:
@@ -156,6 +172,8 @@ def _seconds(duration: str) -> float:
 
 def _show(answer: Mapping[str, Any], options: Namespace) -> None:
     """The records of an answer, and on standard error what is missing in it."""
+    from services.monitoring.logrecord import LogRecord
+
     records = [LogRecord(**row) for row in answer["records"]]
     if options.json:
         for record in records:
@@ -194,6 +212,8 @@ def _show_request(request: str, records: Sequence[LogRecord], *, follows: bool) 
         took = "" if record.took_ms is None else f" [{record.took_ms:g} ms]"
         text = record.text.replace("\n", "\n    ")
         say(f"{_clock(record.began)} {step:>10} {record.host}/{record.service}{took} {text}", flush=True)
+    from services.monitoring.logrecord import TIERS
+
     missing = [tier for tier in TIERS if records and tier not in {record.service for record in records}]
     if missing and not follows:
         say(f"not in the log of: {', '.join(missing)}", error=True)
