@@ -14,6 +14,8 @@ from services.mariadb.galera import Galera
 from services.mariadb.mariadb import SOCKET as DATABASE_SOCKET
 from services.mariadb.mariadb import MariaDB
 from services.monitoring.exporter import Exporter
+from services.monitoring.logcollector import LogCollector
+from services.monitoring.logshipper import LogShipper
 from services.monitoring.prometheus import Prometheus
 from services.monitoring.vmagent import Vmagent
 from services.nginx import Nginx
@@ -47,11 +49,14 @@ def host_services(plan: Plan, profile: Profile, secrets: Secrets) -> tuple[Servi
 
 
 def _monitoring(plan: Plan, profile: Profile, secrets: Secrets, site: tuple[Service, ...]) -> Iterator[Service]:
-    """The tool on the monitoring host, and a client on every host that is watched."""
-    tools = (Prometheus(plan.host_of(MONITOR).name, plan, profile, secrets),) if profile.monitored else ()
+    """The tools on the monitoring host, and the clients on every host that is watched."""
+    tools: tuple[Service, ...] = ()
+    if profile.monitored:
+        mon = plan.host_of(MONITOR).name
+        tools = (Prometheus(mon, plan, profile, secrets), LogCollector(mon, plan, profile, secrets))
     yield from tools
     for host in plan.watched:
         client = Vmagent(host.name, plan, profile, secrets)
         beside = [service for service in (*site, *tools, client) if service.host == host.name]
-        yield Exporter(host.name, plan, profile, secrets, beside)
-        yield client
+        exporter = Exporter(host.name, plan, profile, secrets, beside)
+        yield from (exporter, client, LogShipper(host.name, plan, profile, secrets, (*beside, exporter)))

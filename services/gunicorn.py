@@ -68,6 +68,7 @@ class Gunicorn(Service):
             **({"hops": {"for": 1}} if self.tls.passthrough else {}),
             **({"gtid_wait_s": 0} if self.profile.cluster else {}),
             **({"limits": True} if self.profile.limits == "on" else {}),
+            **({"statements_logged": True} if self.profile.monitored else {}),
             "read": self._account("app_read", self.secrets.read_password, self._nearest()),
             "write": self._account("app_write", self.secrets.write_password, self.plan.endpoint(DATABASE)),
         }

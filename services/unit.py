@@ -193,13 +193,14 @@ class Unit:
             with suppress(OSError, UsageError):  # not there yet, or no plain file on the host
                 logfiles.rotate(*below(self.place, log))
 
-    def tail(self, lines: int = TAIL_LINES) -> str:
-        """The last lines of each of its logs, each under its name."""
+    def tail(self, lines: int = TAIL_LINES, without: str = "") -> str:
+        """The last lines of each of its logs, each under its name; ``without`` those that have this in them."""
         parts = []
         for log in self.service.logs:
             end = self.written(log, TAIL_BYTES)
             if end.count(b"\n") < lines:
                 end = self.written(logfiles.before(log), TAIL_BYTES) + end
-            if text := end.decode(errors="replace").splitlines()[-lines:]:
+            rows = end.decode(errors="replace").splitlines()
+            if text := [row for row in rows if not without or without not in row][-lines:]:
                 parts.append("\n".join([f"--- {self.service.host}:{log}", *text]))
         return "\n".join(parts)

@@ -39,7 +39,13 @@ PACKAGES = {
     "curl": "curl",
 }
 #: with --monitoring on besides
-MONITORING = {"prometheus": "prometheus", "promtool": "prometheus", "vmagent": "victoria-metrics"}
+MONITORING = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "vmagent": "victoria-metrics",
+    "rsyslogd": "rsyslog",
+    "/usr/lib/*/rsyslog/omrelp.so": "rsyslog-relp",
+}
 #: with --db galera besides: its library, and how a database is sent whole
 CLUSTER = {GALERA: "galera-4", "rsync": "rsync"}
 TUN = Path("/dev/net/tun")
@@ -92,8 +98,8 @@ def _allow_files() -> None:
 
 
 def _is_there(what: str) -> bool:
-    """A program, or a file by its path."""
-    return Path(what).exists() if what.startswith("/") else bool(shutil.which(what, path=SYSTEM_PATH))
+    """A program, or a file by its path, which may be a pattern."""
+    return any(Path("/").glob(what[1:])) if what.startswith("/") else bool(shutil.which(what, path=SYSTEM_PATH))
 
 
 def _check_capabilities(status: str) -> None:

@@ -38,8 +38,8 @@ from topo.profile import Profile
 SERVICES = ["db", "app", "web"]
 IDS = [f"srv{n}/{name}" for name in SERVICES for n in (1, 2, 3)] + ["lb/balancer", "dns/resolver"]
 # each host's monitoring client, and on the monitoring host the tool
-WATCHED, CLIENT, TOOL = ["dns", "lb", "srv1", "srv2", "srv3", "mon"], ["exporter", "agent"], ["mon/metrics"]
-IDS += TOOL + [f"{host}/{name}" for host in WATCHED for name in CLIENT]
+WATCHED, CLIENT = ["dns", "lb", "srv1", "srv2", "srv3", "mon"], ["exporter", "agent", "shipper"]
+IDS += ["mon/metrics", "mon/logs"] + [f"{host}/{name}" for host in WATCHED for name in CLIENT]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_value_missing_in_a_template_is_an_error(monkeypatch: pytest.MonkeyPat
         ("terminate", 7),  # accounts and site.json of three servers, the balancer's key
         ("reencrypt", 10),  # and nginx's keys
         ("passthrough", 9),  # the balancer has no key
-        ("mutual", 24),  # and the proofs and keys of the balancer, applications, databases and the monitoring
+        ("mutual", 31),  # and the proofs and keys of the balancer, applications, databases and the monitoring
     ],
 )
 def test_whatever_holds_a_secret_is_for_its_owner_only(plan: Plan, tls: str, files: int) -> None:
@@ -294,7 +294,12 @@ def test_few_need_more_than_text_files_and_only_databases_join(
 ) -> None:
     everything = [*services.values(), *deployment.network_services(plan, rules, flows)]
     assert {service.role for service in everything if isinstance(service, Joins)} == {"db"}
-    assert {service.role for service in everything if isinstance(service, Prepares)} == {"db", "web", "ovsdb-server"}
+    assert {service.role for service in everything if isinstance(service, Prepares)} == {
+        "db",
+        "web",
+        "ovsdb-server",
+        "shipper",
+    }
     assert {service.role for service in everything if service.restarts} == {"controller", "exporter"}
     assert {service.role for service in everything if service.last} == {"balancer"}
 

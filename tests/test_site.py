@@ -658,7 +658,11 @@ class TestFailures:
 class TestTrace:
     @pytest.mark.parametrize("raw", ["a", "A-9", "x" * 64])
     def test_a_plain_id_is_kept(self, raw: str) -> None:
-        assert requestid.tagged("SELECT 1", raw) == f"/* req={raw} */ SELECT 1"
+        before = time.time()
+        found = re.fullmatch(r"/\* req=(\S+) at=(\d+\.\d{6}) \*/ SELECT 1", requestid.tagged("SELECT 1", raw))
+        assert found is not None
+        assert found[1] == raw
+        assert before - 1e-5 <= float(found[2]) <= time.time()
 
     @pytest.mark.parametrize("raw", [None, "", "x" * 65, "a b", "*/ DROP", "é", "a\n", "%s", "a_b"])
     def test_anything_else_is_a_dash(self, raw: str | None) -> None:
@@ -760,7 +764,7 @@ class TestMariaDBStore:
         write.script = scripted(BEGIN=((7, "0-1-9"),))
         store.add_message(caller, 1, "hi", "srv1", "k")
         assert len(read.asked + write.asked) > 9
-        assert all(sql.startswith("/* req=abc-1 */ ") for sql in read.asked + write.asked)
+        assert all(re.match(r"/\* req=abc-1 at=[\d.]+ \*/ ", sql) for sql in read.asked + write.asked)
 
     def test_a_sign_up_is_one_transaction_and_tells_its_gtid(self) -> None:
         write = ScriptedServer(scripted(SELECT=(("0-1-9",),)))

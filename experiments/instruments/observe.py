@@ -91,8 +91,8 @@ def statements(testbed: Testbed, folder: Folder) -> Iterator[list[dict[str, Any]
     rows: list[dict[str, Any]] = []
     with ExitStack() as off:
         for host in hosts:
-            mariadb.query(testbed.inside(host), "SET GLOBAL log_output = 'TABLE', general_log = ON")
-            off.callback(mariadb.query, testbed.inside(host), "SET GLOBAL general_log = OFF")
+            mariadb.query(testbed.inside(host), "SET GLOBAL log_output = 'TABLE,FILE', general_log = ON")
+            off.callback(mariadb.query, testbed.inside(host), "SET GLOBAL general_log = OFF, log_output = 'FILE'")
         yield rows
     for host in hosts:
         rows += _statements(testbed, host, folder)

@@ -23,6 +23,8 @@ SOCKET, DATA = "/run/mysqld/mysqld.sock", "/var/lib/mysql"
 # the certificate authority that a database trusts, and its own certificate, for clients and for its primary
 AUTHORITY, CERTIFICATE = "/run/mysqld/ca.pem", "/run/mysqld/database.pem"
 LOG = "/var/log/mysql/error.log"
+# the statements of connections that ask for it, as the application's do where logs are collected
+STATEMENTS = "/var/log/mysql/slow.log"
 PROTOCOL = 10
 GALERA = "/usr/lib/galera/libgalera_smm.so"
 # which binary log to follow: the primary's address, the replication account's password
@@ -62,7 +64,7 @@ class MariaDB(Service):
 
     @property
     def logs(self) -> tuple[str, ...]:
-        return (LOG, self.output)
+        return (LOG, self.output, *((STATEMENTS,) if self.profile.monitored else ()))
 
     def files(self) -> tuple[File, ...]:
         config = render(
@@ -82,6 +84,7 @@ class MariaDB(Service):
             socket=SOCKET,
             accounts=ACCOUNTS,
             log=LOG,
+            statements=STATEMENTS if self.profile.monitored else None,
             tls=self.tls,
             authority=AUTHORITY,
             certificate=CERTIFICATE,

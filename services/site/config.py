@@ -58,6 +58,7 @@ class Config:
     never waits (for Galera, where `wsrep_sync_wait` does that work). `password_method` is for tests. While
     there is a file `broken`, everything is answered with 500: a broken release, for experiments; nobody can
     make it over the network. With `limits` wrong guesses at an account are counted, and passwords queue to be checked.
+    With `statements_logged` the databases write each of its statements down, in their slow log.
     """
 
     server: str
@@ -70,6 +71,7 @@ class Config:
     password_method: str | None = None
     broken: str | None = None
     limits: bool = False
+    statements_logged: bool = False
 
 
 def load(path: Path) -> Config:

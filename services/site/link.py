@@ -27,8 +27,11 @@ class Result:
     id: int = 0
 
 
-def opener(endpoint: DatabaseAccount, database: str) -> Callable[[], Any]:
-    """A function that opens a connection. PyMySQL is loaded by its first call, not while booting."""
+def opener(endpoint: DatabaseAccount, database: str, *, logged: bool = False) -> Callable[[], Any]:
+    """A function that opens a connection. PyMySQL is loaded by its first call, not while booting.
+
+    ``logged``: the database writes down each of its statements, as one that is slow.
+    """
 
     def connect() -> Any:
         import pymysql
@@ -43,6 +46,7 @@ def opener(endpoint: DatabaseAccount, database: str) -> Callable[[], Any]:
             connect_timeout=CONNECT_S,
             read_timeout=ANSWER_S,
             write_timeout=ANSWER_S,
+            init_command="SET SESSION long_query_time = 0" if logged else None,
         )
 
     return connect

@@ -1,8 +1,9 @@
-"""The request id: one name for a request in every log, from HAProxy's to MariaDB's general log."""
+"""The request id: one name for a request in every log, from HAProxy's to MariaDB's slow log."""
 
 from __future__ import annotations
 
 import re
+import time
 
 HEADER = "X-Request-ID"
 UNKNOWN = "-"
@@ -16,5 +17,8 @@ def request_id(raw: str | None) -> str:
 
 
 def tagged(sql: str, request: str) -> str:
-    """The statement with the id in front, as MariaDB logs it; the id is checked again here."""
-    return f"/* req={request_id(request)} */ {sql}"
+    """The statement with the id and the time in front, as MariaDB logs it, whose own times are whole seconds.
+
+    The id is checked again here.
+    """
+    return f"/* req={request_id(request)} at={time.time():.6f} */ {sql}"

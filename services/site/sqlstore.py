@@ -75,8 +75,10 @@ Value = TypeVar("Value")
 
 def connected(config: Config) -> MariaDBStore:
     """The store of one server's settings; it connects at its first query."""
-    read = DatabaseLink(f"read {config.read}", opener(config.read, config.database))
-    write = DatabaseLink(f"write {config.write}", opener(config.write, config.database))
+    read, write = (
+        DatabaseLink(f"{role} {account}", opener(account, config.database, logged=config.statements_logged))
+        for role, account in (("read", config.read), ("write", config.write))
+    )
     return MariaDBStore(read, write, wait_s=config.gtid_wait_s)
 
 

@@ -1,0 +1,96 @@
+"""The log shipper on a host: rsyslogd, which sends every line of the services there to the monitoring host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+from services.mariadb.mariadb import STATEMENTS
+from services.secrets import Secrets
+from services.service import Command, File, Look, Service, below, render
+from topo.plan import LOGS, MONITOR, Plan
+from topo.profile import Profile
+from topo.tls import means
+
+CONFIG = "/run/rsyslog/rsyslog.conf"
+AUTHORITY, PROOF = "/run/rsyslog/ca.pem", "/run/rsyslog/client.pem"
+WORK = "/var/lib/rsyslog"
+#: bytes of a line as it is sent, as JSON: what is longer is cut. 64 KiB of control characters take 384 KiB
+LONGEST = 2**20
+#: logs in which an entry has several rows: its last one (a tagged statement: services.site.requestid)
+ENDINGS = {STATEMENTS: "^/[*] req=.*;$"}
+
+
+def client_name(host: str) -> str:
+    """The name in the certificate that a host's monitoring client shows (services.secrets)."""
+    return f"client.{host}"
+
+
+class LogShipper(Service):
+    """The log files are its queue, so what happens to the monitoring host loses no line, and killing it at most three.
+
+    ``services``: those on its host, whose ``logs`` it reads.
+    """
+
+    role = "shipper"
+    product = "rsyslog"
+
+    def __init__(
+        self, host: str, plan: Plan, profile: Profile, secrets: Secrets, services: Sequence[Service] = ()
+    ) -> None:
+        super().__init__(host)
+        self.plan = plan
+        self.mutual = means(profile).mutual
+        self.secrets = secrets
+        self.services = services
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"MALLOC_ARENA_MAX": "1"}
+
+    def files(self) -> tuple[File, ...]:
+        tool = self.plan.host_of(MONITOR)
+        config = render(
+            "shipper.conf.j2",
+            host=self.host,
+            work=WORK,
+            longest=LONGEST,
+            logs=list(self._read()),
+            monitor=tool.name,
+            address=tool.ip,
+            port=self.plan.port(LOGS),
+            tls=self.mutual,
+            authority=AUTHORITY,
+            proof=PROOF,
+        )
+        return (File(CONFIG, config), *self._certificates())
+
+    def _read(self) -> Iterator[tuple[str, str, str]]:
+        """(service, log, how an entry of several rows ends) of every log on the host."""
+        for service in (*self.services, self):
+            for log in service.logs:
+                yield service.role, log, ENDINGS.get(log, "")
+
+    def _certificates(self) -> Iterator[File]:
+        if self.mutual:
+            yield File(PROOF, self.secrets.watched[self.host].bundle, 0o600)
+            yield File(AUTHORITY, self.secrets.authority)
+
+    def directories(self) -> tuple[str, ...]:
+        return (WORK,)
+
+    def prepare(self, look: Look) -> None:
+        """Make every log that is not there yet: each that is missing would be an error in its own log."""
+        for _, log, _ in self._read():
+            folder, name = below(look, log, make=True)
+            os.close(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+
+    def checks(self) -> tuple[Command, ...]:
+        return (("rsyslogd", "-N1", "-f", CONFIG),)
+
+    def command(self) -> Command:
+        return ("rsyslogd", "-n", "-iNONE", "-f", CONFIG)
+
+    def ready(self, look: Look) -> str | None:  # noqa: ARG002
+        """It has nothing that could be asked; what it has not sent yet stays in the logs."""
+        return None
