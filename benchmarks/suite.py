@@ -12,6 +12,7 @@ from benchmarks.datapath import Datapath
 from benchmarks.deny_flood import DenyFlood
 from benchmarks.https import Https
 from benchmarks.lossless_capture import LosslessCapture
+from benchmarks.monitoring_overhead import MonitoringOverhead
 from benchmarks.policy_install import PolicyInstall
 from benchmarks.port_scan import PortScan
 from benchmarks.reverification import Reverification
@@ -26,6 +27,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     LosslessCapture(),
     DatabaseRemedies(),
     WebRemedies(),
+    MonitoringOverhead(),
     PortScan(),
     DenyFlood(),
     Reverification(),

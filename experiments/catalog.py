@@ -9,6 +9,7 @@ from experiments.engine.base import Experiment
 from experiments.firewall_matrix.experiment import FirewallMatrix
 from experiments.firewall_mutants.experiment import FirewallMutants
 from experiments.journey.experiment import Journey
+from experiments.monitoring.experiment import Monitoring
 from experiments.tls_exposure.experiment import TlsExposure
 from experiments.tls_tampering.experiment import TlsTampering
 from experiments.web_failover.experiment import WebFailover
@@ -20,6 +21,7 @@ EXPERIMENTS: tuple[Experiment[Any], ...] = (
     TlsTampering(),
     WebFailover(),
     DbFailover(),
+    Monitoring(),
     FirewallMatrix(),
     FirewallMutants(),
 )

@@ -17,6 +17,8 @@ import pytest
 from runningtestbed import PROJECT, RunningTestbed
 
 from controllers.compile import OWN_COOKIES
+from services import deployment
+from services.secrets import fresh
 from services.site.sqlstore import NEWEST, SELECT_MESSAGES
 from topo import wait
 from topo.plan import SITE, STATISTICS
@@ -40,7 +42,9 @@ def test_status_as_json(bed: RunningTestbed) -> None:
         host.name: (host.ip, host.zone) for host in PLAN.hosts
     }
     assert {row["state"] for row in status["services"]} == {"ready"}
-    assert len(status["services"]) == 14
+    described = deployment.host_services(PLAN, PLAN.profile, fresh(PLAN, PLAN.profile))
+    own = {row["id"] for row in status["services"] if row["host"] != "box"}
+    assert own == {service.id for service in described}
     assert status["datapath"] in ("kernel", "user")
 
 

@@ -1,0 +1,1 @@
+"""``monitoring``: does the monitoring tell the truth, and in time?"""
