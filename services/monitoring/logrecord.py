@@ -32,6 +32,7 @@ _STATEMENT = re.compile(
     r".*?SET timestamp=(?P<at>\d+)[.\d]*;\s*(?P<sql>.*)",
     re.S,
 )
+_TIME_ROW = re.compile(r"^# Time: .*\n?", re.M)
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.S)
 _TEXT_KEYS = ("msg", "message", "event", "request")
 _OWN_KEYS = {"time", "ts", "level", "request_id", *_TEXT_KEYS}
@@ -161,7 +162,7 @@ def _statements(blank: LogRecord, entry: str) -> Iterator[LogRecord]:
 
     Values are left out: there are password hashes among them.
     """
-    for block in entry.split("# User@Host: ")[1:]:
+    for block in _TIME_ROW.sub("", entry).split("# User@Host: ")[1:]:
         found = _STATEMENT.match(f"# User@Host: {block}")
         if not found:
             continue

@@ -32,7 +32,11 @@ MOST = 10_000
 ORDER_S = 10.0
 
 _LINE, _READ = b'"line":"', re.compile(rb'"read":"([^"]{19,40})"')
-_BEGINS = re.compile(rb"(?:\{|\[|# (?:User@Host|Time)|rsyslogd: |\d{4}(?:-|\\/)\d\d(?:-|\\/)\d\d[ T])")
+_DATE = rb"\[?\d{4}(?:-|\\/)\d\d(?:-|\\/)\d\d[ T]"
+#: the part of a character in JSON at which a line may have been cut
+_PART = re.compile(r"(\\(u[0-9A-Fa-f]{0,3})?)?$")
+#: the beginning of an entry that may have further rows, and of a line that is none of them
+_OPENS, _BEGINS = re.compile(_DATE), re.compile(rb"\{|\[|# (?:User@Host|Time)|rsyslogd: |" + _DATE)
 
 
 def rotation() -> str:
@@ -93,7 +97,7 @@ class LogSearch:
     query: LogQuery
     cut: int = 0
     _seen: set[int] = field(default_factory=set, repr=False)
-    _open: dict[bytes, list[bytes]] = field(default_factory=dict, repr=False)
+    _open: dict[bytes, list[bytes] | None] = field(default_factory=dict, repr=False)
 
     def records(self, lines: Iterable[bytes]) -> list[LogRecord]:
         """Those that fit, in order of time; of one request, in the order of the tiers."""
@@ -114,8 +118,8 @@ class LogSearch:
             if opened is not None and not _BEGINS.match(text):
                 opened.append(line)
                 continue
-            self._open[place] = entry = [line]
-            entries.append(entry)
+            entries.append([line])
+            self._open[place] = entries[-1] if _OPENS.match(text) else None
         needles = self.query.needles
         yield from (entry for entry in entries if all(any(word in row for row in entry) for word in needles))
 
@@ -130,7 +134,7 @@ class LogSearch:
     def _stored(self, line: bytes) -> dict[str, Any]:
         """A stored line; one that was cut at the longest length, as far as it goes."""
         text = line.decode(errors="backslashreplace")
-        for whole in (text, re.sub(r"(\\u?[0-9A-Fa-f]{0,4})?$", '"}', text, count=1)):
+        for whole in (text, f"{text}}}", _PART.sub('"}', text, count=1)):
             with suppress(ValueError, RecursionError):
                 row = json.loads(whole)
                 if isinstance(row, dict):

@@ -44,7 +44,7 @@ class Prometheus(Service):
     def files(self) -> tuple[File, ...]:
         config = {
             "global": {"evaluation_interval": EVALUATION, "scrape_interval": "1s", "scrape_timeout": "500ms"},
-            "rule_files": [FACTS, JUDGED],
+            "rule_files": [FACTS, JUDGED.replace(".yml", "*.yml")],  # a pattern may match nothing
             # pushed again after an outage, samples may come in another order than they were taken
             "storage": {"tsdb": {"out_of_order_time_window": "10m"}},
         }

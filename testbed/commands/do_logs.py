@@ -148,7 +148,7 @@ def _query(options: Namespace) -> dict[str, Any]:
     from services.monitoring.logrecord import LEVELS
     from services.monitoring.logstore import LogQuery
 
-    since = time.time() - _seconds(options.since) if options.since else 0.0
+    since = time.time() - seconds(options.since) if options.since else 0.0
     if options.request and not _REQUEST.fullmatch(options.request):
         raise UsageError(f"--request {options.request}: no request id; those are letters, digits and dashes")
     if options.level and options.level not in LEVELS:
@@ -162,7 +162,7 @@ def _show_tails(target: AskedTestbed, options: Namespace) -> int:
     return EXIT_HOLDS
 
 
-def _seconds(duration: str) -> float:
+def seconds(duration: str) -> float:
     """The length of a time as people say it: 30s, 5m, 1h. Raises UsageError."""
     parts = _DURATION.fullmatch(duration)
     if parts is None:
@@ -179,7 +179,7 @@ def _show(answer: Mapping[str, Any], options: Namespace) -> None:
         for record in records:
             say(json.dumps(record.as_dict()), flush=True)
     elif options.request:
-        _show_request(options.request, records, follows=options.follow)
+        show_request(options.request, records, follows=options.follow)
     else:
         for record in records:
             say(line(record), flush=True)
@@ -200,7 +200,7 @@ def _clock(moment: float) -> str:
     return datetime.fromtimestamp(moment).strftime("%H:%M:%S.%f")[:-3]
 
 
-def _show_request(request: str, records: Sequence[LogRecord], *, follows: bool) -> None:
+def show_request(request: str, records: Sequence[LogRecord], *, follows: bool) -> None:
     """A request's way: when each tier got it, the milliseconds since the tier before, and how long it took there."""
     if not records and not follows:
         say(f"no log has the request {request}", error=True)

@@ -24,6 +24,16 @@ from topo.profile import Profile
 PROJECT = Path(__file__).resolve().parents[2]
 RULES = policy(plan_of(Profile()))
 Done = subprocess.CompletedProcess[str]
+#: Prometheus asked on the monitoring host itself, with its monitoring client's certificate where there is one
+QUERY = """
+import json, os, ssl, sys, urllib.parse, urllib.request
+secure, own = os.path.exists('/run/vmagent/client.pem'), None
+if secure:
+    own = ssl.create_default_context(cafile='/run/vmagent/ca.pem')
+    own.load_cert_chain('/run/vmagent/client.pem')
+address = f"{'https' if secure else 'http'}://mon:9090/api/v1/query?" + urllib.parse.urlencode({'query': sys.argv[1]})
+print(json.dumps(json.load(urllib.request.urlopen(address, context=own))['data']['result']))
+"""
 
 
 class Commands:
@@ -103,6 +113,15 @@ class RunningTestbed:
     def service(self, service_id: str) -> dict[str, Any]:
         row: dict[str, Any] = next(row for row in self.status()["services"] if row["id"] == service_id)
         return row
+
+    def metric(self, query: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """The present value of each series that a query finds, by its labels, sorted."""
+        rows = json.loads(self.run("mon", "python3", "-c", QUERY, query))
+        return {tuple(sorted(row["metric"].items())): float(row["value"][1]) for row in rows}
+
+    def total(self, query: str) -> float:
+        """Their sum; 0 where there is none."""
+        return sum(self.metric(query).values())
 
     def sql(self, host: str, statement: str, *options: str) -> str:
         """A statement's rows, as the database's administrator."""

@@ -1,0 +1,348 @@
+"""Log records: an entry of each service's log as it was written, whatever bytes it has, and how it is found again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.monitoring import logrecord, logsearch, logstore
+from services.monitoring.logrecord import LEVELS, LogRecord
+from services.monitoring.logstore import Cursor, LogQuery, LogSearch
+from testbed.commands import do_logs
+from topo import folders
+
+READ = "2026-11-29T00:16:42.500000+00:00"
+READ_S = 1795911402.5
+ID = "c6b65f87-3bf9-4001-bee1-2a569d65ef9d"
+
+
+def stored(
+    line: str, *, host: str = "srv1", service: str = "app", file: str = "/var/log/a.log", offset: int = 0
+) -> bytes:
+    """An entry as rsyslogd writes it: its JSON escapes slashes, and leaves what is no ASCII."""
+    row = {"host": host, "service": service, "file": file, "offset": offset, "read": READ, "line": line}
+    return (
+        json.dumps(row, ensure_ascii=False, separators=(",", ":")).replace("/", "\\/").encode(errors="surrogateescape")
+    )
+
+
+def record(line: str, **place: Any) -> LogRecord:
+    (found,) = logrecord.records(json.loads(stored(line, **place)))
+    return found
+
+
+def local(text: str, fraction: float = 0.0) -> float:
+    return time.mktime(time.strptime(text, "%Y-%m-%d %H:%M:%S")) + fraction
+
+
+HAPROXY = (
+    '{"time":1795911402448,"request_id":"%s","client":"10.0.1.10:43210","tls":"TLSv1.3","cipher":"TLS_AES_256_GCM_SHA384",'
+    '"alpn":"h2","frontend":"https","backend":"servers","server":"srv1","from":"10.0.2.10:40000","to":"10.0.3.11:80",'
+    '"ms":{"request":0,"queue":0,"connect":0,"answer":4,"all":4},"status":200,"bytes":4180,"ending":"----",'
+    '"retries":"0","request":"GET https://www.foobar.com/ HTTP/2.0"}'.replace("%s", ID)
+)
+NGINX = (
+    '{"time":1795911402.448,"request_id":"%s","from":"10.0.2.10:40000","request":"GET / HTTP/1.1","status":502,'
+    '"bytes":4221,"seconds":0.003,"upstream":"127.0.0.1:8000","upstream_seconds":"0.003"}'.replace("%s", ID)
+)
+ACCESS = (
+    '{"time":1795911402.448003,"request_id":"%s","from":"10.0.1.10, 10.0.2.10","request":"GET / HTTP/1.1",'
+    '"status":404,"bytes":3822,"seconds":0.001818}'.replace("%s", ID)
+)
+SLOW = (
+    "# Time: 261129  0:16:42\n# User@Host: app_read[app_read] @ localhost []\n"
+    "# Thread_id: 19  Schema: foobar  QC_hit: No\n"
+    "# Query_time: 0.000354  Lock_time: 0.000030  Rows_sent: 1  Rows_examined: 1\n"
+    "# Rows_affected: 0  Bytes_sent: 56\nSET timestamp=1795911402;\n"
+    f"/* req={ID} at=1795911402.446600 */ SELECT id FROM users WHERE name = 'O\\'Hara; --' AND x = 'it''s';"
+)
+FORMATS: dict[str, tuple[str, Mapping[str, object]]] = {
+    "haproxy": (
+        HAPROXY,
+        {"time": 1795911402.448, "level": "info", "request": ID, "took_ms": 4.0}
+        | {"text": "GET https://www.foobar.com/ HTTP/2.0 200 in 4 ms server srv1"},
+    ),
+    "haproxy, of itself": ("[WARNING]  (34) : config : x", {"time": READ_S, "level": "warning"}),
+    "nginx": (NGINX, {"time": 1795911402.448, "level": "error", "request": ID, "took_ms": 3.0}),
+    "nginx, errors": (
+        "2026/11/29 00:16:42 [error] 12#12: *3 connect() failed",
+        {"time": local("2026-11-29 00:16:42"), "level": "error", "text": "[error] 12#12: *3 connect() failed"},
+    ),
+    "gunicorn": (ACCESS, {"time": 1795911402.448003, "level": "notice", "request": ID, "took_ms": 1.818}),
+    "application": (
+        f"2026-11-29 00:16:42,123 WARNING foobar.site: req={ID} writing again: gone",
+        {"time": local("2026-11-29 00:16:42", 0.123), "level": "warning", "request": ID},
+    ),
+    "mariadb": (
+        "2026-11-29  0:16:42 0 [Note] mariadbd: ready for connections.",
+        {"time": local("2026-11-29 00:16:42"), "level": "notice"},
+    ),
+    "mariadb, statements": (
+        SLOW,
+        {"time": 1795911402.446954, "took_ms": 0.354, "request": ID}
+        | {"text": "app_read: SELECT id FROM users WHERE name = ? AND x = ?"},
+    ),
+    "nsd": (
+        "[2026-11-29 00:16:32.438] nsd[31]: notice: nsd started (NSD 4.6.1), pid 25",
+        {"time": local("2026-11-29 00:16:32", 0.438), "level": "notice"},
+    ),
+    "failover": (
+        '{"time": 1795911402.448, "event": "repoint-failed", "ms": 3.1, "replica": "srv2"}',
+        {"level": "warning", "took_ms": None, "text": "repoint-failed ms=3.1 replica=srv2"},
+    ),
+    "prometheus": (
+        '{"caller":"main.go:1","level":"warn","msg":"late","ts":"2026-11-29T00:16:42.448Z"}',
+        {"time": 1795911402.448, "level": "warning", "text": "late caller=main.go:1"},
+    ),
+    "prometheus 3": (
+        '{"time":"2026-11-29T00:16:42.448123456Z","level":"ERROR","source":"main.go:1","msg":"no"}',
+        {"time": 1795911402.448123, "level": "error"},
+    ),
+    "vmagent": (
+        '{"ts":"2026-11-29T01:16:42.448+0100","level":"info","caller":"a.go:9","msg":"up"}',
+        {"time": 1795911402.448, "level": "info"},
+    ),
+    "words alone": ("Killed", {"time": READ_S, "level": "info", "text": "Killed"}),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_becomes_a_record(name: str) -> None:
+    line, said = FORMATS[name]
+    seen = record(line)
+    assert {key: getattr(seen, key) for key in said} == pytest.approx(said)
+
+
+def test_a_record_says_when_a_request_had_come() -> None:
+    assert record(HAPROXY).began == pytest.approx(1795911402.444)
+    assert record(SLOW).began == pytest.approx(1795911402.4466)
+    assert record("Killed").began == READ_S
+
+
+def test_statements_without_a_tag_in_front_of_one_are_records_too() -> None:
+    """The shipper ends an entry at a tagged statement; what a connection says at its beginning has no tag."""
+    first = SLOW.replace(SLOW.splitlines()[-1], "SET SESSION long_query_time = 0;")
+    set_up, statement = logrecord.records(json.loads(stored(f"{first}\n{SLOW}")))
+    assert (set_up.text, set_up.request, set_up.time) == ("app_read: SET SESSION long_query_time = 0", "", 1795911402.0)
+    assert statement.request == ID
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner), max_leaves=4
+)
+KEYS = st.sampled_from(["time", "ts", "ms", "seconds", "status", "request", "request_id", "level", "msg", "event"])
+
+
+@given(st.binary() | st.builds(lambda row: json.dumps(row).encode(), st.dictionaries(KEYS, VALUES)))
+def test_no_line_is_refused(line: bytes) -> None:
+    text = line.decode(errors="backslashreplace")
+    for found in logrecord.records({"host": "srv1", "service": "app", "offset": 1, "read": READ, "line": text}):
+        assert found.level in LEVELS
+        assert do_logs.line(found)
+        json.dumps(found.as_dict())
+
+
+@given(st.lists(st.binary(), max_size=4))
+def test_no_stored_bytes_are_refused(lines: list[bytes]) -> None:
+    LogSearch(LogQuery()).records([*lines, *(stored("x")[: len(line)] for line in lines)])
+
+
+def test_a_line_that_was_cut_is_shown_as_far_as_it_goes() -> None:
+    for missing in (1, 2, 3, 4, 5, 6):
+        search = LogSearch(LogQuery())
+        (found,) = search.records([stored("x\x01" * 20)[:-missing]])
+        assert found.text.startswith("x\x01x\x01")
+        assert search.cut == 1
+
+
+# --- searching ----------------------------------------------------------------------------------------------------
+
+
+def search(lines: Iterable[bytes], **query: Any) -> list[LogRecord]:
+    return LogSearch(LogQuery(**query)).records(lines)
+
+
+def test_what_was_sent_twice_is_read_once() -> None:
+    sent = [stored(f"line {number}", offset=7 * number) for number in range(5)]
+    assert len(search([*sent, *sent[2:], *sent])) == 5
+
+
+def test_equal_lines_of_two_places_are_two() -> None:
+    places: list[dict[str, Any]] = [{}, {"offset": 2}, {"host": "srv2"}, {"file": "/var/log/b.log"}]
+    assert len(search([stored("[x]", **place) for place in places])) == 4
+
+
+TRACEBACK = [
+    "2026-11-29 00:16:42,123 ERROR foobar.site: no",
+    "Traceback (most recent call last):",
+    '  File "a.py"',
+    "E: x",
+]
+
+
+def test_a_traceback_stays_one_record() -> None:
+    """Another host's lines come in between."""
+    lines = [
+        entry
+        for number, row in enumerate(TRACEBACK)
+        for entry in (stored(row, offset=number), stored("Killed", host="srv2", offset=number))
+    ]
+    (found,) = search(lines, host="srv1")
+    assert found.text == "ERROR foobar.site: no\n" + "\n".join(TRACEBACK[1:])
+    assert search(lines, grep="E: x") == [found]
+    assert do_logs.line(found).count("\n    ") == 3
+
+
+def test_each_word_of_a_query_must_fit() -> None:
+    lines = [
+        stored(HAPROXY, host="lb", service="balancer"),
+        stored(NGINX, service="web"),
+        stored(ACCESS, service="app"),
+        stored(SLOW, service="db"),
+        stored("2026-11-29 00:16:42,123 INFO x: y", service="app", offset=9),
+    ]
+    services = [found.service for found in search(lines, request=ID)]
+    assert services == ["balancer", "web", "app", "db"]
+    assert [found.service for found in search(lines, level="error")] == ["web"]
+    assert [found.service for found in search(lines, host="lb")] == ["balancer"]
+    assert [found.service for found in search(lines, service="app", request=ID)] == ["app"]
+    assert len(search(lines, since=1795911402.4475)) == 3
+    assert len(search(lines, grep="www.foobar.com/")) == 1
+    assert len(search(lines, grep='"status":502')) == 1
+    assert search(lines, grep="nowhere") == []
+    assert search(lines, request="c6b65f87") == []
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=8))
+def test_every_text_that_was_logged_is_found_by_it(text: str) -> None:
+    assert len(search([stored(f"[a] {text} b", offset=1), stored("[c]")], grep=text)) >= 1
+
+
+def test_health_checks_are_shown_only_when_asked_for() -> None:
+    lines = [
+        stored(NGINX.replace("GET /", "GET /healthz")),
+        stored(SLOW.replace(SLOW.splitlines()[-1], "/* req=- at=1795911402.446600 */ SELECT 1;"), service="db"),
+        stored("2026-11-29 00:16:42,123 INFO x: y", offset=5),
+    ]
+    assert len(search(lines)) == 1
+    assert len(search(lines, grep="healthz")) == 1
+    assert len(search(lines, grep="SELECT 1")) == 1
+
+
+# --- the store ----------------------------------------------------------------------------------------------------
+
+
+def at(moment: float, text: str) -> bytes:
+    read = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + ".000000+00:00"
+    return stored(text, offset=int(moment * 1000)).replace(READ.encode(), read.encode())
+
+
+def test_the_store_is_bounded_and_loses_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+
+    monkeypatch.setattr(logstore, "FOLDER", str(tmp_path))
+    script = tmp_path / "rotate"
+    script.write_text(logstore.rotation())
+    for number in range(logstore.PIECES + 3):
+        (tmp_path / logstore.NAME).write_bytes(stored(f"[{number}]") + b"\n")
+        subprocess.run(["sh", script], check=True)
+    names = {f"{logstore.NAME}.{number}" for number in range(1, logstore.PIECES)}
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "rotate"}
+    (tmp_path / logstore.NAME).write_bytes(stored("[now]") + b"\n")
+    with folders.opened(tmp_path) as folder:
+        assert [found.text for found in search(logstore.stored(folder))] == ["[4]", "[5]", "[6]", "[now]"]
+
+
+def test_what_is_older_is_not_even_read(tmp_path: Path) -> None:
+    """By halving: of 4 MiB only the last one or two are looked at."""
+    lines = [at(READ_S + number / 10, f"[{number}] {'x' * 1000}") for number in range(4000)]
+    (tmp_path / logstore.NAME).write_bytes(b"".join(line + b"\n" for line in lines))
+    with folders.opened(tmp_path) as folder:
+        seen = list(logstore.stored(folder, READ_S + 350))
+    assert seen == lines[-len(seen) :]
+    assert 500 <= len(seen) < 2500
+
+
+def test_half_a_line_is_not_read_yet(tmp_path: Path) -> None:
+    (tmp_path / logstore.NAME).write_bytes(stored("[1]") + b"\n" + stored("[2]")[:-5])
+    with folders.opened(tmp_path) as folder:
+        assert [found.text for found in search(logstore.stored(folder))] == ["[1]"]
+
+
+@pytest.fixture
+def follow(tmp_path: Path) -> Callable[[Cursor], tuple[list[str], Cursor]]:
+    def news(cursor: Cursor) -> tuple[list[str], Cursor]:
+        with folders.opened(tmp_path) as folder:
+            lines, place = logstore.news(folder, cursor)
+        return [found.text for found in search(lines)], place
+
+    return news
+
+
+def test_following_goes_on_through_a_new_piece(tmp_path: Path, follow: Callable[[Cursor], Any]) -> None:
+    current = tmp_path / logstore.NAME
+    with current.open("ab", buffering=0) as piece:
+        piece.write(stored("[1]") + b"\n")
+        with folders.opened(tmp_path) as folder:
+            cursor = logstore.end(folder)
+        assert follow(cursor) == ([], cursor)
+        piece.write(stored("[2]") + b"\n" + stored("[3]")[:9])
+        seen, cursor = follow(cursor)
+        assert seen == ["[2]"]
+        piece.write(stored("[3]")[9:] + b"\n")
+    current.rename(tmp_path / f"{logstore.NAME}.1")
+    current.write_bytes(stored("[4]") + b"\n")
+    texts = []
+    for _ in range(3):
+        seen, cursor = follow(cursor)
+        texts += seen
+    assert texts == ["[3]", "[4]"]
+
+
+def test_a_store_that_is_not_there_yet_has_nothing(follow: Callable[[Cursor], Any]) -> None:
+    assert follow(Cursor()) == ([], Cursor())
+
+
+def test_an_answer_says_what_it_left_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logsearch, "MOST", 2)
+    answer = logsearch.answer(LogQuery(), [stored(f"[{number}]", offset=number) for number in range(5)], Cursor(1, 2))
+    assert [row["text"] for row in answer["records"]] == ["[3]", "[4]"]
+    assert (answer["left_off"], answer["cut"], answer["cursor"]) == (3, 0, {"inode": 1, "position": 2})
+
+
+# --- as it is shown -----------------------------------------------------------------------------------------------
+
+
+def test_a_request_is_shown_with_the_milliseconds_between_the_tiers(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [stored(SLOW, service="db"), stored(ACCESS), stored(NGINX, service="web")]
+    lines.append(stored(HAPROXY, host="lb", service="balancer"))
+    do_logs.show_request(ID, search(lines, request=ID), follows=False)
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0][-4:] for row in rows] == [".444", ".445", ".446", ".446"]
+    assert [row.split()[1] for row in rows[1:]] == ["+1.0", "+1.2", "+0.4"]
+    assert [part in row for part, row in zip(("lb/balancer", "srv1/web", "srv1/app", "srv1/db"), rows, strict=True)]
+
+
+def test_a_tier_that_has_nothing_of_a_request_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    do_logs.show_request(ID, search([stored(ACCESS)], request=ID), follows=False)
+    assert capsys.readouterr().err == "not in the log of: balancer, web, db\n"
+
+
+def test_what_a_stranger_sent_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    do_logs.show_request(ID, [replace(record(ACCESS), text="\x1b[2J\nfaked")], follows=True)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\n    faked" in out
+
+
+@pytest.mark.parametrize(("text", "length"), [("30s", 30), ("5m", 300), ("1h", 3600), ("0.5s", 0.5), ("2d", 172800)])
+def test_lengths_of_time(text: str, length: float) -> None:
+    assert do_logs.seconds(text) == length
