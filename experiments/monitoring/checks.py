@@ -141,7 +141,7 @@ def _away(evidence: MonitoringEvidence) -> CheckResult:
         if row["lost"] > row["allowed"]:
             return CheckResult(False, f"{row['fault']}: {row['lost']} of {row['lines']:,} log lines lost", numbers)
         if row["longest_step_s"] > STEP_S:
-            said = f"{row['fault']}: samples are missing, {row['longest_step_s']:.1f} s of them"
+            said = f"{row['fault']}: {row['longest_step_s']:.1f} s without a sample of {row['host']}"
             return CheckResult(False, said, numbers)
     return CheckResult(True, "nothing is missing of when the monitoring host was away", numbers)
 

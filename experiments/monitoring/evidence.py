@@ -75,7 +75,10 @@ class LogRow(TypedDict):
 
 
 class AwayRow(TypedDict):
-    """The monitoring host was away: how, for how long, and what is missing of that time; ``allowed``: lost lines."""
+    """The monitoring host was away: how, for how long, and what is missing of that time.
+
+    ``allowed``: lost lines; ``host``: where the longest step between samples was.
+    """
 
     fault: str
     seconds: float
@@ -83,6 +86,7 @@ class AwayRow(TypedDict):
     lost: int
     allowed: int
     longest_step_s: float
+    host: str
 
 
 @dataclass(frozen=True, kw_only=True)

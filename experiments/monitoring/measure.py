@@ -258,13 +258,15 @@ class Measurement:
         with suppress(DeadlineError):  # the rows say what is missing
             wait.until(lacking, what="what was kept meanwhile", seconds=CATCH_UP_SECONDS, every=0.5)
         lines, steps = storedlines.compared(self.testbed, done), self._steps(began, ended)
+        worst = max(steps, key=lambda row: row["longest_s"])
         return {
             "fault": what,
             "seconds": round(ended - began, 1),
             "lines": sum(row["written"] for row in lines),
             "lost": sum(row["written"] - row["stored"] for row in lines),
             "allowed": allowed,
-            "longest_step_s": max((row["longest_s"] for row in steps), default=ended - began),
+            "longest_step_s": worst["longest_s"],
+            "host": worst["host"],
         }
 
 
