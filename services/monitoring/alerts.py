@@ -139,12 +139,13 @@ def _hosts() -> Iterator[Alert]:
 
 
 def _site(plan: Plan) -> Iterator[Alert]:
+    answers = f'label_replace({_answers(f"job=~`{DAEMONS}`")}, "service", "$1", "job", "(.+)")'
     yield Alert(
         "ServerDown",
-        _answers(f'job=~"{DAEMONS}"'),
-        "it answers within 0.5 s",
-        f"{HOST}: its {{{{ $labels.job }}}} does not answer",
-        f"status; logs {HOST} {{{{ $labels.job }}}}; fault list",
+        f"min by (host, service) ({fresh('host_service_running')} or {answers}) == 0",
+        "it runs, and answers within 0.5 s",
+        f"{HOST}: its {{{{ $labels.service }}}} is down",
+        f"status; logs {HOST} {{{{ $labels.service }}}}; fault list",
     )
     out = 'haproxy_server_status{proxy="servers",server!~".*-anyway",state=~"DOWN|MAINT|DRAIN|NOLB"} == 1'
     yield Alert(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.monitoring import certificates
+from services.monitoring.daemons import Daemons
 from services.monitoring.metric import COUNTER, GAUGE, Metric, Rising, value
 
 #: the kernel sums the maps of a process in a millisecond: so each is asked only in one of so many looks
@@ -103,9 +104,17 @@ class ProcessTable:
 
 
 class HostUsage:
-    """``folders``: those that are file systems of the host's own; ``certificates``: files of its services."""
+    """``folders``: those that are file systems of the host's own; ``certificates``: files of its services, and
+    ``services``: a word of each one's command line."""
 
-    def __init__(self, folders: Sequence[str], certificates: Sequence[str], proc: str = "/proc") -> None:
+    def __init__(
+        self,
+        folders: Sequence[str],
+        certificates: Sequence[str],
+        services: Mapping[str, str] | None = None,
+        proc: str = "/proc",
+    ) -> None:
+        self._daemons = Daemons(services or {}, proc)
         self._folders = folders
         self._certificates = certificates
         self._proc = proc
@@ -118,6 +127,7 @@ class HostUsage:
         yield from self._interfaces()
         yield from self._space()
         yield self._ends()
+        yield self._daemons.metric()
 
     def _used(self) -> Iterator[Metric]:
         self._processes.look()
