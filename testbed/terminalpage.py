@@ -46,7 +46,7 @@ def _shown(console: PlainConsole, draw: Draw) -> bool:
 
 
 def _typed(keyboard: int) -> bytes:
-    """What is typed within a moment. The end of the input is a wish to leave, too."""
+    """The keys that are typed within a moment. The end of the input is a wish to leave, too."""
     ready, _, _ = select.select([keyboard], [], [], EVERY_S)
     if not ready:
         return b""
@@ -67,7 +67,7 @@ def _keys() -> Iterator[int]:
 
 @contextmanager
 def _signals(stopped: list[int]) -> Iterator[None]:
-    """Who asks to end (SIGTERM, a closed terminal) gets an orderly end; who asks to stop is noted in ``stopped``."""
+    """A wish to end (SIGTERM, a closed terminal) is an orderly end; one to stop is noted in ``stopped``."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(EXIT_INTERRUPTED)

@@ -133,7 +133,7 @@ def _balanced(values: TopValues, host: str) -> Cell:
 
 
 def _role(values: TopValues, host: str) -> Cell:
-    """Which part its database has. ``stopped``: it follows no primary."""
+    """The part that its database has. ``stopped``: it follows no primary."""
     writable, follows = values.one("writable", host=host), values.one("replicating", host=host)
     if writable is None:
         return ("", "")
@@ -159,7 +159,7 @@ def _table(answer: Mapping[str, Any], values: TopValues, width: int, age: float)
 
 
 def _drops(values: TopValues) -> list[Text]:
-    """What each rule drops now, on each switch, and has dropped so far: most of it first."""
+    """The packets that each rule drops now, on each switch, and has dropped so far: the most first."""
     totals = {(labels["switch"], labels["rule"]): value for labels, value in values.rows["dropped"] if value}
     rates = {(labels["switch"], labels["rule"]): value for labels, value in values.rows["dropping"]}
     ordered = sorted(totals, key=lambda where: (-rates.get(where, 0), -totals[where]))

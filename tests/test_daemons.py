@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from services import deployment
 from services.monitoring.daemons import Daemons, word
-from services.service import Service
+from services.secrets import Secrets
+from topo.plan import plan as plan_of
+from topo.profile import Profile
 
 WORDS = {"web": "nginx", "app": "gunicorn"}
 #: pid -> (session, state, command line)
@@ -40,8 +43,13 @@ def test_what_runs(tmp_path: Path, processes: Processes, web: int, app: int) -> 
     assert seen(tmp_path, processes) == {"web": web, "app": app}
 
 
-def test_each_service_of_a_host_has_a_word_of_its_own(services: dict[str, Service]) -> None:
+@pytest.mark.parametrize("db", ["single", "semisync", "galera"])
+def test_each_service_of_a_host_has_a_word_of_its_own(secrets: Secrets, db: str) -> None:
+    profile = Profile(db=db)
+    services = deployment.host_services(plan_of(profile), profile, secrets)
     for host in ("srv1", "mon", "lb", "dns"):
-        words = {service.role: word(service) for service in services.values() if service.host == host}
+        words = {service.role: word(service) for service in services if service.host == host}
         assert len(set(words.values())) == len(words), words
-        assert not any(one != other and one in other for one in words.values() for other in words.values())
+        assert [
+            (one, other) for one in words.values() for other in words.values() if one != other and one in other
+        ] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,13 +12,18 @@ from pathlib import Path
 from services.monitoring.metric import GAUGE, Metric
 from services.service import Service
 
+CONFIGURATION = re.compile(r"/run/\S+")
 STOPPED = (b"T", b"t")
 
 
 def word(service: Service) -> str:
-    """A word of the command line by which a service's first process is known: its Python module, or its program."""
+    """A word of the command line by which a service's first process is known: its configuration's path.
+
+    One that a script starts has its program's name.
+    """
     command = service.command()
-    return command[command.index("-m") + 1] if "-m" in command else service.product or command[0]
+    paths = CONFIGURATION.search(" ".join(command))
+    return paths[0] if paths and command[0] != "sh" else service.product or command[0]
 
 
 class Daemons:

@@ -64,8 +64,9 @@ def _print(answers: TopAnswers) -> None:
     from testbed import render, toppage
 
     width = render.console.width if sys.stdout.isatty() else WIDTH
+    console = render.PlainConsole(width=width)
     for line in toppage.page(*answers.newest(), width, LINES):
-        render.console.print(line, width=width, no_wrap=True)
+        console.print(line, no_wrap=True)
 
 
 def _live(answers: TopAnswers) -> None:
