@@ -62,9 +62,10 @@ class TopCommand(Command):
 
 def _print(answers: TopAnswers) -> None:
     from testbed import render, toppage
+    from testbed.plainconsole import PlainConsole
 
     width = render.console.width if sys.stdout.isatty() else WIDTH
-    console = render.PlainConsole(width=width)
+    console = PlainConsole(width=width)
     for line in toppage.page(*answers.newest(), width, LINES):
         console.print(line, no_wrap=True)
 
