@@ -52,7 +52,6 @@ class Prometheus(Service):
             File(CONFIG, json.dumps(config, indent=1)),
             File(FACTS, rules.facts_file(self.plan)),
             File(ALERTS, rules.alerts_file(self.plan)),
-            File(JUDGED, rules.no_rules()),
             File(WEB_CONFIG, json.dumps(self._encryption(), indent=1)),
             *self._certificates(),
         )

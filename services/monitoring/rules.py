@@ -39,11 +39,6 @@ def alerts_file(plan: Plan) -> str:
     return _file({"silence": (SILENCE_INTERVAL, silence), "alerts": (None, [*chain.from_iterable(rules.values())])})
 
 
-def no_rules() -> str:
-    """A file without any."""
-    return _file({})
-
-
 def _file(groups: dict[str, tuple[str | None, list[Rule]]]) -> str:
     written = [
         {"name": name, **({"interval": interval} if interval else {}), "rules": rules}
