@@ -8,6 +8,7 @@ import pytest
 
 from services import deployment
 from services.monitoring.daemons import Daemons, word
+from services.monitoring.hostusage import ProcessTable
 from services.secrets import Secrets
 from topo.plan import plan as plan_of
 from topo.profile import Profile
@@ -22,10 +23,13 @@ GUNICORN: Processes = {23: (23, "S", "python\0-m\0gunicorn\0x"), 46: (23, "R", "
 def seen(proc: Path, processes: Processes) -> dict[str, float]:
     for pid, (session, state, line) in processes.items():
         (proc / str(pid)).mkdir()
-        (proc / str(pid) / "stat").write_text(f"{pid} (a) name) {state} 0 {pid} {session} 0 -1\n")
+        (proc / str(pid) / "stat").write_text(f"{pid} (a) name) {state} 0 {pid} {session}{' 0' * 20}\n")
         (proc / str(pid) / "cmdline").write_text(line)
     (proc / "uptime").write_text("1 1")
-    return {sample.labels[0]: sample.value for sample in Daemons(WORDS, str(proc)).metric().samples}
+    table = ProcessTable(str(proc))
+    table.look()
+    metric = Daemons(WORDS, str(proc)).metric(table.sessions())
+    return {sample.labels[0]: sample.value for sample in metric.samples}
 
 
 @pytest.mark.parametrize(

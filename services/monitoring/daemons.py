@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.monitoring.metric import GAUGE, Metric
-from services.service import Service
+
+if TYPE_CHECKING:  # the exporter needs no templates
+    from services.service import Service
 
 CONFIGURATION = re.compile(r"/run/\S+")
 STOPPED = (b"T", b"t")
@@ -32,25 +33,19 @@ class Daemons:
 
     def __init__(self, words: Mapping[str, str], proc: str = "/proc") -> None:
         self._words = {service: word.encode() for service, word in words.items()}
-        self._proc = Path(proc)
+        self._proc = proc
 
-    def metric(self) -> Metric:
+    def metric(self, sessions: Mapping[str, Collection[bytes]]) -> Metric:
+        """By the states of the processes of each session."""
         metric = Metric("host_service_running", GAUGE, ("service",))
-        lines = self._running()
+        lines = [*self._running(sessions)]
         for service, known in self._words.items():
             metric.add(int(any(known in line for line in lines)), service)
         return metric
 
-    def _running(self) -> list[bytes]:
+    def _running(self, sessions: Mapping[str, Collection[bytes]]) -> Iterator[bytes]:
         """The command line of the first process of each session in which nothing stands still."""
-        sessions: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        for pid in filter(str.isdigit, os.listdir(self._proc)):
-            with suppress(OSError):  # it has ended meanwhile
-                fields = (self._proc / pid / "stat").read_bytes().rpartition(b")")[2].split()
-                sessions[fields[3]].append(fields[0])
-        lines = []
         for session, states in sessions.items():
             if not any(state in STOPPED for state in states):
-                with suppress(OSError):
-                    lines.append((self._proc / session.decode() / "cmdline").read_bytes())
-        return lines
+                with suppress(OSError):  # it has ended
+                    yield Path(f"{self._proc}/{session}/cmdline").read_bytes()
