@@ -38,7 +38,8 @@ class LogFollower:
 
     def lines(self) -> Iterator[bytes]:
         """The lines that have come to their end since the last look."""
-        *lines, rest = (self._rest + self._new()).split(b"\n")
+        new = self._new()  # which may forget the rest
+        *lines, rest = (self._rest + new).split(b"\n")
         for line in lines:
             if self._overlong or len(line) > LINE_BYTES:
                 self.refused += 1
