@@ -208,13 +208,13 @@ def test_what_a_process_has_used_is_counted_once_when_it_has_gone(proc: FakeProc
     for do in (
         lambda: (proc.run(1, 0, 0), proc.run(5, 0, 100), proc.run(6, 5, 30)),
         lambda: (proc.end(6), proc.run(5, 0, 100, children=40)),  # waited for, after a last look at 0.3 s
-        lambda: proc.end(5),  # started from outside: counted by nobody on this host
-        lambda: proc.run(5, 0, 10, began=2),  # another one of the same number
-        lambda: (proc.end(5), proc.run(5, 0, 10, began=2)),
+        lambda: (proc.end(5), proc.run(1, 0, 20)),  # started from outside: counted by nobody on this host
+        lambda: proc.run(5, 0, 10, began=2),
+        lambda: (proc.end(5), proc.run(5, 0, 30, began=3)),  # another one of the same number
     ):
         do()
         seen.append(round(values(usage)["host_cpu_seconds_total",], 2))
-    assert seen == [1.3, 1.4, 1.4, 1.5, 1.5]
+    assert seen == [1.3, 1.4, 1.6, 1.7, 2.0]
 
 
 def test_a_childs_end_that_its_parent_did_not_count_makes_nothing_fall(proc: FakeProc) -> None:
