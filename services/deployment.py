@@ -59,4 +59,6 @@ def _monitoring(plan: Plan, profile: Profile, secrets: Secrets, site: tuple[Serv
         client = Vmagent(host.name, plan, profile, secrets)
         beside = [service for service in (*site, *tools, client) if service.host == host.name]
         exporter = Exporter(host.name, plan, profile, secrets, beside)
-        yield from (exporter, client, LogShipper(host.name, plan, profile, secrets, (*beside, exporter)))
+        shipper = LogShipper(host.name, plan, profile, secrets, (*beside, exporter))
+        exporter.beside = (*beside, shipper)
+        yield from (exporter, client, shipper)

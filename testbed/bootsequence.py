@@ -16,7 +16,7 @@ from services import deployment, secrets
 from services.failover import manager, powerswitch
 from services.service import Joins, Service
 from services.unit import Unit
-from testbed import hostroot, recovery, steady
+from testbed import hostroot, monitored, recovery, steady
 from testbed import network as networks
 from testbed.core import CONTROLLER_ADDRESS, CONTROLLER_ID, TestbedCore
 from testbed.recovery import OVSDB, SWITCHD
@@ -57,6 +57,8 @@ class BootSequence:
         self._join()
         self._settle()
         self._tell_manager()
+        if testbed.profile.monitored:
+            monitored.begin(testbed)
 
     def _add(self, services: tuple[Service, ...]) -> None:
         for service in services:

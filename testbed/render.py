@@ -146,16 +146,17 @@ def services(answer: Mapping[str, Any]) -> Group:
             f"{ready:.2f} s" if ready else "",
         )
     broken = [Text(f"  {fault(row)}", style="yellow") for row in answer["faults"]]
+    firing = [Text(f"  alert {row['alert']}: {_alarm(row)}", style="red") for row in answer["alerts"]]
     above = [Text(f"  {from_dict(row).text()}", style="yellow") for row in answer["overlays"]]
     wrong = [Text(f"  {problem}", style="red") for problem in answer["problems"]]
-    return Group(Text(_summary(answer)), *above, *broken, *wrong, table)
+    return Group(Text(_summary(answer)), *above, *broken, *wrong, *firing, table)
 
 
 def _summary(answer: Mapping[str, Any]) -> str:
-    clock = datetime.fromisoformat(answer["looked"]).astimezone().strftime("%H:%M:%S")
     blind = [f"no meters on {', '.join(answer['unsampled'])}: nothing sampled there"] if answer["unsampled"] else []
-    steady = f"{'steady' if answer['steady'] else 'not steady'} at {clock}"
-    return "; ".join([steady, f"datapath: {answer['datapath']}", *blind])
+    unknown = [f"monitoring: {answer['monitoring']}"] if answer["monitoring"] else []
+    steady = f"{'steady' if answer['steady'] else 'not steady'} at {_clock(answer['looked'])}"
+    return "; ".join([steady, f"datapath: {answer['datapath']}", *blind, *unknown])
 
 
 def fault(row: Mapping[str, Any]) -> str:
@@ -163,6 +164,30 @@ def fault(row: Mapping[str, Any]) -> str:
     since = time.strftime("%H:%M:%S", time.localtime(row["since"]))
     whose = "heal it with: heal " + str(row["number"]) if row["by_hand"] else "an experiment's"
     return f"fault {row['number']}: {row['fault']}, since {since}; {whose}"
+
+
+def alerts(rows: Sequence[Mapping[str, Any]], note: str) -> Group:
+    """The firing alerts (monitored.alerts), each with what to look at."""
+    young = [Text(note, style="yellow")] if note else []
+    if not rows:
+        return Group(Text("no alert is firing"), *young)
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for column in ("since", "alert"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("seen; threshold; look at")
+    for row in rows:
+        table.add_row(_clock(row["since"]), Text(row["alert"], style="bold red"), row["summary"])
+        table.add_row("", "", Text(f"threshold: {row['threshold']}"))
+        table.add_row("", "", Text(row["hint"], style="cyan"))
+    return Group(table, *young)
+
+
+def _alarm(row: Mapping[str, Any]) -> str:
+    return f"{row['summary']}, since {_clock(row['since'])}"
+
+
+def _clock(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone().strftime("%H:%M:%S")
 
 
 def denied(event: Mapping[str, Any]) -> str:

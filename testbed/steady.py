@@ -3,7 +3,7 @@
 No fault in force; every service serving; every link up; the switches' flows as desired, with no overlay above the
 policy; every allow-rule passing; room on every host's disks; replication caught up, only the primary taking writes, and
 the settings that this rests on as promised; the balancer sending to every server; the site answered by name, over
-HTTPS, from each of them.
+HTTPS, from each of them; news of every source that is monitored.
 
 Every look is a new one, with an end: what has given no answer by then is a problem like any other.
 """
@@ -24,7 +24,7 @@ from services import haproxy
 from services.failover import manager
 from services.mariadb import mariadb
 from services.unit import Unit
-from testbed import attempts, databases
+from testbed import attempts, databases, monitored
 from testbed.core import TestbedCore
 from topo import wait
 from topo.errors import FoobarError
@@ -143,6 +143,8 @@ def _talking(testbed: TestbedCore, seconds: float) -> Iterator[tuple[str, Look]]
         yield f"settings: {host.name}", partial(_settings, testbed, host.name)
     if testbed.profile.managed:
         yield "failover", partial(_failover, testbed)
+    if testbed.profile.monitored:
+        yield "monitoring", partial(monitored.missing, testbed)
 
 
 def _process(testbed: TestbedCore, unit: Unit) -> str | None:

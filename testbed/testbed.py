@@ -14,7 +14,7 @@ from controllers import denied, jsonsocket
 from services.controller import denied_events
 from services.failover import manager
 from services.unit import Unit
-from testbed import recovery, steady
+from testbed import monitored, recovery, steady
 from testbed.bootsequence import BootSequence
 from testbed.core import Mark, TestbedCore
 from testbed.disturbancewatch import DisturbanceWatch
@@ -67,6 +67,7 @@ class Testbed(TestbedCore):
 
     def status(self, seconds: float = steady.SECONDS) -> dict[str, Any]:
         """The content of ``status --json``, after a new look at everything."""
+        alerts = self.pool.submit(monitored.status, self)
         looked = self.look(seconds)
         rows = [{**unit.row(), "state": _state(unit)} for unit in self.supervisor.units]
         return {
@@ -78,6 +79,7 @@ class Testbed(TestbedCore):
             "overlays": [overlay.as_dict() for overlay in self.overlays.standing],
             "unsampled": self.unsampled,
             "faults": self.active_faults.status(),
+            **alerts.result(),
         }
 
     def look(self, seconds: float = steady.THOROUGH_SECONDS, *, own: bool = False) -> steady.Steady:

@@ -25,7 +25,15 @@ PLANS = {"seed": plan(SEED), "semisync": plan(HARDENED), "galera": plan(Profile(
 BEGUN, LOOKED = 14, 24
 STEADY = BEGUN - 1
 DAEMONS = (WEB, APP, DATABASE, RESOLVER, BALANCER)
-LABELS = {"host": "srv1", "job": "web", "mount": "/run", "file": "/run/x.pem", "switch": "core", "in_port": "2"}
+LABELS = {
+    "host": "srv1",
+    "job": "web",
+    "service": "web",
+    "mount": "/run",
+    "file": "/run/x.pem",
+    "switch": "core",
+    "in_port": "2",
+}
 Fired = dict[str, list[dict[str, str]]]
 
 
@@ -95,6 +103,8 @@ def healthy(made: Plan) -> dict[str, str]:
     series = {up(host, job): level(1, 1) for host, job in sources(made)}
     for host in made.watched:
         name = f'host="{host.name}",job="host"'
+        for role in host.roles:
+            series[f'host_service_running{{{name},service="{role}"}}'] = level(1, 1)
         series[f"host_clock_seconds{{{name}}}"] = f"0+1x{2 * LOOKED}"
         series[f'host_filesystem_size_bytes{{{name},mount="/var/log"}}'] = level(1e6, 1e6)
         series[f'host_filesystem_free_bytes{{{name},mount="/var/log"}}'] = level(9e5, 9e5)
@@ -137,6 +147,7 @@ def jobs_of(host: str, but: str = "") -> dict[str, str | None]:
 
 NEWS = 'web_requests_total{host="srv2",job="web",path="/",status="500"}'
 DENIED = 'firewall_denied_total{host="mon",switch="fw1",rule="deny-rest",src="attacker"}'
+RUNS = 'host_service_running{host="srv1",job="host",service="web"}'
 SPOOFED = 'firewall_spoofed_total{host="mon",switch="core",in_port="2"}'
 FIRST = f"{BEGUN}x{STEADY}"
 
@@ -147,7 +158,7 @@ FIRES = (
         "an exporter dies", jobs_of("srv1"), {"MonitoringClientSilent": [{"host": "srv1", "job": "host"}]}, apart=True
     ),
     Case("a source fails", {up("mon", "testbed"): level(1, 0)}, {"SourceDown": [{"host": "mon", "job": "testbed"}]}),
-    Case("nginx is killed", {up("srv1", WEB): level(1, 0)}, {"ServerDown": [{"host": "srv1", "job": "web"}]}),
+    Case("nginx is killed", {RUNS: level(1, 0)}, {"ServerDown": [{"host": "srv1", "service": "web"}]}),
     Case(
         "the balancer takes a server out",
         {'haproxy_server_status{host="lb",proxy="servers",server="srv3",state="DOWN"}': level(0, 1)},
@@ -253,7 +264,7 @@ FIRES = (
         "the primary dies",
         {name: level(1) for name in healthy(PLANS["seed"]) if name.startswith("db_") and "srv1" in name}
         | {up("srv1", DATABASE): level(1, 0)},
-        {"NoPrimary": [{"host": "lb"}], "ServerDown": [{"host": "srv1", "job": "db"}]},
+        {"NoPrimary": [{"host": "lb"}], "ServerDown": [{"host": "srv1", "service": "db"}]},
         apart=True,
     ),
     Case(

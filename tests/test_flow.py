@@ -78,6 +78,8 @@ def test_the_controllers_file_holds_every_flow_by_dpid(
     for name in ("fragment", "spoofed", "invalid", "no-route", "arp-unknown"):
         dropping[str(OWN_COOKIES[name])] = name
     assert content["rules"] == dropping
+    policy = {str(number): [rule.name, rule.action] for number, rule in enumerate(rules, start=1)}
+    assert content["counted"] == {**{cookie: [name, "deny"] for cookie, name in dropping.items()}, **policy}
     for switch in plan.switches:
         assert content["flows"][str(switch.dpid)] == json.loads(
             json.dumps([flow.as_dict() for flow in of_switch(flows, switch.name)])

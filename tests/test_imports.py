@@ -68,6 +68,8 @@ ALLOWED = {
     "rich": (
         "testbed/plainconsole.py",
         "testbed/render.py",
+        "testbed/terminalpage.py",
+        "testbed/toppage.py",
         "experiments/engine/report.py",
         "experiments/engine/progress.py",
         "experiments/*/show.py",

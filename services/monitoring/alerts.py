@@ -72,7 +72,7 @@ def grown(series: str, source: str, seconds: float = WINDOW_S) -> str:
 
 
 def fresh(vector: str) -> str:
-    """What a host says now; not the last word of one that is silent."""
+    """The present word of each host; not the last one of a host that is silent."""
     return f"({vector} and on(host) (time() - monitoring_seen < {SILENT_S}))"
 
 
@@ -139,12 +139,13 @@ def _hosts() -> Iterator[Alert]:
 
 
 def _site(plan: Plan) -> Iterator[Alert]:
+    answers = f'label_replace({_answers(f"job=~`{DAEMONS}`")}, "service", "$1", "job", "(.+)")'
     yield Alert(
         "ServerDown",
-        _answers(f'job=~"{DAEMONS}"'),
-        "it answers within 0.5 s",
-        f"{HOST}: its {{{{ $labels.job }}}} does not answer",
-        f"status; logs {HOST} {{{{ $labels.job }}}}; fault list",
+        f"min by (host, service) ({fresh('host_service_running')} or {answers}) == 0",
+        "it runs, and answers within 0.5 s",
+        f"{HOST}: its {{{{ $labels.service }}}} is down",
+        f"status; logs {HOST} {{{{ $labels.service }}}}; fault list",
     )
     out = 'haproxy_server_status{proxy="servers",server!~".*-anyway",state=~"DOWN|MAINT|DRAIN|NOLB"} == 1'
     yield Alert(
@@ -264,11 +265,11 @@ def _replication() -> Iterator[Alert]:
 
 
 def _primaries(plan: Plan) -> Iterator[Alert]:
-    """Where one database is the primary. A switch of roles is no time with two: each is asked at another moment."""
+    """Those of a design with one primary. A change of roles must not look like two: each is asked at another moment."""
     databases = plan.hosts_of(DATABASE)
     writable = fresh("db_writable == 1")
-    exporters = f'up{{job="host",host=~"{"|".join(host.name for host in databases)}"}} == 1'
-    none = f"(count({writable}) or vector(0)) == 0 and on() (count({fresh(exporters)}) == {len(databases)})"
+    known = f'up{{job="host",host=~"{"|".join(host.name for host in databases)}"}} == 1 and on(host) up{{job="db"}}'
+    none = f"(count({writable}) or vector(0)) == 0 and on() (count({fresh(known)}) == {len(databases)})"
     managed = " or max(failover_primary) == 0" if plan.profile.managed else ""
     yield Alert(
         "NoPrimary",

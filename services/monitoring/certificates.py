@@ -10,6 +10,8 @@ import stat
 import time
 from functools import lru_cache
 
+from topo import folders
+
 PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 MOST_BYTES = 2**16
 SEQUENCE, VERSION, UTC, GENERALIZED = 0x30, 0xA0, 0x17, 0x18
@@ -20,7 +22,7 @@ def end(path: str) -> float:
 
     Raises OSError for what cannot be read, ValueError for what has no certificate.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, folders.READ | os.O_NOFOLLOW)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -10,6 +10,7 @@ from typing import Any
 from services import gunicorn, nginx
 from services.failover import manager
 from services.mariadb.mariadb import SOCKET as DATABASE_SOCKET
+from services.monitoring import daemons
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens
 from topo.paths import PRIVATE, PROJECT
@@ -60,7 +61,11 @@ class Exporter(Service):
     def _settings(self) -> Mapping[str, Callable[[], dict[str, Any]]]:
         """By source, the settings that its class is made with."""
         return {
-            USAGE: lambda: {"folders": FOLDERS, "certificates": self._certificates()},
+            USAGE: lambda: {
+                "folders": FOLDERS,
+                "certificates": self._certificates(),
+                "services": {service.role: daemons.word(service) for service in self.beside},
+            },
             WEB: lambda: {"log": nginx.ACCESS},
             APP: lambda: {"log": gunicorn.ACCESS, "module": gunicorn.MODULE},
             DATABASE: lambda: {"unix_socket": DATABASE_SOCKET, "password": self.secrets.monitoring_password},

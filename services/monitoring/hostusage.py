@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.monitoring import certificates
+from services.monitoring.daemons import Daemons
 from services.monitoring.metric import COUNTER, GAUGE, Metric, Rising, value
 
-#: the kernel sums the maps of a process in a millisecond: so each is asked only in one of so many looks
-MEMORY_LOOKS = 5
+#: the kernel sums the maps of a process in a millisecond: its memory and its files are asked in one of so many looks
+SLOW_LOOKS = 8
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -35,10 +37,12 @@ NOTHING = Used(0.0, 0, 0)
 class HostProcess:
     """One process as it was last seen. ``outside``: its parent belongs to no host, and so counts nothing here."""
 
+    session: str
+    state: bytes
     outside: bool
     used: Used
-    files: int
     pss: int = 0
+    files: int = 0
 
 
 class ProcessTable:
@@ -71,16 +75,25 @@ class ProcessTable:
             total = total.plus(process.used)
         return total
 
+    def sessions(self) -> Mapping[str, list[bytes]]:
+        """The states of the processes of each session, by the pid of its first one."""
+        states: defaultdict[str, list[bytes]] = defaultdict(list)
+        for process in self.now.values():
+            states[process.session].append(process.state)
+        return states
+
     def _see(self, pid: str, before: dict[tuple[str, str], HostProcess]) -> None:
         fields = _read(f"{self.proc}/{pid}/stat").rpartition(b")")[2].split()
         key = pid, fields[19].decode()
         read, written = self._disk(pid)
         cpu_s = sum(map(int, fields[11:15])) * TICK_S
-        process = HostProcess(fields[1] == b"0", Used(cpu_s, read, written), self._files(pid))
-        process.pss = before[key].pss if key in before else 0
-        self.now[key] = process
-        if key not in before or (int(pid) + self._looks) % MEMORY_LOOKS == 0:
-            process.pss = self._pss(pid)
+        process = self.now[key] = HostProcess(
+            fields[3].decode(), fields[0], fields[1] == b"0", Used(cpu_s, read, written)
+        )
+        if key not in before or (int(pid) + self._looks) % SLOW_LOOKS == 0:
+            process.pss, process.files = self._pss(pid), self._files(pid)
+        else:
+            process.pss, process.files = before[key].pss, before[key].files
 
     def _disk(self, pid: str) -> tuple[int, int]:
         with suppress(OSError):
@@ -103,9 +116,17 @@ class ProcessTable:
 
 
 class HostUsage:
-    """``folders``: those that are file systems of the host's own; ``certificates``: files of its services."""
+    """``folders``: those that are file systems of the host's own; ``certificates``: files of its services, and
+    ``services``: a word of each one's command line."""
 
-    def __init__(self, folders: Sequence[str], certificates: Sequence[str], proc: str = "/proc") -> None:
+    def __init__(
+        self,
+        folders: Sequence[str],
+        certificates: Sequence[str],
+        services: Mapping[str, str] | None = None,
+        proc: str = "/proc",
+    ) -> None:
+        self._daemons = Daemons(services or {}, proc)
         self._folders = folders
         self._certificates = certificates
         self._proc = proc
@@ -118,6 +139,7 @@ class HostUsage:
         yield from self._interfaces()
         yield from self._space()
         yield self._ends()
+        yield self._daemons.metric(self._processes.sessions())
 
     def _used(self) -> Iterator[Metric]:
         self._processes.look()

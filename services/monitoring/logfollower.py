@@ -7,12 +7,12 @@ that has only grown. What a rotation has moved is read to its end under its new 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 
 from services import logfiles
 from topo import folders
-from topo.errors import UsageError
 
 #: a longer line is refused
 LINE_BYTES = 2**16
@@ -26,7 +26,7 @@ class LogFollower:
     """``refused``: the lines that were too long. ``behind``: whether there is more to be read."""
 
     def __init__(self, path: str, look_bytes: int = LOOK_BYTES) -> None:
-        self._path = Path(path)
+        self._path = path
         self._look_bytes = look_bytes
         self._in_moved = True  # what was there before the first look is read as well
         self._offset = 0
@@ -38,7 +38,8 @@ class LogFollower:
 
     def lines(self) -> Iterator[bytes]:
         """The lines that have come to their end since the last look."""
-        *lines, rest = (self._rest + self._new()).split(b"\n")
+        new = self._new()  # which may forget the rest
+        *lines, rest = (self._rest + new).split(b"\n")
         for line in lines:
             if self._overlong or len(line) > LINE_BYTES:
                 self.refused += 1
@@ -50,18 +51,23 @@ class LogFollower:
 
     def _new(self) -> bytes:
         """The bytes that have come, as far as one look goes."""
-        with _Opened(self._path) as log, _Opened(Path(logfiles.before(str(self._path)))) as moved:
+        with _Opened(self._path) as log:
             if not self._in_moved and self._continues(log, self._offset):
                 return self._read(log, self._offset)
-            if self._continues(moved, self._offset):  # the log was emptied: its content goes on there
-                self._in_moved = True
-                rest = self._read(moved, self._offset)
-                return rest if self.behind else rest + self._from_start(log, 0)
-            # lines that came while it was moved, and were read before it was emptied, stand in both files
-            if (again := self._offset - moved.size) > 0 and self._continues(log, again, moved):
-                return self._from_start(log, again) if log.size >= again else b""
-            self._rest, self._overlong = b"", False
-            return self._from_start(log, 0)
+            with _Opened(logfiles.before(self._path)) as moved:
+                return self._moved(moved, log)
+
+    def _moved(self, moved: _Opened, log: _Opened) -> bytes:
+        """The log was emptied: its content is elsewhere, or gone."""
+        if self._continues(moved, self._offset):
+            self._in_moved = True
+            rest = self._read(moved, self._offset)
+            return rest if self.behind else rest + self._from_start(log, 0)
+        # lines that came while it was moved, and were read before it was emptied, stand in both files
+        if (again := self._offset - moved.size) > 0 and self._continues(log, again, moved):
+            return self._from_start(log, again) if log.size >= again else b""
+        self._rest, self._overlong = b"", False
+        return self._from_start(log, 0)
 
     def _from_start(self, log: _Opened, offset: int) -> bytes:
         self._in_moved = False
@@ -90,20 +96,18 @@ class LogFollower:
 class _Opened:
     """A file that is read by places; an empty one in the place of what is not there, or is no plain file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
 
     def __enter__(self) -> _Opened:
-        self._descriptor = -1
-        self.size = 0
-        try:
-            folder, name = folders.within(self._path.parent, self._path.name)
-            status = folder.status(name)
-            if status is not None and folders.kind(status.st_mode) == "a file":
-                self._descriptor = folder.open(name, folders.READ)
-                self.size = os.fstat(self._descriptor).st_size
-        except UsageError:
-            pass
+        self._descriptor, self.size = -1, 0
+        with suppress(OSError):
+            descriptor = os.open(self._path, folders.READ | os.O_NOFOLLOW)
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode):
+                self._descriptor, self.size = descriptor, status.st_size
+            else:
+                os.close(descriptor)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -33,7 +33,7 @@ def facts_file(plan: Plan) -> str:
 
 
 def alerts_file(plan: Plan) -> str:
-    """The alerts. Silence is judged more often: it has no sample that could come sooner."""
+    """All alerts. Silence is judged more often: it has no sample that could come sooner."""
     rules = {alert.name: alert.rules for alert in alerts(plan)}
     silence = rules.pop("HostSilent")
     return _file({"silence": (SILENCE_INTERVAL, silence), "alerts": (None, [*chain.from_iterable(rules.values())])})

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from testbed.commandline import Parser, refuse_empty
 from testbed.commands.command import Command, Origin, Request
+from testbed.commands.do_alerts import AlertsCommand
 from testbed.commands.do_completion import CompletionCommand
 from testbed.commands.do_denied import DeniedCommand
 from testbed.commands.do_down import DownCommand
@@ -20,6 +21,7 @@ from testbed.commands.do_logs import LogsCommand
 from testbed.commands.do_policy import PolicyCommand
 from testbed.commands.do_status import StatusCommand
 from testbed.commands.do_switchover import SwitchoverCommand
+from testbed.commands.do_top import TopCommand
 from testbed.commands.do_up import UpCommand
 from testbed.commands.do_verify import VerifyCommand
 from testbed.commands.suggestions import suggestions, verbs_of
@@ -32,6 +34,8 @@ COMMANDS: tuple[Command, ...] = (
     LogsCommand(),
     JourneyCommand(),
     DownCommand(),
+    TopCommand(),
+    AlertsCommand(),
     PolicyCommand(),
     VerifyCommand(),
     DeniedCommand(),
