@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from services.monitoring import logrecord, logsearch, logstore
 from services.monitoring.logrecord import LEVELS, LogRecord
 from services.monitoring.logstore import Cursor, LogQuery, LogSearch
+from services.monitoring.logwriter import Pieces, confirmations
 from testbed.commands import do_logs
 from topo import folders
 
@@ -245,20 +247,42 @@ def at(moment: float, text: str) -> bytes:
     return stored(text, offset=int(moment * 1000)).replace(READ.encode(), read.encode())
 
 
-def test_the_store_is_bounded_and_loses_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
+@pytest.fixture
+def pieces(tmp_path: Path) -> Pieces:
+    return Pieces(str(tmp_path / logstore.NAME), 2 * len(stored("[0]")) + 2, logstore.PIECES)
 
-    monkeypatch.setattr(logstore, "FOLDER", str(tmp_path))
-    script = tmp_path / "rotate"
-    script.write_text(logstore.rotation())
-    for number in range(logstore.PIECES + 3):
-        (tmp_path / logstore.NAME).write_bytes(stored(f"[{number}]") + b"\n")
-        subprocess.run(["sh", script], check=True)
-    names = {f"{logstore.NAME}.{number}" for number in range(1, logstore.PIECES)}
-    assert {path.name for path in tmp_path.iterdir()} == {*names, "rotate"}
-    (tmp_path / logstore.NAME).write_bytes(stored("[now]") + b"\n")
+
+def test_the_store_is_bounded_and_loses_the_oldest(tmp_path: Path, pieces: Pieces) -> None:
+    answers = list(confirmations(pieces, (stored(f"[{number}]") + b"\n" for number in range(10))))
+    assert answers == ["OK"] * 11
+    names = [logstore.NAME, *(f"{logstore.NAME}.{number}" for number in range(1, logstore.PIECES))]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
     with folders.opened(tmp_path) as folder:
-        assert [found.text for found in search(logstore.stored(folder))] == ["[4]", "[5]", "[6]", "[now]"]
+        assert [found.text for found in search(logstore.stored(folder))] == [f"[{number}]" for number in range(2, 10)]
+
+
+def test_the_writer_goes_on_where_it_was(tmp_path: Path, pieces: Pieces) -> None:
+    for number in range(3):
+        Pieces(pieces.path, pieces.size, pieces.most).write(stored(f"[{number}]") + b"\n")
+    assert (tmp_path / logstore.NAME).read_bytes() == stored("[2]") + b"\n"
+
+
+def test_a_line_without_room_is_refused_whole(tmp_path: Path, pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And taken when it comes again."""
+    line, write = stored("[1]") + b"\n", os.write
+    answers = confirmations(pieces, iter([line, line, line]))
+    assert [next(answers), next(answers)] == ["OK", "OK"]
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:5]))
+    assert next(answers) == "Error: no room"
+    monkeypatch.undo()
+    assert next(answers) == "OK"
+    assert (tmp_path / logstore.NAME).read_bytes() == line * 2
+
+
+def test_raw_bytes_are_shown_as_such() -> None:
+    (found,) = search([stored("[raw X]").replace(b"X", b"\xff\xfe")])
+    assert found.text == "[raw \\xff\\xfe]"
 
 
 def test_what_is_older_is_not_even_read(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 
-from services.monitoring import logstore
+from services.monitoring import logstore, logwriter
 from services.monitoring.logshipper import LONGEST, client_name
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
@@ -13,13 +14,13 @@ from topo.plan import LOGS, Plan
 from topo.profile import Profile
 from topo.tls import means
 
-CONFIG, ROTATE = "/run/collector/collector.conf", "/run/collector/rotate"
+CONFIG, WRITER = "/run/collector/collector.conf", "/run/collector/writer"
 CERTIFICATE, AUTHORITY = "/run/collector/monitor.pem", "/run/collector/ca.pem"
 WORK = "/run/collector/work"
 
 
 class LogCollector(Service):
-    """It writes the log store, which ``services.monitoring.logstore`` reads, and begins a new piece when one is full.
+    """Its writer writes the log store, which ``services.monitoring.logstore`` reads.
 
     Killed, frozen or cut off, it has confirmed nothing that it has not written: the shippers send it again.
     """
@@ -39,7 +40,7 @@ class LogCollector(Service):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"MALLOC_ARENA_MAX": "1"}
+        return {"MALLOC_ARENA_MAX": "1", "PYTHON": sys.executable, "LOG_WRITER": logwriter.__file__}
 
     def files(self) -> tuple[File, ...]:
         config = render(
@@ -48,15 +49,13 @@ class LogCollector(Service):
             work=WORK,
             longest=LONGEST,
             port=self.plan.port(LOGS),
-            store=logstore.CURRENT,
-            piece=logstore.PIECE_MIB * MIB,
-            rotate=ROTATE,
+            writer=WRITER,
             tls=self.mutual,
             authority=AUTHORITY,
             proof=CERTIFICATE,
             clients=[client_name(host.name) for host in self.plan.watched],
         )
-        return (File(CONFIG, config), File(ROTATE, logstore.rotation(), 0o755), *self._certificates())
+        return (File(CONFIG, config), File(WRITER, _writer(), 0o755), *self._certificates())
 
     def _certificates(self) -> Iterator[File]:
         if self.mutual:
@@ -75,3 +74,9 @@ class LogCollector(Service):
 
     def ready(self, look: Look) -> str | None:
         return listens(look, self.plan.port(LOGS))
+
+
+def _writer() -> str:
+    """A script, because rsyslogd takes a path with a space in it for two words."""
+    bounds = f"{logstore.PIECE_MIB * MIB} {logstore.PIECES}"
+    return f'#!/bin/sh\nexec "$PYTHON" -S "$LOG_WRITER" {logstore.CURRENT} {bounds}\n'

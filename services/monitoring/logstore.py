@@ -33,16 +33,12 @@ ORDER_S = 10.0
 
 _LINE, _READ = b'"line":"', re.compile(rb'"read":"([^"]{19,40})"')
 _DATE = rb"\[?\d{4}(?:-|\\/)\d\d(?:-|\\/)\d\d[ T]"
+#: halves of characters that are no byte in disguise (PEP 383)
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 #: the part of a character in JSON at which a line may have been cut
 _PART = re.compile(r"(\\(u[0-9A-Fa-f]{0,3})?)?$")
 #: the beginning of an entry that may have further rows, and of a line that is none of them
 _OPENS, _BEGINS = re.compile(_DATE), re.compile(rb"\{|\[|# (?:User@Host|Time)|rsyslogd: |" + _DATE)
-
-
-def rotation() -> str:
-    """The script that begins a new piece and forgets the oldest."""
-    shifts = "".join(f"[ ! -e {NAME}.{n} ] || mv {NAME}.{n} {NAME}.{n + 1}\n" for n in range(PIECES - 2, 0, -1))
-    return f"#!/bin/sh\ncd {FOLDER} || exit 1\n{shifts}mv {NAME} {NAME}.1\n"
 
 
 @dataclass(frozen=True)
@@ -133,15 +129,20 @@ class LogSearch:
 
     def _stored(self, line: bytes) -> dict[str, Any]:
         """A stored line; one that was cut at the longest length, as far as it goes."""
-        text = line.decode(errors="backslashreplace")
+        text = line.decode(errors="surrogateescape")
         for whole in (text, f"{text}}}", _PART.sub('"}', text, count=1)):
             with suppress(ValueError, RecursionError):
                 row = json.loads(whole)
                 if isinstance(row, dict):
                     self.cut += whole is not text
-                    return row
+                    return {**row, "line": _characters(str(row.get("line", "")))}
         self.cut += 1
-        return {"line": text}
+        return {"line": _characters(text)}
+
+
+def _characters(text: str) -> str:
+    """Text of which every byte that is none is written as ``\\xff``."""
+    return _HALF.sub("?", text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _of_request(record: LogRecord) -> tuple[int, float]:

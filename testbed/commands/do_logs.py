@@ -62,13 +62,13 @@ def _collector(testbed: Testbed) -> Unit:
 
 def _search(testbed: Testbed, query: dict[str, Any]) -> dict[str, Any]:
     """Records that fit; see ``logsearch.answer``."""
-    unit = _collector(testbed)
     host, service = query["host"], query["service"]
     if host == BOX:
         raise UsageError("box: what runs on no host is not collected; `logs box` shows its end, `denied` the samples")
     if host or service:
         roles = {unit.service.role for unit in _units(testbed, host, service)}
         query = {**query, "service": roles.pop() if service else ""}
+    unit = _collector(testbed)
     words = (sys.executable, "-m", "services.monitoring.logsearch", json.dumps(query))
     done = unit.place.run(words, seconds=SEARCH_SECONDS, environment={"PYTHONPATH": str(PROJECT)})
     if done.returncode:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count, pairwise
 from typing import Any
 
@@ -80,6 +80,17 @@ def lost(bed: RunningTestbed, host: str, mark: str, lines: int, *, few: int = 0,
     return lines - len(seen)
 
 
+@contextmanager
+def broken(bed: RunningTestbed, fault: str) -> Iterator[None]:
+    """A fault is in force while the block runs."""
+    number = bed.fault(fault)
+    try:
+        yield
+    finally:
+        healed = bed.commands("heal", "--name", bed.name, number, seconds=120)
+        assert healed.returncode == 0, healed.stderr
+
+
 @pytest.fixture(scope="module")
 def watched(second: RunningTestbed) -> RunningTestbed:
     return second
@@ -94,11 +105,8 @@ def test_no_line_is_lost_whatever_happens_to_the_monitoring_host(watched: Runnin
         writing(watched, "srv3", mark, lines),
     ):
         wait.until(lambda: None if numbers(watched, "srv3", mark) else "none yet", what="the first lines", seconds=20)
-        number = watched.fault(fault)
-        # most of the lines are written meanwhile
-        wait.until(lambda: written(watched, mark, lines - RATE // 2), what="lines written", seconds=20)
-        healed = watched.commands("heal", "--name", watched.name, number, seconds=120)
-        assert healed.returncode == 0, healed.stderr
+        with broken(watched, fault):  # most of the lines are written meanwhile
+            wait.until(lambda: written(watched, mark, lines - RATE // 2), what="lines written", seconds=20)
     assert {host: lost(watched, host, mark, lines) for host in WRITERS} == dict.fromkeys(WRITERS, 0)
 
 
@@ -112,11 +120,12 @@ def test_a_shipper_that_is_killed_loses_three_lines_at_most(watched: RunningTest
     mark, lines = next(marks), 6 * RATE
     with writing(watched, "srv1", mark, lines):
         wait.until(lambda: None if numbers(watched, "srv1", mark) else "none yet", what="the first lines", seconds=20)
-        number = watched.fault("kill srv1 shipper")
-        assert watched.commands("heal", "--name", watched.name, number).returncode == 0
+        with broken(watched, "kill srv1 shipper"):
+            pass
     assert lost(watched, "srv1", mark, lines, few=3) <= 3
 
 
+KILL = ("pkill", "-9", "-f", "/tmp/other/other.conf")
 QUEUE = 'main_queue(queue.type="direct")'
 IN_MEMORY = 'main_queue(queue.type="linkedList" queue.size="100000" queue.workerThreads="1")'
 
@@ -145,7 +154,7 @@ def other_shipper(watched: RunningTestbed) -> Iterator[Callable[[str], subproces
         return processes[-1]
 
     yield start
-    watched.exec("srv1", "sh", "-c", "kill -9 $(pgrep -f /tmp/other/other.conf)")
+    watched.exec("srv1", *KILL)
     for process in processes:
         process.wait(10)
 
@@ -157,12 +166,14 @@ def test_a_queue_in_memory_is_seen_to_lose(
     """The negative control: the same loss, twice; a shipper is killed while the monitoring host stands still."""
     mark, lines, log = next(marks), 3 * RATE, "/tmp/other/a.log"
     first = other_shipper(queue)
-    with writing(watched, "srv1", mark, lines, log):
-        wait.until(lambda: None if numbers(watched, "srv1", mark) else "none yet", what="the first lines", seconds=20)
-        number = watched.fault("freeze mon logs")
-    watched.run("srv1", "sh", "-c", "kill -9 $(pgrep -f /tmp/other/other.conf)")
-    first.wait(10)
-    assert watched.commands("heal", "--name", watched.name, number).returncode == 0
+    with ExitStack() as frozen:
+        with writing(watched, "srv1", mark, lines, log):
+            wait.until(
+                lambda: None if numbers(watched, "srv1", mark) else "none yet", what="the first lines", seconds=20
+            )
+            frozen.enter_context(broken(watched, "freeze mon logs"))
+        watched.run("srv1", *KILL)
+        first.wait(10)
     other_shipper(queue)
     watched.run("srv1", "sh", "-c", f"echo '[{mark} {lines:06}]' >> {log}")
     missing = lost(watched, "srv1", mark, lines + 1, few=lines)
@@ -253,9 +264,8 @@ def test_a_request_without_sense_is_one_line(watched: RunningTestbed, words: str
 
 @pytest.mark.parametrize("fault", ["kill mon logs", "off mon"])
 def test_a_monitoring_host_that_is_dead_is_one_line(watched: RunningTestbed, fault: str) -> None:
-    number = watched.fault(fault)
-    done = watched.commands("logs", "--name", watched.name, "--since", "3s")
-    assert watched.commands("heal", "--name", watched.name, number, seconds=120).returncode == 0
+    with broken(watched, fault):
+        done = watched.commands("logs", "--name", watched.name, "--since", "3s")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "mon/logs is " in done.stderr
 
