@@ -117,6 +117,7 @@ def running() -> Callable[..., Claim]:
         ("frobnicate", f"frobnicate: no such command; commands: {COMMANDS}"),
         ("status --name nobody", "no testbed is running; start one with: up --detach"),
         ("status extra", "unrecognized arguments: extra (see --help)"),
+        ("top", "top: it needs a terminal; without one: top --once"),
         ("exec", "the following arguments are required: host (see --help)"),
         ("exec client", "exec: say the command after --, as in: exec client -- ip addr"),
         ("exec client --", "exec: say the command after --, as in: exec client -- ip addr"),

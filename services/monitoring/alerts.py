@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, RESOLVER, WEB, Plan
 
 #: a monitoring client pushes every second, within 0.2 s: its host is silent when its newest sample is so old
-SILENT_S = 1.65
+SILENT_S = 1.8
 #: Prometheus has judged for so long without a break: what it has never seen by then is not there (a client that found
 #: it dead waits up to 16 s until it tries again)
 CATCHING_UP_S = 20
@@ -20,6 +20,8 @@ CATCHING_UP_S = 20
 WINDOW_S = 3
 #: the sources that look at a daemon of the site; ``up`` is 0 when it does not answer
 DAEMONS = "|".join((WEB, APP, DATABASE, RESOLVER, BALANCER))
+#: when each host's newest sample was taken, also when that is long ago (rules.py records it)
+SEEN = "max by (host) (timestamp(up)) or monitoring_seen"
 HOST = "{{ $labels.host }}"
 
 
@@ -92,7 +94,7 @@ def _monitoring() -> Iterator[Alert]:
     never = '(monitoring_expected{job="host"} * scalar(time() - monitoring_began) unless on(host) monitoring_seen)'
     yield Alert(
         "HostSilent",
-        f"time() - monitoring_seen > {SILENT_S} or max by (host) ({never}) > {CATCHING_UP_S}",
+        f"time() - ({SEEN}) > {SILENT_S} or max by (host) ({never}) > {CATCHING_UP_S}",
         f"a sample each second, {SILENT_S} s old at most",
         f'{HOST}: no news for {{{{ printf "%.1f" $value }}}} s',
         f"fault list; status; exec {HOST} -- true (it answers: its monitoring client is dead)",

@@ -12,7 +12,7 @@ from services.monitoring.alerts import alerts
 from topo.plan import BALANCER, Plan
 
 #: how often the silence of hosts is judged; everything else as often as Prometheus' configuration says
-SILENCE_INTERVAL = "250ms"
+SILENCE_INTERVAL = "100ms"
 #: a value goes on in its own rule; after such a gap in judging it is forgotten
 MEMORY = "3s"
 Rule = dict[str, Any]

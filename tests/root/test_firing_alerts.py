@@ -1,0 +1,190 @@
+"""The alerts that a student meets first: each fires on its trouble, names the host, and goes when that is mended."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from fcntl import ioctl
+from typing import Any
+
+import pytest
+from runningtestbed import Commands, RunningTestbed, one_line
+
+from topo import wait
+from topo.plan import SITE
+
+pytestmark = pytest.mark.root
+#: on a machine that does nothing else it is less than 2 s; here other tests run
+FIRES_S, GOES_S = 10, 40
+VISITS = f"while :; do curl -s -o /dev/null https://{SITE}/; sleep 0.02; done"
+#: a form's own token first, as a browser would; four at once
+GUESS = f"""guess() {{
+jar=$(mktemp)
+for n in $(seq 20); do
+    token=$(curl -s -c $jar -b $jar https://{SITE}/login | sed -n 's/.*csrf_token" value="\\([^"]*\\)".*/\\1/p')
+    curl -s -o /dev/null -c $jar -b $jar --data-urlencode "csrf_token=$token" -d 'name=a&password=b' https://{SITE}/login
+done
+}}
+guess & guess & guess & guess & wait"""
+ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+@pytest.fixture(scope="module")
+def watched(shared_commands: Commands) -> Iterator[RunningTestbed]:
+    """One that is broken by hand again and again."""
+    yield shared_commands.up("watched")
+    shared_commands("down", "watched")
+
+
+def alerts(bed: RunningTestbed) -> list[dict[str, Any]]:
+    done = bed.commands("alerts", "--json", "--name", bed.name)
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def fires(bed: RunningTestbed, name: str, host: str) -> dict[str, Any]:
+    """The alert, waited for."""
+    seen: list[dict[str, Any]] = []
+
+    def look() -> str | None:
+        rows = alerts(bed)
+        seen[:] = [row for row in rows if (row["alert"], row["host"]) == (name, host)]
+        return None if seen else f"{[(row['alert'], row['host']) for row in rows]}"
+
+    wait.until(look, what=f"{name} of {host}", seconds=FIRES_S)
+    return seen[0]
+
+
+def quiet(bed: RunningTestbed) -> None:
+    """No alert is firing any more."""
+    wait.until(
+        lambda: "; ".join(row["summary"] for row in alerts(bed)) or None, what="no alert", seconds=GOES_S, every=0.2
+    )
+
+
+@contextmanager
+def broken(bed: RunningTestbed, words: str) -> Iterator[None]:
+    number = bed.fault(words)
+    try:
+        yield
+    finally:
+        healed = bed.commands("heal", "--name", bed.name, number, seconds=90)
+        assert healed.returncode == 0, healed.stderr
+
+
+@contextmanager
+def replication_stopped(bed: RunningTestbed, host: str) -> Iterator[None]:
+    bed.sql(host, "STOP SLAVE")
+    try:
+        yield
+    finally:
+        bed.sql(host, "START SLAVE")
+
+
+@contextmanager
+def working(bed: RunningTestbed, host: str, command: str) -> Iterator[None]:
+    """In this block the host does something."""
+    with bed.commands.popen("exec", "--name", bed.name, host, "--", "bash", "-c", command):
+        yield
+
+
+Trouble = Callable[[RunningTestbed], AbstractContextManager[None]]
+MET_FIRST: list[tuple[str, str, Trouble]] = [
+    ("ServerDown", "srv1", lambda bed: broken(bed, "kill srv1 web")),
+    ("HostSilent", "srv2", lambda bed: broken(bed, "cut srv2")),
+    ("ReplicationStopped", "srv2", lambda bed: replication_stopped(bed, "srv2")),
+    ("ErrorRate", "srv3", lambda bed: broken(bed, "error500 srv3")),
+    ("DiskFull", "srv3", lambda bed: broken(bed, "full srv3 log")),
+    ("DeniedBurst", "attacker", lambda bed: working(bed, "attacker", "nmap -sS -n -Pn -p 1-2000 srv1")),
+    ("LogInFailures", "srv1", lambda bed: working(bed, "client", GUESS)),
+]
+
+
+def test_no_alert_has_fired_since_the_boot(watched: RunningTestbed) -> None:
+    with working(watched, "client", VISITS):
+        for _ in range(20):
+            assert alerts(watched) == []
+            time.sleep(0.2)  # it is the time without an alert that is tested
+    assert watched.metric('count_over_time(ALERTS{alertstate="firing"}[10m])') == {}
+    said = watched.commands("alerts", "--name", watched.name)
+    assert (said.returncode, said.stdout) == (0, "no alert is firing\n")
+
+
+@pytest.mark.parametrize(("name", "host", "trouble"), [pytest.param(*row, id=row[0]) for row in MET_FIRST])
+def test_an_alert_fires_and_goes(
+    watched: RunningTestbed, name: str, host: str, trouble: Trouble, record_property: Callable[[str, object], None]
+) -> None:
+    quiet(watched)
+    with working(watched, "client", VISITS):
+        began = time.time()
+        with trouble(watched):
+            alert = fires(watched, name, host)
+            status = watched.status()
+            assert [row for row in status["alerts"] if (row["alert"], row["host"]) == (name, host)]
+            shown = watched.commands("status", "--name", watched.name).stdout
+            assert f"alert {name}: {alert['host']}" in shown
+            table = watched.commands("alerts", "--name", watched.name).stdout
+            assert name in table
+            assert max(map(len, table.splitlines())) <= 80
+    record_property("delay_s", datetime.fromisoformat(alert["since"]).timestamp() - began)
+    assert alert["threshold"]
+    assert alert["hint"]
+    quiet(watched)
+
+
+def test_without_prometheus_nobody_judges_and_that_is_said(watched: RunningTestbed) -> None:
+    with broken(watched, "kill mon metrics"):
+        done = watched.commands("alerts", "--name", watched.name)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert one_line(done.stderr).startswith("foobar: mon's Prometheus does not answer: ")
+        assert watched.status()["monitoring"].startswith("mon's Prometheus does not answer: ")
+        page = watched.commands("top", "--once", "--name", watched.name)
+        assert page.returncode == 0
+        assert "no news for 0 s: mon's Prometheus does not answer" in page.stdout
+    quiet(watched)
+    steady = watched.status
+    wait.until(lambda: "; ".join(steady()["problems"]) or None, what="steady", seconds=GOES_S)
+
+
+@contextmanager
+def top(bed: RunningTestbed, width: int, height: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """It, on a terminal of that size, and the terminal's other end."""
+    screen, terminal = pty.openpty()
+    ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+    try:
+        with bed.commands.popen("top", "--name", bed.name, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+            yield process, screen
+    finally:
+        os.close(screen)
+        os.close(terminal)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40)])
+def test_top_fits_its_terminal_and_q_leaves(watched: RunningTestbed, width: int, height: int) -> None:
+    shown = b""
+
+    def look() -> str | None:
+        nonlocal shown
+        while select.select([screen], [], [], 0)[0]:
+            shown += os.read(screen, 65536)
+        return None if shown.count(b"alerts: ") >= 3 else repr(shown[-200:])
+
+    with broken(watched, "kill srv1 web"), top(watched, width, height) as (process, screen):
+        wait.until(look, what="three pages", seconds=20)
+        os.write(screen, b"q")
+        assert process.wait(10) == 0
+    page = ESCAPES.sub(b"", shown).decode()
+    assert max(len(line.rstrip("\r")) for line in page.split("\n")) <= width
+    for words in (watched.name, "req/s", "primary", "replica", "fault in force: kill srv1 web"):
+        assert words in page, page
