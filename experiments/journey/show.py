@@ -14,6 +14,7 @@ from experiments.engine.report import TEMPLATES
 from experiments.engine.verdict import Verdict
 from experiments.journey.checks import steps
 from experiments.journey.evidence import JourneyEvidence
+from experiments.journey.evidenceindex import EvidenceIndex, Unseen
 from experiments.journey.steps import JourneyStep, StepObservation
 
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
@@ -38,7 +39,19 @@ def show(evidence: JourneyEvidence, verdict: Verdict) -> RenderableType:
         if step.seen:
             proofs = "  ".join(dict.fromkeys(str(proof) for proof in step.seen.proofs))
             shown.append(Padding(Text(f"see {proofs}", style="dim"), INDENT))
-    return Group(*shown, _total(evidence, verdict.numbers))
+    command = _logs_command(evidence)
+    return Group(
+        *shown, *((f"the same in the collected logs: {command}",) if command else ()), _total(evidence, verdict.numbers)
+    )
+
+
+def _logs_command(evidence: JourneyEvidence) -> str:
+    """The command that shows the followed page's request in the logs of all tiers; nothing where it was not seen."""
+    try:
+        request = EvidenceIndex(evidence).shown["request_id"]
+    except Unseen:
+        return ""
+    return f"python -m topo.foobar logs --request {request}" if request else ""
 
 
 def _total(evidence: JourneyEvidence, numbers: Mapping[str, Any]) -> str:
@@ -87,6 +100,8 @@ def page(evidence: JourneyEvidence) -> str:
         height=TOP + ROW * (len(taken) + 1),
         top=TOP,
         marks=MARKS,
+        command=_logs_command(evidence),
+        copies=list(dict.fromkeys(row["file"] for row in (*evidence.logs, *evidence.sql))),
     )
 
 
