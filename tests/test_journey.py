@@ -262,3 +262,11 @@ def test_an_unseen_step_is_shown_as_such(evidence: dict[str, Any]) -> None:
     drop_logs(evidence, "nginx")
     assert "not seen" in html_of(evidence)
     assert "not seen" not in html_of(copy.deepcopy(RECORDED))
+
+
+def test_the_report_names_the_command_that_shows_the_request_in_the_logs(evidence: dict[str, Any]) -> None:
+    request = page(evidence)["request_id"]
+    assert f"<code>python -m topo.foobar logs --request {request}</code>" in html_of(evidence)
+    assert 'lb-haproxy.log"><code>lb-haproxy.log</code></a>' in html_of(evidence)
+    page(evidence)["request_id"] = ""
+    assert "logs --request" not in html_of(evidence)

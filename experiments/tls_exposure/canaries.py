@@ -35,7 +35,9 @@ NAME = Place("personal data", "the visitor's name, in the site's answers")
 MESSAGE = Place("message", "what the visitor posts")
 ROW = Place("replicated row", "written by the administrator on the primary itself")
 QUERY = Place("query string", "what the visitor asks for, in the address")
-LOG = Place("log line", "nginx's, with the query string in it; logs stay on their hosts", travels=False)
+LOG = Place(
+    "log line", "nginx's, with the query string in it; it goes to the monitoring host, if any does", travels=False
+)
 PLACES = (PASSWORD, COOKIE, DATABASE, HASH, NAME, MESSAGE, ROW, QUERY, LOG)
 
 MAKE_ROW = "INSERT INTO foobar.users (name, password_hash) VALUES (%s, '!')"
