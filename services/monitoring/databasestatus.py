@@ -14,7 +14,7 @@ from services.failover.watcher import DIVERGED, own_channel, written
 from services.monitoring.metric import COUNTER, Metric, value
 
 #: one that hangs is down, and soon enough for the client to hear so
-ANSWER_S = 0.2
+ANSWER_S = 0.15
 #: what a server says of itself -> the metric
 COUNTED = {
     "QUESTIONS": ("db_queries_total", COUNTER),

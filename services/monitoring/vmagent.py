@@ -17,6 +17,15 @@ AUTHORITY, PROOF = "/run/vmagent/ca.pem", "/run/vmagent/client.pem"
 QUEUE = "/var/lib/vmagent"
 PORT = 8429
 INTERVAL_S = 1
+#: it pushes once a second, at the moment at which it began, whatever its flush interval (as of 1.79): so it looks
+#: at everything LEAD_MS before that, and at no other time; a sample would be on its way for a second else
+LEAD_MS = 200
+START = f"""sleep "$0"; now=1$(date +%N)
+export OFFSET="$(((now / 1000000 + 1000 - {LEAD_MS}) % 1000))ms"
+exec "$@"
+"""
+#: hosts look and push one after the other, within so many seconds
+SPREAD_S = 0.5
 #: of HAProxy's some 200 metrics, those that somebody looks at
 HAPROXY = "haproxy_(server|backend|frontend)_({})".format(
     "|".join(
@@ -49,16 +58,9 @@ class Vmagent(Service):
     def files(self) -> tuple[File, ...]:
         config = {
             "global": {"scrape_interval": f"{INTERVAL_S}s", "scrape_timeout": "500ms"},
-            "scrape_configs": [{**job, **self._moment} for job in self._jobs()],
+            "scrape_configs": list(self._jobs()),
         }
         return (File(CONFIG, json.dumps(config, indent=1)), *self._certificates())
-
-    @property
-    def _moment(self) -> dict[str, str]:
-        """All jobs of a host at one moment of each second, so that one push takes all; each host at its own."""
-        names = [host.name for host in self.plan.watched]
-        offset = round(1000 * INTERVAL_S * names.index(self.host) / len(names))
-        return {"scrape_align_interval": f"{INTERVAL_S}s", "scrape_offset": f"{offset}ms"}
 
     def _jobs(self) -> Iterator[dict[str, object]]:
         for source in exporter.sources(self.plan.host(self.host), self.plan):
@@ -77,9 +79,14 @@ class Vmagent(Service):
         return (QUEUE,)
 
     def checks(self) -> tuple[Command, ...]:
-        return ((*self.command(), "-dryRun"),)
+        return (("env", "OFFSET=0ms", *self._agent(), "-dryRun"),)
 
     def command(self) -> Command:
+        hosts = [host.name for host in self.plan.watched]
+        wait = SPREAD_S * hosts.index(self.host) / len(hosts)
+        return ("sh", "-c", START, f"{wait:.2f}", *self._agent())
+
+    def _agent(self) -> Command:
         tool, scheme = self.plan.host_of(MONITOR), "https" if self.mutual else "http"
         address = "127.0.0.1" if tool.name == self.host and not self.mutual else tool.ip
         return (
@@ -88,7 +95,7 @@ class Vmagent(Service):
             f"-remoteWrite.url={scheme}://{address}:{self.plan.port(METRICS)}/api/v1/write",
             f"-remoteWrite.label=host={self.host}",
             f"-remoteWrite.tmpDataPath={QUEUE}",
-            "-remoteWrite.flushInterval=200ms",
+            "-remoteWrite.flushInterval=50ms",
             "-remoteWrite.queues=1",
             *((f"-remoteWrite.tlsCAFile={AUTHORITY}",) if self.mutual else ()),
             *((f"-remoteWrite.tlsCertFile={PROOF}", f"-remoteWrite.tlsKeyFile={PROOF}") if self.mutual else ()),
@@ -111,5 +118,7 @@ def _job(name: str, port: int, path: str) -> dict[str, object]:
         "job_name": name,
         "metrics_path": path,
         "static_configs": [target],
+        "scrape_align_interval": f"{INTERVAL_S}s",
+        "scrape_offset": "%{OFFSET}",
         "disable_compression": True,  # it is on this host, and to compress takes longer than to measure
     }
