@@ -89,7 +89,7 @@ def status(testbed: TestbedCore) -> dict[str, Any]:
 
 
 def _row(alert: dict[str, Any]) -> dict[str, Any]:
-    labels, texts = dict(alert["labels"]), alert["annotations"]
+    labels, texts = {name: word for name, word in alert["labels"].items() if name != "instance"}, alert["annotations"]
     since = datetime.fromisoformat(alert["activeAt"][:23].rstrip("Z")).replace(tzinfo=timezone.utc)
     return {
         "alert": labels.pop("alertname"),
