@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, RESOLVER, WEB, Plan
 
-#: a monitoring client measures every second and gathers for up to another before it pushes, always as long: its host
-#: is silent when its newest sample is older by so much than the youngest of late was when it came (rules.py)
-BEYOND_S = 1.4
-#: no sample of a host that is not silent is older
-OLDEST_S = 2.8
+#: a monitoring client looks every second, just before it pushes (vmagent.py): its sample is 0.3 s old when it comes, and
+#: 1.3 s when the next one does. Its host is silent when the newest is so old
+SILENT_S = 1.9
 #: Prometheus has judged for so long without a break: what it has never seen by then is not there (a client that found
 #: it dead waits up to 16 s until it tries again)
 CATCHING_UP_S = 20
@@ -25,7 +23,6 @@ WINDOW_S = 3
 DAEMONS = "|".join((WEB, APP, DATABASE, RESOLVER, BALANCER))
 #: when each host's newest sample was taken, also when that is long ago (rules.py records it)
 SEEN = "max by (host) (timestamp(up)) or monitoring_seen"
-SILENT = f"time() - ({SEEN}) > on(host) (monitoring_lag + {BEYOND_S})"
 HOST = "{{ $labels.host }}"
 
 
@@ -79,7 +76,7 @@ def grown(series: str, source: str, seconds: float = WINDOW_S) -> str:
 
 def fresh(vector: str) -> str:
     """The present word of each host; not the last one of a host that is silent."""
-    return f"({vector} unless on(host) ({SILENT}))"
+    return f"({vector} and on(host) (time() - monitoring_seen < {SILENT_S}))"
 
 
 def _answers(jobs: str) -> str:
@@ -98,8 +95,8 @@ def _monitoring() -> Iterator[Alert]:
     never = '(monitoring_expected{job="host"} * scalar(time() - monitoring_began) unless on(host) monitoring_seen)'
     yield Alert(
         "HostSilent",
-        f"{SILENT} or max by (host) ({never}) > {CATCHING_UP_S}",
-        f"a sample each second, late by {BEYOND_S - 1:.1f} s at most",
+        f"time() - ({SEEN}) > {SILENT_S} or max by (host) ({never}) > {CATCHING_UP_S}",
+        f"a sample each second, {SILENT_S} s old at most",
         f'{HOST}: no news for {{{{ printf "%.1f" $value }}}} s',
         f"fault list; status; exec {HOST} -- true (it answers: its monitoring client is dead)",
         hold=1,
