@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, RESOLVER, WEB, Plan
 
-#: a monitoring client looks every second, just before it pushes (vmagent.py): its sample is 0.3 s old when it comes, and
-#: 1.3 s when the next one does. Its host is silent when the newest is so old
+#: a monitoring client looks every second, just before it pushes (vmagent.py): its sample is 0.3 s old when it comes,
+#: and 1.3 s when the next one does. Its host is silent when the newest is so old
 SILENT_S = 1.9
 #: Prometheus has judged for so long without a break: what it has never seen by then is not there (a client that found
 #: it dead waits up to 16 s until it tries again)
