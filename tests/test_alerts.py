@@ -220,6 +220,11 @@ FIRES = (
         {"CertificateNearExpiry": [{"host": "lb", "job": "host", "file": "/run/x.pem"}]},
     ),
     Case(
+        "no write ends",
+        {'db_lock_wait_seconds{host="srv1",job="db"}': level(0, 2)},
+        {"WritesWait": [{"host": "srv1"}]},
+    ),
+    Case(
         "a replica's thread stops",
         {
             'db_replication_applying{host="srv2",job="db"}': level(1, 0),
@@ -306,6 +311,7 @@ SILENT = (
         "a disk is nearly full",
         {'host_filesystem_free_bytes{host="srv3",job="host",mount="/var/log"}': level(9e5, 3e4)},
     ),
+    Case("a statement waits for a moment", {'db_lock_wait_seconds{host="srv1",job="db"}': level(0, 0.1)}),
     Case("a clock is a little off", {'host_clock_seconds{host="srv1",job="host"}': f"0.4+1x{2 * LOOKED}"}),
     Case("a fence has been lifted", {'firewall_fence{host="mon",target="srv1"}': level(1, 0)}),
     Case("a replica is a second behind", {'db_gtid_sequence{host="srv3",job="db"}': f"-50+50x{2 * LOOKED}"}),

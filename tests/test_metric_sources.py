@@ -294,6 +294,7 @@ STATES = {
     "WSREP_LAST_COMMITTED": "18446744073709551615",
     "READ_ONLY": "0",
     "CLUSTER": "0",
+    "LOCK_WAIT": "1500.250",
     "APPLIED": "0-1-41",
     "LOGGED": "0-1-41,1-9-7",
 }
@@ -316,6 +317,7 @@ def test_a_primary_says_that_it_takes_writes_and_follows_none() -> None:
         "db_queries_total": 92,
         "db_connections": 3,
         "db_writable": 1,
+        "db_lock_wait_seconds": 1.50025,
         "db_gtid_sequence": 41,
         "db_semisync_on": 1,
         "db_semisync_replicas": 2,

@@ -62,6 +62,7 @@ def alerts(plan: Plan) -> Iterator[Alert]:
     yield from _hosts()
     yield from _site(plan)
     yield from _firewalls()
+    yield from _databases()
     if not plan.profile.cluster and len(plan.hosts_of(DATABASE)) > 1:
         yield from _replication()
         yield from _primaries(plan)
@@ -235,6 +236,17 @@ def _firewalls() -> Iterator[Alert]:
         "500 packets/s",
         f'{HOST}: refuses {{{{ printf "%.0f" $value }}}} packets/s',
         f"denied; flows {HOST}",
+        hold=2,
+    )
+
+
+def _databases() -> Iterator[Alert]:
+    yield Alert(
+        "WritesWait",
+        "max by (host) (db_lock_wait_seconds) > 0.3",
+        "0.3 s for a lock on tables, or on all",
+        f'{HOST}: a statement waits for a lock for {{{{ printf "%.1f" $value }}}} s',
+        f"exec {HOST} -- mariadb -S /run/mysqld/mysqld.sock -e 'SHOW PROCESSLIST'; fault list",
         hold=2,
     )
 

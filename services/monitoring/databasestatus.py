@@ -29,6 +29,8 @@ STATUS = (
     "SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM information_schema.GLOBAL_STATUS"
     f" WHERE VARIABLE_NAME IN ({', '.join(repr(state) for state in STATES)})"
     " UNION ALL SELECT 'READ_ONLY', @@GLOBAL.read_only UNION ALL SELECT 'CLUSTER', @@GLOBAL.wsrep_on"
+    " UNION ALL SELECT 'LOCK_WAIT', MAX(TIME_MS) FROM information_schema.PROCESSLIST"
+    " WHERE STATE LIKE 'Waiting for % lock'"
     " UNION ALL SELECT 'APPLIED', @@GLOBAL.gtid_current_pos UNION ALL SELECT 'LOGGED', @@GLOBAL.gtid_binlog_pos"
 )
 CHANNELS = "SHOW ALL SLAVES STATUS"
@@ -85,6 +87,7 @@ def server(states: Mapping[str, str]) -> Iterator[Metric]:
     position = written({"current": states["APPLIED"], "logged": states["LOGGED"]})
     writable = states["WSREP_READY"] == "ON" if clustered else states["READ_ONLY"] == "0"
     yield value("db_writable", int(writable))
+    yield value("db_lock_wait_seconds", float(states["LOCK_WAIT"] or 0) / 1000)
     yield value("db_gtid_sequence", float(states["WSREP_LAST_COMMITTED"]) if clustered else sequence(position))
     yield value("db_semisync_on", int(states.get("RPL_SEMI_SYNC_MASTER_STATUS") == "ON"))
     for state, name in SEMISYNC.items():
@@ -103,4 +106,4 @@ def replica(channel: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _plain(text: Any) -> str:
-    return text.decode() if isinstance(text, bytes) else str(text)
+    return text.decode() if isinstance(text, bytes) else "" if text is None else str(text)

@@ -10,6 +10,6 @@ GRANT SELECT, INSERT, DELETE ON foobar.ended_sessions TO app_write@'10.0.2.10';
 GRANT SELECT, INSERT, UPDATE ON foobar.guesses TO app_write@'10.0.2.10';
 CREATE OR REPLACE USER haproxy_check@'10.0.2.10';
 CREATE OR REPLACE USER monitoring@localhost IDENTIFIED BY 'MONITORING';
-GRANT REPLICA MONITOR ON *.* TO monitoring@localhost;
+GRANT PROCESS, REPLICA MONITOR ON *.* TO monitoring@localhost;
 SET sql_log_bin = 1;
 SET wsrep_on = ON;
