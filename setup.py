@@ -71,7 +71,6 @@ setup(
         "mininet==2.3.0.dev6",  # the Python part; mnexec is the system package's
         "msgspec>=0.19",
         "numpy>=1.23",
-        "prometheus-client>=0.20",
         "pymysql>=1.1",
         "rich>=13",
         "ryu==4.34",
@@ -83,6 +82,7 @@ setup(
             "hypothesis>=6.100",
             "mypy>=1.10",
             "ovs>=3.1",  # Open vSwitch's own reader of flows, beside ours; Ryu brings it along
+            "prometheus-client>=0.20",  # another reader of what the exporters write
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",

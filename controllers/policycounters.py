@@ -55,7 +55,7 @@ class PolicyCounters:
             packets = flowcounters.packets_by_cookie(switch, self._open_socket)
         except RefusedError:
             return {}
-        by_rule: Counter[str] = Counter({rule: 0 for rule, _ in rules.values()})
+        by_rule: Counter[str] = Counter()
         for cookie, number in packets.items():
             if cookie in rules:
                 by_rule[rules[cookie][0]] += number

@@ -1,13 +1,14 @@
 """Metrics as values, and their text as monitoring clients read it.
 
-Our own, because a host is asked for some every second: prometheus_client makes 180 lines in 0.7 ms, this in a tenth.
+Our own, because a host is asked for some every second: prometheus_client takes five times as long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from functools import lru_cache
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 #: upper bounds of a duration's buckets, in seconds
@@ -17,8 +18,7 @@ Labels = tuple[str, ...]
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(frozen=True)
-class MetricSample:
+class MetricSample(NamedTuple):
     """``suffix`` is a part of the name, such as ``_bucket``; ``labels``: the values, in the order of the names."""
 
     labels: Labels
@@ -42,8 +42,7 @@ class Metric:
         lines = [f"# TYPE {self.name} {self.kind}\n"]
         for sample in self.samples:
             names = (*self.labels, "le") if sample.suffix == "_bucket" else self.labels
-            pairs = ",".join(f'{name}="{_quoted(value)}"' for name, value in zip(names, sample.labels, strict=True))
-            lines.append(f"{self.name}{sample.suffix}{{{pairs}}} {sample.value!r}\n")
+            lines.append(f"{self.name}{sample.suffix}{_pairs(names, sample.labels)} {sample.value!r}\n")
         return "".join(lines)
 
 
@@ -103,6 +102,11 @@ class Rising(Generic[Key]):
             self._kept[key] = self._kept.get(key, 0.0) + lost
         self._last[key] = number
         return number + self._kept.get(key, 0.0)
+
+
+@lru_cache(maxsize=8192)  # they are the same every second
+def _pairs(names: Labels, labels: Labels) -> str:
+    return "{" + ",".join(f'{name}="{_quoted(label)}"' for name, label in zip(names, labels, strict=True)) + "}"
 
 
 def _quoted(label: str) -> str:

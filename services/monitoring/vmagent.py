@@ -30,7 +30,7 @@ SPREAD_S = 0.5
 HAPROXY = "haproxy_(server|backend|frontend)_({})".format(
     "|".join(
         (
-            "(check_)?status",
+            "status",
             "http_(requests|responses)_total",
             "current_(queue|sessions)",
             "bytes_(in|out)_total",
