@@ -7,12 +7,14 @@ import os
 import select
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
 from testbed.commandline import guarded
 from topo.errors import EXIT_BROKEN, EXIT_HOLDS
+from topo.plaintext import say
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -52,6 +54,7 @@ def in_background(work: Callable[[Callable[[], None]], int]) -> int:
             os.dup2(source, descriptor)
         for descriptor in (out, outs, err, errs, ready):
             os.close(descriptor)
+        _stream_anew()
         _exit_with(lambda: work(lambda: _go_quiet(readies)))
     for descriptor in (outs, errs, readies):
         os.close(descriptor)
@@ -85,10 +88,20 @@ def _pass_on(sources: dict[int, int], until: int) -> None:
                     os.write(target, text)
 
 
+def _stream_anew() -> None:
+    """A stream that was made for a file would look for its place in the pipe that it leads to now."""
+    out, err = (stream.encoding for stream in (sys.stdout, sys.stderr))
+    sys.stdout = open(1, "w", encoding=out, closefd=False)  # noqa: SIM115 - it is the process's own
+    sys.stderr = open(2, "w", encoding=err, closefd=False, buffering=1)  # noqa: SIM115
+
+
 def _exit_with(work: Callable[[], int]) -> NoReturn:
     code = EXIT_BROKEN
     try:
         code = guarded(work)
+    except Exception as error:  # before the work, or after it: whatever it is, it is said
+        traceback.print_exc()
+        say(f"foobar: unexpected {type(error).__name__}: {error}", error=True)
     finally:
         with suppress(OSError):
             sys.stdout.flush()

@@ -448,6 +448,32 @@ def test_its_error_keeps_its_code() -> None:
     assert detaching.in_background(work) == 64
 
 
+def test_what_it_prints_reaches_a_file(tmp_path: Path) -> None:
+    """A stream of Python's remembers that it was made for a file: in the background it leads to a pipe."""
+    code = """
+import sys
+from testbed import commandline, detaching
+def work(ready):
+    print("up"), print("wrong", file=sys.stderr)
+    return 7
+sys.exit(commandline.guarded(lambda: detaching.in_background(work)))
+"""
+    out, err = tmp_path / "out", tmp_path / "err"
+    with out.open("w") as output, err.open("w") as errors:
+        argv = [sys.executable, "-c", code]
+        done = subprocess.run(argv, cwd=PROJECT, stdout=output, stderr=errors, timeout=30, check=False)
+    assert (done.returncode, out.read_text(), err.read_text()) == (7, "up\n", "wrong\n")
+
+
+def test_it_never_ends_without_a_word(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def broken(work: object) -> int:
+        raise OSError("Illegal seek")
+
+    monkeypatch.setattr(detaching, "guarded", broken)
+    assert detaching.in_background(lambda ready: 0) == 3
+    assert capfd.readouterr().err.endswith("foobar: unexpected OSError: Illegal seek\n")
+
+
 def test_it_stays_when_it_has_said_that_it_is_up(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
 

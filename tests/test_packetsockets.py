@@ -64,6 +64,18 @@ def test_an_answer_that_is_never_seen_is_refused(plan: Plan, monkeypatch: pytest
             pass
 
 
+def test_what_fails_during_a_conversation_is_not_said_of_it(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tries, "_answered", lambda *_: (1, 2))
+    client, server = plan.host("lb"), plan.host("srv1")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        inside: Any = SimpleNamespace(
+            open_socket=lambda *_: EndlessSocket(b""),
+            connect=lambda *_: socket.create_connection(listener.getsockname()),
+        )
+        with pytest.raises(FileNotFoundError), tries.conversing(inside, client, server, 80):
+            raise FileNotFoundError("a capture's file")
+
+
 TABLE = """\
 sk               RefCnt Type Proto  Iface R Rmem   User   Inode
 00000000c1a5ab6c 3      3    0003   7     1 76800  0      31180

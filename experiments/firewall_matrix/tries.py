@@ -199,17 +199,15 @@ class Sightings:
 @contextmanager
 def conversing(inside: Inside, client: Host, server: Host, port: int) -> Iterator[TcpConversation]:
     """``client``, whose inside this is, is connected to a port of ``server``. Raises RefusedError when it cannot be."""
-    with packet_socket(inside, client.interface, ETH_P_ALL) as link:
+    with packet_socket(inside, client.interface, ETH_P_ALL) as link, ExitStack() as stack:
         seconds = SYN_ACK_SECONDS * wait.patience()
         link.settimeout(seconds)
         try:
-            connection = inside.connect(port, server.ip, seconds)
-            with connection:
-                sport = connection.getsockname()[1]
-                seq, ack = _answered(link, port, sport)
-                yield TcpConversation(client, server, sport, port, seq, ack)
+            sport = stack.enter_context(inside.connect(port, server.ip, seconds)).getsockname()[1]
+            seq, ack = _answered(link, port, sport)
         except OSError as error:
             raise RefusedError(f"{client.name} cannot talk to {server.name}:{port}: {error}") from None
+        yield TcpConversation(client, server, sport, port, seq, ack)
 
 
 def _answered(link: socket.socket, port: int, sport: int) -> tuple[int, int]:
