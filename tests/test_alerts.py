@@ -430,3 +430,10 @@ def test_each_alert_says_where_it_is_and_what_to_look_at() -> None:
             for command in alert.hint.partition(" (")[0].split("; "):
                 filled = re.sub(r"{{ \$labels\.(\w+) }}", lambda found: LABELS[found[1]], command)
                 commandlist.read(filled.split(), at_prompt=False)  # raises UsageError for what is no command
+
+
+def test_the_page_names_every_alert() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "monitoring.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `") and line.count("|") == 4]
+    named = {name for row in rows for name in re.findall(r"`([A-Z]\w+)`", row)}
+    assert named == {alert.name for made in PLANS.values() for alert in alerts(made)}
