@@ -95,7 +95,7 @@ class Vmagent(Service):
             f"-remoteWrite.url={scheme}://{address}:{self.plan.port(METRICS)}/api/v1/write",
             f"-remoteWrite.label=host={self.host}",
             f"-remoteWrite.tmpDataPath={QUEUE}",
-            "-remoteWrite.flushInterval=50ms",
+            "-remoteWrite.flushInterval=200ms",
             "-remoteWrite.queues=1",
             *((f"-remoteWrite.tlsCAFile={AUTHORITY}",) if self.mutual else ()),
             *((f"-remoteWrite.tlsCertFile={PROOF}", f"-remoteWrite.tlsKeyFile={PROOF}") if self.mutual else ()),
