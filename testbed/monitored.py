@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from services.monitoring import prometheus, query, rules
-from services.monitoring.alerts import SILENT_S
+from services.monitoring.alert import SILENT_S
 from services.monitoring.overview import overview
 from services.unit import Unit
 from testbed.core import TestbedCore

@@ -7,53 +7,16 @@ Prometheus judges them (rules.py makes its file); ``promtool test rules`` proves
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from services.monitoring.alert import SEEN, SILENT_S, WINDOW_S, Alert, fresh, grown
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, RESOLVER, WEB, Plan
 
-#: a monitoring client looks every second, just before it pushes (vmagent.py): its sample is 0.3 s old when it comes,
-#: and 1.3 s when the next one does. Its host is silent when the newest is so old
-SILENT_S = 1.9
 #: Prometheus has judged for so long without a break: what it has never seen by then is not there (a client that found
 #: it dead waits up to 16 s until it tries again)
 CATCHING_UP_S = 20
-#: the time over which a rate is taken; an answer of three samples
-WINDOW_S = 3
 #: the sources that look at a daemon of the site; ``up`` is 0 when it does not answer
 DAEMONS = "|".join((WEB, APP, DATABASE, RESOLVER, BALANCER))
-#: when each host's newest sample was taken, also when that is long ago (rules.py records it)
-SEEN = "max by (host) (timestamp(up)) or monitoring_seen"
 HOST = "{{ $labels.host }}"
-
-
-@dataclass(frozen=True)
-class Alert:
-    """One rule. ``expr``: PromQL that has a sample for each host with trouble; ``hint``: commands that show more.
-
-    ``summary`` says host and value, with Prometheus' own placeholders; ``threshold``: the value that ``expr`` compares
-    with, for people. ``after``: seconds for which it must hold; ``hold``: seconds for which it goes on firing.
-    """
-
-    name: str
-    expr: str
-    threshold: str
-    summary: str
-    hint: str
-    after: float = 0.0
-    hold: float = 0.0
-
-    @property
-    def rules(self) -> list[dict[str, object]]:
-        """As Prometheus reads it. Its own ``keep_firing_for`` is not there before version 2.42."""
-        record = f"alert:{self.name}"
-        lasting = f"{record} or last_over_time({record}[{self.hold:g}s])"
-        rule: dict[str, object] = {
-            "alert": self.name,
-            "expr": lasting if self.hold else self.expr,
-            "for": f"{round(self.after * 1000)}ms",
-            "annotations": {"summary": self.summary, "threshold": self.threshold, "hint": self.hint},
-        }
-        return [{"record": record, "expr": self.expr}, rule] if self.hold else [rule]
 
 
 def alerts(plan: Plan) -> Iterator[Alert]:
@@ -66,18 +29,6 @@ def alerts(plan: Plan) -> Iterator[Alert]:
     if not plan.profile.cluster and len(plan.hosts_of(DATABASE)) > 1:
         yield from _replication()
         yield from _primaries(plan)
-
-
-def grown(series: str, source: str, seconds: float = WINDOW_S) -> str:
-    """The growth of counters in the last seconds, also of one that has just begun; only where its source answered
-    before: a source that comes back says a total, and no growth. One that begins anew has not shrunk."""
-    before = f"({series} offset {seconds:g}s or {series} * 0)"
-    return f'(clamp_min({series} - {before}, 0) and on(host) (up{{job="{source}"}} offset {seconds:g}s == 1))'
-
-
-def fresh(vector: str) -> str:
-    """The present word of each host; not the last one of a host that is silent."""
-    return f"({vector} and on(host) (time() - monitoring_seen < {SILENT_S}))"
 
 
 def _answers(jobs: str) -> str:
@@ -171,8 +122,8 @@ def _site(plan: Plan) -> Iterator[Alert]:
     )
     yield Alert(
         "Latency",
-        f"histogram_quantile(0.9, sum by (host, le) (rate(web_request_seconds_bucket[{WINDOW_S}s]))) > 1",
-        "1 s for 90 % of the requests of 3 s",
+        f"histogram_quantile(0.9, sum by (host, le) (rate(web_request_seconds_bucket[{WINDOW_S}s]))) > 2",
+        "2 s for 90 % of the requests of 3 s",
         f'{HOST}: a tenth of its requests takes longer than {{{{ printf "%.2f" $value }}}} s',
         f"logs {HOST}; fault list",
         hold=2,

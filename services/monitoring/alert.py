@@ -1,0 +1,55 @@
+"""An alert as a value, and what its expression is made of: the growth of counters, the present word of hosts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: a monitoring client looks every second, just before it pushes (vmagent.py): its sample is 0.3 s old when it comes,
+#: and 1.3 s when the next one does. Its host is silent when the newest is so old
+SILENT_S = 1.9
+#: the time over which a rate is taken; an answer of three samples
+WINDOW_S = 3
+#: when each host's newest sample was taken, also when that is long ago (rules.py records it)
+SEEN = "max by (host) (timestamp(up)) or monitoring_seen"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One rule. ``expr``: PromQL that has a sample for each host with trouble; ``hint``: commands that show more.
+
+    ``summary`` says host and value, with Prometheus' own placeholders; ``threshold``: the value that ``expr`` compares
+    with, for people. ``after``: seconds for which it must hold; ``hold``: seconds for which it goes on firing.
+    """
+
+    name: str
+    expr: str
+    threshold: str
+    summary: str
+    hint: str
+    after: float = 0.0
+    hold: float = 0.0
+
+    @property
+    def rules(self) -> list[dict[str, object]]:
+        """As Prometheus reads it. Its own ``keep_firing_for`` is not there before version 2.42."""
+        record = f"alert:{self.name}"
+        lasting = f"{record} or last_over_time({record}[{self.hold:g}s])"
+        rule: dict[str, object] = {
+            "alert": self.name,
+            "expr": lasting if self.hold else self.expr,
+            "for": f"{round(self.after * 1000)}ms",
+            "annotations": {"summary": self.summary, "threshold": self.threshold, "hint": self.hint},
+        }
+        return [{"record": record, "expr": self.expr}, rule] if self.hold else [rule]
+
+
+def grown(series: str, source: str, seconds: float = WINDOW_S) -> str:
+    """The growth of counters in the last seconds, also of one that has just begun; only where its source answered
+    before: a source that comes back says a total, and no growth. One that begins anew has not shrunk."""
+    before = f"({series} offset {seconds:g}s or {series} * 0)"
+    return f'(clamp_min({series} - {before}, 0) and on(host) (up{{job="{source}"}} offset {seconds:g}s == 1))'
+
+
+def fresh(vector: str) -> str:
+    """The present word of each host; not the last one of a host that is silent."""
+    return f"({vector} and on(host) (time() - monitoring_seen < {SILENT_S}))"
