@@ -108,6 +108,11 @@ class Service(ABC):
         return (self.output,)
 
     @property
+    def local_logs(self) -> tuple[str, ...]:
+        """Logs beside those, of so many lines that they stay where they are, and are searched there."""
+        return ()
+
+    @property
     def environment(self) -> Mapping[str, str]:
         return {}
 

@@ -189,7 +189,7 @@ class Unit:
 
     def rotate_logs(self) -> None:
         """Begin each of its logs anew that is full."""
-        for log in self.service.logs:
+        for log in (*self.service.logs, *self.service.local_logs):
             with suppress(OSError, UsageError):  # not there yet, or no plain file on the host
                 logfiles.rotate(*below(self.place, log))
 

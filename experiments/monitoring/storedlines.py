@@ -36,9 +36,9 @@ def rows(stored: Iterable[bytes], asked: set[str]) -> list[LogRow]:
     places: dict[str, list[Place]] = {tier: [] for tier in TIERS}
     for line in stored:
         with suppress(ValueError, RecursionError):
-            for record in logrecord.records(json.loads(line)):
-                if record.request in asked and record.service in places:
-                    places[record.service].append((record.request, record.host, record.file, record.offset))
+            record = logrecord.record(json.loads(line))
+            if record.request in asked and record.service in places:
+                places[record.service].append((record.request, record.host, record.file, record.offset))
     return [
         {
             "service": tier,

@@ -64,7 +64,11 @@ class MariaDB(Service):
 
     @property
     def logs(self) -> tuple[str, ...]:
-        return (LOG, self.output, *((STATEMENTS,) if self.profile.monitored else ()))
+        return (LOG, self.output)
+
+    @property
+    def local_logs(self) -> tuple[str, ...]:
+        return (STATEMENTS,) if self.profile.monitored else ()
 
     def files(self) -> tuple[File, ...]:
         config = render(

@@ -32,7 +32,6 @@ _STATEMENT = re.compile(
     r".*?SET timestamp=(?P<at>\d+)[.\d]*;\s*(?P<sql>.*)",
     re.S,
 )
-_TIME_ROW = re.compile(r"^# Time: .*\n?", re.M)
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.S)
 _TEXT_KEYS = ("msg", "message", "event", "request")
 _OWN_KEYS = {"time", "ts", "level", "request_id", *_TEXT_KEYS}
@@ -67,8 +66,8 @@ class LogRecord:
         return LEVELS.index(self.level) >= LEVELS.index(level)
 
 
-def records(stored: Mapping[str, Any]) -> Iterator[LogRecord]:
-    """The records in a stored entry: a JSON object with host, service, file, offset, read (when it was) and line."""
+def record(stored: Mapping[str, Any]) -> LogRecord:
+    """A stored entry as a record: a JSON object with host, service, file, offset, read (when it was) and line."""
     line = str(stored.get("line", ""))
     blank = LogRecord(
         seconds(stored.get("read")) or 0.0,
@@ -79,12 +78,8 @@ def records(stored: Mapping[str, Any]) -> Iterator[LogRecord]:
         file=str(stored.get("file", "")),
         offset=stored["offset"] if isinstance(stored.get("offset"), int) else 0,
     )
-    if "# User@Host: " in line:
-        yield from _statements(blank, line)
-    elif (row := _object(line)) is not None:
-        yield _of_object(blank, row)
-    else:
-        yield _of_words(blank, line)
+    row = _object(line)
+    return _of_words(blank, line) if row is None else _of_object(blank, row)
 
 
 def _object(line: str) -> dict[str, Any] | None:
@@ -157,24 +152,29 @@ def _of_words(blank: LogRecord, line: str) -> LogRecord:
     )
 
 
-def _statements(blank: LogRecord, entry: str) -> Iterator[LogRecord]:
-    """MariaDB's slow log: the statements of the application, which says in a comment for which request, and when.
+def statements(blank: LogRecord, log: bytes, request: str) -> Iterator[LogRecord]:
+    """The statements of a request in MariaDB's slow log, which says in a comment for which each is, and when it came.
 
     Values are left out: there are password hashes among them.
     """
-    for block in _TIME_ROW.sub("", entry).split("# User@Host: ")[1:]:
-        found = _STATEMENT.match(f"# User@Host: {block}")
-        if not found:
-            continue
-        seconds, sql = float(found["seconds"]), found["sql"].strip().removesuffix(";")
-        request, at = _REQUEST.search(sql[:100]), _AT.match(sql)
-        yield replace(
-            blank,
-            time=(float(at[1]) + seconds) if at else float(found["at"]),
-            text=f"{found['user']}: {_LITERAL.sub('?', _AT.sub('', sql, count=1))}",
-            request=request[1] if request else "",
-            took_ms=round(seconds * 1000, 3),
-        )
+    mark, at = f"/* req={request} ".encode(), -1
+    while (at := log.find(mark, at + 1)) >= 0:
+        begin, end = log.rfind(b"# User@Host: ", 0, at), log.find(b"\n", at)
+        entry = log[max(begin, 0) : end if end >= 0 else len(log)].decode(errors="backslashreplace")
+        found = _STATEMENT.match(entry)
+        if found:
+            yield _of_statement(replace(blank, request=request, offset=begin), found)
+
+
+def _of_statement(blank: LogRecord, found: re.Match[str]) -> LogRecord:
+    seconds, sql = float(found["seconds"]), found["sql"].strip().removesuffix(";")
+    at = _AT.match(sql)
+    return replace(
+        blank,
+        time=(float(at[1]) if at else float(found["at"])) + seconds,
+        text=f"{found['user']}: {_LITERAL.sub('?', _AT.sub('', sql, count=1))}",
+        took_ms=round(seconds * 1000, 3),
+    )
 
 
 def _number(value: object) -> float | None:

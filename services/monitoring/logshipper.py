@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from services.mariadb.mariadb import STATEMENTS
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, below, render
 from topo.plan import LOGS, MONITOR, Plan
@@ -17,8 +16,6 @@ AUTHORITY, PROOF = "/run/rsyslog/ca.pem", "/run/rsyslog/client.pem"
 WORK = "/var/lib/rsyslog"
 #: bytes of a line as it is sent, as JSON: what is longer is cut. 64 KiB of control characters take 384 KiB
 LONGEST = 2**20
-#: logs in which an entry has several rows: its last one (a tagged statement: services.site.requestid)
-ENDINGS = {STATEMENTS: "^/[*] req=.*;$"}
 
 
 def client_name(host: str) -> str:
@@ -65,11 +62,11 @@ class LogShipper(Service):
         )
         return (File(CONFIG, config), *self._certificates())
 
-    def _read(self) -> Iterator[tuple[str, str, str]]:
-        """(service, log, how an entry of several rows ends) of every log on the host."""
+    def _read(self) -> Iterator[tuple[str, str]]:
+        """(service, log) of every log on the host."""
         for service in (*self.services, self):
             for log in service.logs:
-                yield service.role, log, ENDINGS.get(log, "")
+                yield service.role, log
 
     def _certificates(self) -> Iterator[File]:
         if self.mutual:
@@ -81,7 +78,7 @@ class LogShipper(Service):
 
     def prepare(self, look: Look) -> None:
         """Make every log that is not there yet: each that is missing would be an error in its own log."""
-        for _, log, _ in self._read():
+        for _, log in self._read():
             folder, name = below(look, log, make=True)
             os.close(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
 

@@ -25,7 +25,6 @@ CURRENT = f"{FOLDER}/{NAME}"
 PIECE_MIB, PIECES = 32, 4
 #: the health checks of the balancer, many a second: shown when they are asked for
 HEALTH = "/healthz"
-PING = "SELECT 1"
 #: a search answers with the newest so many
 MOST = 10_000
 #: the store is written in the order of arrival, within so many seconds
@@ -38,7 +37,7 @@ _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 #: the part of a character in JSON at which a line may have been cut
 _PART = re.compile(r"(\\(u[0-9A-Fa-f]{0,3})?)?$")
 #: the beginning of an entry that may have further rows, and of a line that is none of them
-_OPENS, _BEGINS = re.compile(_DATE), re.compile(rb"\{|\[|# (?:User@Host|Time)|rsyslogd: |" + _DATE)
+_OPENS, _BEGINS = re.compile(_DATE), re.compile(rb"\{|\[|rsyslogd: |" + _DATE)
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class LogQuery:
 
     @property
     def shows_health(self) -> bool:
-        return bool(self.request) or HEALTH.strip("/") in self.grep or PING in self.grep
+        return bool(self.request) or HEALTH.strip("/") in self.grep
 
     def fits(self, record: LogRecord, line: str) -> bool:
         """``line``: what was logged, which is more than a record's text."""
@@ -78,12 +77,8 @@ class LogQuery:
             and self.grep in line
             and (not self.request or record.request == self.request)
             and (not self.level or record.is_at_least(self.level))
-            and (self.shows_health or not _is_health(record))
+            and (self.shows_health or HEALTH not in record.text)
         )
-
-
-def _is_health(record: LogRecord) -> bool:
-    return HEALTH in record.text or record.text.endswith(f": {PING}")
 
 
 @dataclass
@@ -98,7 +93,7 @@ class LogSearch:
     def records(self, lines: Iterable[bytes]) -> list[LogRecord]:
         """Those that fit, in order of time; of one request, in the order of the tiers."""
         fitting = [record for entry in self._entries(lines) for record in self._of(entry)]
-        return sorted(fitting, key=_of_request if self.query.request else lambda record: record.time)
+        return sorted(fitting, key=in_tiers if self.query.request else lambda record: record.time)
 
     def _entries(self, lines: Iterable[bytes]) -> Iterator[list[bytes]]:
         """Each entry with all its rows, once. A row is of the entry before it in the same file."""
@@ -123,9 +118,9 @@ class LogSearch:
         first, *further = (self._stored(row) for row in entry)
         if further:
             first = {**first, "line": "\n".join(str(row.get("line", "")) for row in (first, *further))}
-        for record in logrecord.records(first):
-            if self.query.fits(record, str(first.get("line", ""))):
-                yield record
+        record = logrecord.record(first)
+        if self.query.fits(record, str(first.get("line", ""))):
+            yield record
 
     def _stored(self, line: bytes) -> dict[str, Any]:
         """A stored line; one that was cut at the longest length, as far as it goes."""
@@ -145,7 +140,8 @@ def _characters(text: str) -> str:
     return _HALF.sub("?", text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _of_request(record: LogRecord) -> tuple[int, float]:
+def in_tiers(record: LogRecord) -> tuple[int, float]:
+    """The key that sorts a request's records as it met the services."""
     tier = TIERS.index(record.service) if record.service in TIERS else len(TIERS)
     return tier, record.began
 

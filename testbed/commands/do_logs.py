@@ -21,6 +21,7 @@ from topo.plan import LOGS, MONITOR
 
 if TYPE_CHECKING:
     from services.monitoring.logrecord import LogRecord
+    from services.monitoring.logstore import LogQuery
     from services.unit import Unit
     from testbed.testbed import Testbed
 
@@ -62,6 +63,8 @@ def _collector(testbed: Testbed) -> Unit:
 
 def _search(testbed: Testbed, query: dict[str, Any]) -> dict[str, Any]:
     """Records that fit; see ``logsearch.answer``."""
+    from services.monitoring.logstore import LogQuery
+
     host, service = query["host"], query["service"]
     if host == BOX:
         raise UsageError("box: what runs on no host is not collected; `logs box` shows its end, `denied` the samples")
@@ -74,7 +77,22 @@ def _search(testbed: Testbed, query: dict[str, Any]) -> dict[str, Any]:
     if done.returncode:
         raise FoobarError("the search of the collected logs failed", detail=done.stderr.strip())
     answer: dict[str, Any] = json.loads(done.stdout)
-    return {**answer, "query": query}
+    return {**answer, "query": query, "records": answer["records"] + _statements(testbed, LogQuery(**query))}
+
+
+def _statements(testbed: Testbed, query: LogQuery) -> list[dict[str, Any]]:
+    """A request's statements, from the databases' own logs, which are not collected."""
+    from services import logfiles
+    from services.monitoring.logrecord import UNTIMED, LogRecord, statements
+    from services.monitoring.logstore import in_tiers
+
+    found: list[LogRecord] = []
+    for unit in testbed.supervisor.units if query.request else ():
+        for log in unit.service.local_logs:
+            blank = LogRecord(0.0, unit.service.host, unit.service.role, UNTIMED, "", file=log)
+            content = unit.written(logfiles.before(log)) + unit.written(log)
+            found += statements(blank, content, query.request)
+    return [record.as_dict() for record in sorted(found, key=in_tiers) if query.fits(record, record.text)]
 
 
 def _news(testbed: Testbed, query: dict[str, Any], cursor: dict[str, int]) -> dict[str, Any]:
