@@ -69,7 +69,6 @@ class LogCollector(Service):
         return (("rsyslogd", "-N1", "-f", CONFIG),)
 
     def command(self) -> Command:
-        # in the foreground, and with no pid file: one that a kill leaves behind would keep it from starting
         return ("rsyslogd", "-n", "-iNONE", "-f", CONFIG)
 
     def ready(self, look: Look) -> str | None:

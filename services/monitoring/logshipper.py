@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+from services.monitoring import logrewind
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, below, render
 from topo.plan import LOGS, MONITOR, Plan
@@ -16,6 +18,8 @@ AUTHORITY, PROOF = "/run/rsyslog/ca.pem", "/run/rsyslog/client.pem"
 WORK = "/var/lib/rsyslog"
 #: bytes of a line as it is sent, as JSON: what is longer is cut. 64 KiB of control characters take 384 KiB
 LONGEST = 2**20
+#: lines that may be on their way: RELP's window of 128, and some
+UNCONFIRMED = 200
 
 
 def client_name(host: str) -> str:
@@ -24,7 +28,9 @@ def client_name(host: str) -> str:
 
 
 class LogShipper(Service):
-    """The log files are its queue, so what happens to the monitoring host loses no line, and killing it at most three.
+    """The log files are its queue, so what happens to the monitoring host loses no line, nor does killing it.
+
+    When it starts, it goes back by the lines that may not have been confirmed.
 
     ``services``: those on its host, whose ``logs`` it reads.
     """
@@ -86,7 +92,9 @@ class LogShipper(Service):
         return (("rsyslogd", "-N1", "-f", CONFIG),)
 
     def command(self) -> Command:
-        return ("rsyslogd", "-n", "-iNONE", "-f", CONFIG)
+        # in the foreground, and with no pid file: one that a kill leaves behind would keep it from starting
+        shipper = ("rsyslogd", "-n", "-iNONE", "-f", CONFIG)
+        return (sys.executable, "-S", logrewind.__file__, WORK, str(UNCONFIRMED), *shipper)
 
     def ready(self, look: Look) -> str | None:  # noqa: ARG002
         """It has nothing that could be asked; what it has not sent yet stays in the logs."""
