@@ -1,4 +1,4 @@
-"""Before a shipper starts: it is to begin some lines before where it was. ``python -S logrewind.py FOLDER LINES COMMAND``
+"""Before a shipper starts: it is to begin some lines earlier. ``python -S logrewind.py FOLDER LINES COMMAND...``
 
 rsyslogd notes its place in a log when it has sent a line, not when that is confirmed: killed, it would lose what was on
 its way. What is sent again is recognised by where it stands.
