@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from services.monitoring import rules
+from services.monitoring import query, rules
 from services.monitoring.alerts import CATCHING_UP_S, HOST, alerts
 from testbed.commands import commandlist
+from testbed.namespaces import Inside
+from topo.errors import RefusedError
 from topo.plan import APP, BALANCER, DATABASE, RESOLVER, WEB, Plan, plan
 from topo.profile import HARDENED, SEED, Profile
 
@@ -438,3 +442,16 @@ def test_the_page_names_every_alert() -> None:
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `") and line.count("|") == 4]
     named = {name for row in rows for name in re.findall(r"`([A-Z]\w+)`", row)}
     assert named == {alert.name for made in PLANS.values() for alert in alerts(made)}
+
+
+def test_where_nothing_is_monitored_there_is_nobody_to_ask() -> None:
+    place = Inside("mon", None, Path("/nowhere"))
+    with pytest.raises(RefusedError, match="^--monitoring off: nothing is monitored; boot with --monitoring on$"):
+        query.ask(place, plan(Profile(monitoring="off")), "alerts")
+
+
+def test_one_that_accepts_and_says_nothing_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = SimpleNamespace(connect=lambda *_: socket.create_connection(silent.getsockname()))
+        with pytest.raises(RefusedError, match="^mon's Prometheus does not answer: timed out; try: status$"):
+            query.ask(place, PLANS["seed"], "alerts", seconds=0.05)  # type: ignore[arg-type]
