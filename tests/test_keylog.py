@@ -8,6 +8,8 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -45,15 +47,28 @@ for _ in range(4):
     ],
 )
 def test_one_end_of_every_encrypted_link_writes(plan: Plan, tls: str, writers: set[str]) -> None:
+    monitoring = {f"{host.name}/{role}" for host in plan.watched for role in ("shipper", "agent")}
+    writers |= monitoring if tls == "mutual" else set()
     assert set(keylog.loggers(plan, Profile(tls=tls))) == writers
+    assert bool(keylog.sealed(plan, Profile(tls=tls))) is (tls == "mutual")
     managers = {"mon/failover"} if tls == "mutual" else set()
     assert set(keylog.loggers(plan, Profile(tls=tls, db="semisync"))) == writers | managers
 
 
-def test_lines_that_both_ends_wrote_are_merged(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("one\ntwo\n")
-    (tmp_path / "b").write_text("two\nthree\n")
-    assert keylog.merged(tmp_path / name for name in ("a", "b", "absent")) == "one\ntwo\nthree\n"
+def test_lines_that_both_ends_wrote_are_merged() -> None:
+    assert keylog.merged([b"one\ntwo\n", b"two\nthree\n", b""]) == "one\ntwo\nthree\n"
+
+
+def test_a_link_in_the_place_of_a_key_log_is_not_followed(tmp_path: Path) -> None:
+    """Root of a host may put one there."""
+    (tmp_path / "run/keylog").mkdir(parents=True)
+    (tmp_path / "secret").write_text("the machine's")
+    (tmp_path / "run/keylog/keys.log").symlink_to(tmp_path / "secret")
+    place = SimpleNamespace(path=lambda path: tmp_path / path.lstrip("/"))
+    assert keylog.written(cast(Any, place)) == b""
+    (tmp_path / "run/keylog/keys.log").unlink()
+    (tmp_path / "run/keylog/keys.log").write_text("own")
+    assert keylog.written(cast(Any, place)) == b"own"
 
 
 def test_no_compiler_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +95,7 @@ def test_the_library_writes_when_asked(tmp_path: Path, asked: bool) -> None:
         assert not log.exists()
         return
     assert log.stat().st_mode & 0o777 == 0o600
-    lines = [line.split() for line in keylog.merged([log]).splitlines()]
+    lines = [line.split() for line in keylog.merged([log.read_bytes()]).splitlines()]
     kinds = {"CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0"}
     assert kinds < {words[0] for words in lines}, ssl.OPENSSL_VERSION
     assert len({words[1] for words in lines}) == 1

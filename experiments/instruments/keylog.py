@@ -1,8 +1,9 @@
 """The secrets of TLS connections, written down when an experiment asks, so that a capture of them can be decrypted.
 
-nginx and MariaDB have no key log, HAProxy 2.6 has none for TLS 1.3 to its servers, and PyMySQL none at all. So one way
-for all of them: for a while they run with a small library preloaded (keylog.c) that gives OpenSSL a callback. Never by
-default, and never on a disk: each host's log lies below its own /run, and goes with the block.
+nginx, MariaDB and rsyslog have no key log, HAProxy 2.6 has none for TLS 1.3 to its servers, and PyMySQL none at all. So
+one way for all of them: for a while they run with a small library preloaded (keylog.c) that gives OpenSSL a callback.
+Never by default, and never on a disk: each host's log lies below its own /run, and goes with the block. What is written
+in Go has TLS of its own: such links stay sealed.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from services.monitoring.logshipper import LogShipper
+from services.monitoring.vmagent import Vmagent
+from services.service import Look, below
 from topo import wait
-from topo.errors import FoobarError, MissingError
+from topo.errors import FoobarError, MissingError, UsageError
 from topo.folders import Folder
-from topo.plan import APP, BALANCER, DATABASE, MONITOR, WEB, Host, Plan
+from topo.plan import APP, BALANCER, DATABASE, METRICS, MONITOR, WEB, Host, Plan
 from topo.tls import means
 
 if TYPE_CHECKING:
@@ -42,23 +47,25 @@ def keys_logged(testbed: Testbed, folder: Folder) -> Iterator[Path]:
     is there when the block has ended. Raises MissingError where there is no compiler.
     """
     units = [testbed.supervisor.unit(service) for service in loggers(testbed.plan, testbed.profile)]
-    homes = list(dict.fromkeys(unit.place.path(FOLDER) for unit in units))
+    places = {unit.service.host: unit.place for unit in units}.values()
     try:
-        for home in homes:
-            compile_library(home / Path(LIBRARY).name)
+        with TemporaryDirectory(dir=testbed.home) as made:
+            library = compile_library(Path(made) / "keylog.so")
+        for place in places:
+            below(place, LIBRARY, make=True)[0].write(Path(LIBRARY).name, library)
         for unit in units:
             unit.extra = ENVIRONMENT
         _restart(testbed)
         yield folder.path / FILE
-        folder.write(FILE, merged(home / Path(SECRETS).name for home in homes))
+        folder.write(FILE, merged(written(place) for place in places))
     finally:
         asked = [unit for unit in units if unit.extra]
         for unit in asked:
             unit.extra = {}
         if asked:
             _restart(testbed)
-        for home in homes:
-            shutil.rmtree(home, ignore_errors=True)
+        for place in places:
+            _forget(place)
 
 
 def loggers(plan: Plan, profile: Profile) -> tuple[str, ...]:
@@ -68,28 +75,52 @@ def loggers(plan: Plan, profile: Profile) -> tuple[str, ...]:
     if not tls.mutual:
         return web
     manager = _ids(plan.hosts_of(MONITOR), "failover") if profile.managed else ()
-    return (*_ids(plan.names["replicas"], DATABASE), *_ids(plan.hosts_of(APP), APP), *manager, *web)
+    # Vmagent writes none, but begins its connection anew, so that its TLS is seen from the beginning
+    clients = [*_ids(plan.watched, LogShipper.role), *_ids(plan.watched, Vmagent.role)]
+    return (*_ids(plan.names["replicas"], DATABASE), *_ids(plan.hosts_of(APP), APP), *manager, *clients, *web)
 
 
 def _ids(hosts: Iterable[Host], role: str) -> tuple[str, ...]:
     return tuple(f"{host.name}/{role}" for host in hosts)
 
 
-def compile_library(target: Path) -> None:
+def sealed(plan: Plan, profile: Profile) -> tuple[str, ...]:
+    """The encrypted links of which neither end can write a key log, as ``client-server:port``."""
+    tool = plan.host_of(MONITOR)
+    clients = [host for host in plan.watched if host != tool] if means(profile).mutual else []
+    return tuple(f"{host.name}-{tool.name}:{plan.port(METRICS)}" for host in clients)
+
+
+def compile_library(target: Path) -> bytes:
     """keylog.c as a shared object. Raises MissingError without a compiler, FoobarError with its words when it fails."""
     compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
     if compiler is None:
         raise MissingError(f"no compiler for the key log: none of {', '.join(COMPILERS)} (package tcc)")
-    target.parent.mkdir(parents=True, exist_ok=True)
     command = [compiler, "-shared", "-fPIC", "-nostdlib", "-o", str(target), str(SOURCE)]
     done = wait.for_command(command)
     if done.returncode:
         raise FoobarError(f"{compiler} could not make the key log's library", detail=done.stderr.strip())
+    return target.read_bytes()
 
 
-def merged(files: Iterable[Path]) -> str:
+def written(place: Look) -> bytes:
+    """A host's key log; nothing where none was written, or where something else is in its place."""
+    with suppress(UsageError):
+        folder, name = below(place, SECRETS)
+        return folder.read(name)
+    return b""
+
+
+def _forget(place: Look) -> None:
+    with suppress(UsageError):
+        for file in (LIBRARY, SECRETS):
+            folder, name = below(place, file)
+            folder.remove(name)
+
+
+def merged(logs: Iterable[bytes]) -> str:
     """Every different line of some key logs: both ends of a connection may have written it."""
-    lines = (line for file in files if file.exists() for line in file.read_text(errors="replace").splitlines())
+    lines = (line for log in logs for line in log.decode(errors="replace").splitlines())
     return "".join(f"{line}\n" for line in dict.fromkeys(lines))
 
 

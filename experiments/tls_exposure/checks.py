@@ -12,6 +12,7 @@ from experiments.tls_exposure.evidence import ExposureEvidence
 
 Row = Mapping[str, Any]
 SHOWN = 3
+NEWEST = "TLS 1.3"
 
 
 @dataclass(frozen=True)
@@ -132,17 +133,21 @@ def _links(evidence: ExposureEvidence) -> dict[str, dict[str, Any]]:
     """Each link with its TLS versions, and whether what would be readable on it would have been found.
 
     In the clear that takes a whole capture. In TLS the key log must have opened it too, in each capture: a secret came
-    to light, or every single connection was opened and holds none.
+    to light, or every single connection was opened and holds none. Where no end can write a key log, each connection
+    must have been seen to begin as TLS 1.3.
     """
     blind = {capture["file"] for capture in evidence.captures if _blind(capture)}
     opened = {(row["link"], row["file"]) for row in evidence.inside}
     links: dict[str, dict[str, Any]] = {}
     for row in evidence.links:
-        link = links.setdefault(row["link"], {"tls": {}, "control": True, "dark": 0})
+        link = links.setdefault(row["link"], {"tls": {}, "control": True, "dark": 0, "sealed": False})
         link["dark"] = max(link["dark"], row["dark"])
         for version, count in row["tls"].items():
             link["tls"][version] = max(count, link["tls"].get(version, 0))
-        link["control"] &= row["file"] not in blind and (not row["dark"] or (row["link"], row["file"]) in opened)
+        sealed = row["link"] in evidence.sealed and set(row["tls"]) == {NEWEST}
+        link["sealed"] |= sealed
+        explained = not row["dark"] or sealed or (row["link"], row["file"]) in opened
+        link["control"] &= row["file"] not in blind and explained
     return links
 
 

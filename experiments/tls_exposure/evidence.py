@@ -67,7 +67,10 @@ SecretFound = TypedDict(
 
 @dataclass(frozen=True, kw_only=True)
 class ExposureEvidence(Evidence):
-    """``hosts``: names by address; ``exposures``: readable by anyone on the link; ``inside``: by the key log's help."""
+    """``hosts``: names by address; ``exposures``: readable by anyone on the link; ``inside``: by the key log's help.
+
+    ``sealed``: links whose ends write no key log: their TLS, of the newest version, is taken for what it says it is.
+    """
 
     upgrades = {0: unchanged}  # noqa: RUF012 - a class variable, as in Evidence
 
@@ -78,3 +81,4 @@ class ExposureEvidence(Evidence):
     links: Sequence[LinkRow]
     exposures: Sequence[SecretFound]
     inside: Sequence[SecretFound]
+    sealed: Sequence[str] = ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.instruments import observe
 from experiments.instruments.capture import Capture, capturing
-from experiments.instruments.keylog import keys_logged
+from experiments.instruments.keylog import keys_logged, sealed
 from experiments.instruments.search import Search
 from experiments.tls_exposure import canaries, dblogin, decrypt, exposurerows
 from experiments.tls_exposure.canaries import PLACES, Typed
@@ -67,6 +67,7 @@ def measure(testbed: Testbed, run: Run) -> ExposureEvidence:
         links=rows["links"],
         exposures=rows["exposures"],
         inside=rows["inside"],
+        sealed=sealed(testbed.plan, testbed.profile),
     )
 
 

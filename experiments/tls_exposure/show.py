@@ -48,7 +48,7 @@ def _wire(exposure: ExposureReading, link: str) -> Text:
     row = exposure.links[link]
     if not row["tls"]:
         return Text("plain text", "red")
-    control = "opened by the key log" if row["control"] else "not opened by the key log"
+    control = "sealed" if row["sealed"] else "opened by the key log" if row["control"] else "not opened by the key log"
     return Text(f"{', '.join(sorted(row['tls']))}, {control}", "green" if row["control"] else "yellow")
 
 
