@@ -446,12 +446,12 @@ def test_the_page_names_every_alert() -> None:
 
 def test_where_nothing_is_monitored_there_is_nobody_to_ask() -> None:
     place = Inside("mon", None, Path("/nowhere"))
-    with pytest.raises(RefusedError, match="^--monitoring off: nothing is monitored; boot with --monitoring on$"):
+    with pytest.raises(RefusedError, match=r"^--monitoring off: nothing is monitored; boot with --monitoring on$"):
         query.ask(place, plan(Profile(monitoring="off")), "alerts")
 
 
 def test_one_that_accepts_and_says_nothing_is_not_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = SimpleNamespace(connect=lambda *_: socket.create_connection(silent.getsockname()))
-        with pytest.raises(RefusedError, match="^mon's Prometheus does not answer: timed out; try: status$"):
+        with pytest.raises(RefusedError, match=r"^mon's Prometheus does not answer: timed out; try: status$"):
             query.ask(place, PLANS["seed"], "alerts", seconds=0.05)  # type: ignore[arg-type]
