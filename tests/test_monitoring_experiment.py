@@ -10,11 +10,11 @@ from benchmarks import monitoring_overhead
 from experiments.engine.base import judged
 from experiments.engine.drawing import png
 from experiments.instruments.load import Outcome
-from experiments.monitoring import accounting, checks, show
+from experiments.monitoring import checks, processortime, show
 from experiments.monitoring.evidence import MonitoringEvidence
 from experiments.monitoring.expectations import expectations
 from experiments.monitoring.experiment import Monitoring
-from experiments.monitoring.measure import counted, longest_step, seconds_of, whiles
+from experiments.monitoring.sums import counted, longest_step, seconds_of, whiles
 from services import deployment
 from services.secrets import fresh
 from testbed.faults.injection import meant
@@ -37,6 +37,7 @@ GOOD: dict[str, Any] = {
             "alerts": ["HostSilent"],
             "hosts": ["srv3"],
             "began": 130.0,
+            "late_s": 2.0,
             "fired": 131.6,
             "alert": "HostSilent",
         }
@@ -166,8 +167,10 @@ def test_steps_whiles_and_values_between_samples() -> None:
     assert longest_step("a", [1.0, 2.0, 4.5, 5.0], 0.5, 5.2) == {"host": "a", "longest_s": 2.5, "time": 4.5}
     assert longest_step("a", [], 0.5, 5.5)["longest_s"] == 5.0
     assert whiles([1.0, 1.5, 2.0, 6.0]) == [(1.0, 2.0), (6.0, 6.0)]
-    assert accounting.at([(1.0, 10.0), (2.0, 12.0)], 1.5) == 11.0
-    assert accounting.at([(1.0, 10.0), (2.0, 12.0)], 2.5) != accounting.at([(1.0, 10.0)], 1.0)  # nan equals nothing
+    assert processortime.at([(1.0, 10.0), (2.0, 12.0)], 1.5) == 11.0
+    assert processortime.at([(1.0, 10.0), (2.0, 12.0)], 2.5) != processortime.at(
+        [(1.0, 10.0)], 1.0
+    )  # nan equals nothing
 
 
 @pytest.mark.parametrize("db", ["single", "async", "semisync", "galera"])

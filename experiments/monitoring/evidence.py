@@ -37,13 +37,14 @@ class ProcessorRow(TypedDict):
     told_s: float
 
 
-class FaultRow(TypedDict):
-    """A fault: ``alerts`` of which one was to fire at one of ``hosts``, and what fired there first."""
+class AlertedFault(TypedDict):
+    """A fault: ``alerts`` of which one was to fire at one of ``hosts`` within ``late_s``; what fired there first."""
 
     fault: str
     alerts: Sequence[str]
     hosts: Sequence[str]
     began: float
+    late_s: float
     fired: float | None
     alert: str | None
 
@@ -65,7 +66,7 @@ class StepRow(TypedDict):
     time: float
 
 
-class LogRow(TypedDict):
+class LineCounts(TypedDict):
     """Lines that a service wrote, those of them that were stored, and copies that were recognised as such."""
 
     service: str
@@ -103,9 +104,9 @@ class MonitoringEvidence(Evidence):
     seconds: Sequence[SecondRow] = ()
     processor: Sequence[ProcessorRow] = ()
     steps: Sequence[StepRow] = ()
-    faults: Sequence[FaultRow] = ()
+    faults: Sequence[AlertedFault] = ()
     firing: Sequence[FiringRow] = ()
-    logs: Sequence[LogRow] = ()
+    logs: Sequence[LineCounts] = ()
     away: Sequence[AwayRow] = ()
     scheduled: int = 0
     stopped: str | None = None

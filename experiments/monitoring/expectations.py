@@ -9,19 +9,24 @@ from testbed.faults.kind import Fault
 from topo import plan as roles
 from topo.plan import Plan
 
+LATE_S = 2.0
+#: a link that flaps is away for a second first, then for less: the first while that is a silence begins after 3.3 s
+FLAPPING_LATE_S = 6.0
+
 
 @dataclass(frozen=True)
 class Expectation:
     """``alerts``: any of them must fire, at a host of the fault; none: the fault is a change that nobody need look at.
 
     ``designs``: the values of ``--db`` in which the fault is possible. ``hosts``: where the alert must be, when that is
-    not the fault's target.
+    not the fault's target. ``late_s``: an alert that comes later than so many seconds is late.
     """
 
     fault: Fault
     alerts: tuple[str, ...]
     designs: tuple[str, ...] = ("single", "async", "semisync", "galera")
     hosts: tuple[str, ...] = ()
+    late_s: float = LATE_S
 
     @property
     def name(self) -> str:
@@ -55,7 +60,7 @@ def _every(plan: Plan) -> Iterator[Expectation]:
     yield Expectation(Fault("kill", balancer, roles.BALANCER), ("ServerDown",))
     yield Expectation(Fault("cut", server), ("HostSilent",))
     yield Expectation(Fault("off", server), ("HostSilent",))
-    yield Expectation(Fault("flap", server), ("HostSilent",))
+    yield Expectation(Fault("flap", server), ("HostSilent",), late_s=FLAPPING_LATE_S)
     yield Expectation(Fault("error500", server), ("ErrorRate",))
     yield Expectation(Fault("full", server, "log"), ("DiskFull",))
     yield Expectation(Fault("stop-controller"), ("ControllerDown",), hosts=(monitor,))

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from experiments.instruments import load
-from experiments.monitoring import accounting, spoiling, storedlines
+from experiments.monitoring import processortime, spoiling, storedlines
 from experiments.monitoring.evidence import (
+    AlertedFault,
     AwayRow,
-    CountRow,
-    FaultRow,
     FiringRow,
     MonitoringEvidence,
-    SecondRow,
     StepRow,
 )
 from experiments.monitoring.expectations import Expectation, expectations
+from experiments.monitoring.sums import SPAN_S, counted, longest_step, seconds_of, whiles
 from services.monitoring import query
 from services.monitoring.logshipper import LogShipper
 from testbed.faults.injection import injected
@@ -35,15 +32,11 @@ if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
 REQUESTS = "requests.jsonl"
-#: the paths that the load asks for, by method
-PATHS = {"GET": "/", "POST": "/messages"}
 COUNTED = 'web_requests_total{path=~"/|/messages"}'
 #: s: until what was done last has been counted and pushed; how long an alert is waited for, and its end
-QUIET_SECONDS, ALERT_SECONDS, CALM_SECONDS = 2.5, 6.0, 20.0
+QUIET_SECONDS, ALERT_SECONDS, CALM_SECONDS = 2.5, 8.0, 20.0
 #: s: until all that was kept while the monitoring host was away has come; with it the samples before and after
 CATCH_UP_SECONDS, AROUND_SECONDS = 45.0, 2.0
-#: samples of one while apart by more are two whiles
-SPAN_S = 1.6
 STEP = 1_000_000
 #: lines that a shipper which is killed may have taken up and not handed over
 SHIPPER, SHIPPER_LINES = LogShipper.role, 3
@@ -84,7 +77,7 @@ class Measurement:
         wanted = expectations(self.plan)
         evidence: dict[str, Any] = {"rate": self.settings.rate, "spoilt": spoilt, "scheduled": len(wanted)}
         evidence |= self._clean(float(self.run.options["clean"]))
-        evidence["processor"] = accounting.compared(self.testbed, self.run)
+        evidence["processor"] = processortime.compared(self.testbed, self.run)
         evidence["faults"], evidence["stopped"] = self._faults(wanted)
         evidence["away"] = list(self._away(float(self.run.options["away"]))) if not evidence["stopped"] else []
         evidence["firing"] = self._fired(began)
@@ -140,8 +133,8 @@ class Measurement:
 
     # --- faults ----------------------------------------------------------------------------------------------------
 
-    def _faults(self, wanted: Sequence[Expectation]) -> tuple[list[FaultRow], str | None]:
-        rows: list[FaultRow] = []
+    def _faults(self, wanted: Sequence[Expectation]) -> tuple[list[AlertedFault], str | None]:
+        rows: list[AlertedFault] = []
         self.run.keep("faults", rows)
         with self.run.phase("faults", len(wanted)) as progress, self._load("faults.jsonl"):
             for expectation in wanted:
@@ -162,7 +155,7 @@ class Measurement:
             return str(error)
         return None
 
-    def _one(self, expectation: Expectation) -> FaultRow:
+    def _one(self, expectation: Expectation) -> AlertedFault:
         hosts = expectation.hosts or (expectation.fault.target,)
         with injected(self.testbed, expectation.fault, mark=self.run.mark) as injection:
             fired, alert = self._wait_for(expectation.alerts, hosts) if expectation.alerts else (None, None)
@@ -171,6 +164,7 @@ class Measurement:
                 "alerts": list(expectation.alerts),
                 "hosts": list(hosts),
                 "began": injection.began,
+                "late_s": expectation.late_s,
                 "fired": fired,
                 "alert": alert,
             }
@@ -268,60 +262,3 @@ class Measurement:
             "longest_step_s": worst["longest_s"],
             "host": worst["host"],
         }
-
-
-# --- pure parts ----------------------------------------------------------------------------------------------------
-
-
-def counted(
-    done: Iterable[load.Outcome],
-    before: dict[tuple[str, str, str], float],
-    after: dict[tuple[str, str, str], float],
-) -> Iterator[CountRow]:
-    """The requests that were answered by each server, and by how much its counters have grown."""
-    truth = Counter((each.server or "-", PATHS[each.method], str(each.status)) for each in done)
-    for host, path, status in sorted({*truth, *after}):
-        key = (host, path, status)
-        told = after.get(key, 0.0) - before.get(key, 0.0)
-        if truth[key] or told:
-            yield {"host": host, "path": path, "status": status, "truth": truth[key], "told": told}
-
-
-def seconds_of(
-    done: Iterable[load.Outcome], found: Iterable[tuple[query.Labels, query.Samples]]
-) -> Iterator[SecondRow]:
-    """Each step from one sample of a server to the next: what was answered in it, and what was counted."""
-    sums: dict[str, Counter[float]] = {}
-    for labels, samples in found:
-        for at, value in samples:
-            sums.setdefault(labels["host"], Counter())[at] += value  # type: ignore[assignment]
-    answered = [(each.server, each.time + each.latency_s) for each in done]
-    for host, told in sorted(sums.items()):
-        mine = [at for server, at in answered if server == host]
-        moments = sorted(told)
-        for first, last in itertools.pairwise(moments):
-            yield {
-                "host": host,
-                "time": last,
-                "seconds": round(last - first, 3),
-                "truth": sum(first < at <= last for at in mine),
-                "told": told[last] - told[first],
-            }
-
-
-def longest_step(host: str, moments: Sequence[float], began: float, ended: float) -> StepRow:
-    """The longest time without a sample, between ``began`` and ``ended``."""
-    edges = [began, *moments, ended]
-    longest, at = max((last - first, last) for first, last in itertools.pairwise(edges))
-    return {"host": host, "longest_s": round(longest, 3), "time": at}
-
-
-def whiles(moments: Sequence[float]) -> list[tuple[float, float]]:
-    """The first and the last of moments that lie no further apart than ``SPAN_S``."""
-    spans: list[tuple[float, float]] = []
-    for at in moments:
-        if spans and at - spans[-1][1] <= SPAN_S:
-            spans[-1] = (spans[-1][0], at)
-        else:
-            spans.append((at, at))
-    return spans

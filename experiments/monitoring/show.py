@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from experiments.engine.plots import Mark, Plot, Series
 from experiments.engine.verdict import Verdict
-from experiments.monitoring.checks import LATE_S, delays, off
+from experiments.monitoring.checks import delays, off
 from experiments.monitoring.evidence import MonitoringEvidence
+from experiments.monitoring.expectations import LATE_S
 
 COLUMNS = ("fault", "alert", "at", "after s")
 
@@ -35,7 +36,7 @@ def fault_rows(evidence: MonitoringEvidence) -> list[tuple[str, ...]]:
 
 
 def story(evidence: MonitoringEvidence) -> Iterator[str]:
-    """What was compared, in words."""
+    """The comparisons, in words."""
     if evidence.clean:
         wrong = sum(row["truth"] != row["told"] for row in evidence.counts)
         total = sum(row["truth"] for row in evidence.counts)

@@ -36,7 +36,7 @@ def nothing(_: Testbed) -> Iterator[None]:
 def rule(testbed: Testbed) -> Iterator[None]:
     """Every alert waits for half a minute before it fires."""
     name = testbed.plan.host_of(roles.MONITOR).name
-    rules = testbed.inside(name).path(prometheus.ALERTS)
+    rules = testbed.inside(name).path(prometheus.JUDGED)
     right = rules.read_text()
     unit = testbed.supervisor.unit(f"{name}/{roles.METRICS}")
 

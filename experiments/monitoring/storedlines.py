@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from experiments.instruments.load import Outcome
-from experiments.monitoring.evidence import LogRow
+from experiments.monitoring.evidence import LineCounts
 from services.monitoring import logrecord, logstore
 from services.service import below
 from topo import plan as roles
@@ -24,14 +24,14 @@ BEFORE_SECONDS = 30.0
 Place = tuple[str, str, str, int]
 
 
-def compared(testbed: Testbed, done: Sequence[Outcome]) -> list[LogRow]:
+def compared(testbed: Testbed, done: Sequence[Outcome]) -> list[LineCounts]:
     """For each tier: the requests that were answered, and the lines of theirs that are stored."""
     folder, _ = below(testbed.inside(testbed.plan.host_of(roles.MONITOR).name), logstore.CURRENT)
     since = min((each.time for each in done), default=0.0) - BEFORE_SECONDS
     return rows(logstore.stored(folder, since), {each.request_id for each in done if each.request_id})
 
 
-def rows(stored: Iterable[bytes], asked: set[str]) -> list[LogRow]:
+def rows(stored: Iterable[bytes], asked: set[str]) -> list[LineCounts]:
     """The same from the lines of the store, and the ids of the requests."""
     places: dict[str, list[Place]] = {tier: [] for tier in TIERS}
     for line in stored:
