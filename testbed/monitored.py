@@ -10,6 +10,7 @@ from typing import Any
 from services.monitoring import prometheus, query, rules
 from services.monitoring.alert import SILENT_S
 from services.monitoring.overview import overview
+from services.service import below
 from services.unit import Unit
 from testbed.core import TestbedCore
 from testbed.namespaces import Inside
@@ -24,7 +25,8 @@ SECONDS = 5
 def begin(testbed: TestbedCore) -> None:
     """From now on alerts are judged: what is not there yet during a boot is no trouble."""
     unit = _prometheus(testbed)
-    unit.place.path(prometheus.JUDGED).write_text(unit.place.path(prometheus.ALERTS).read_text())
+    folder, name = below(unit.place, prometheus.JUDGED)
+    folder.write(name, rules.alerts_file(testbed.plan))
     assert unit.process is not None
     unit.process.send_signal(signal.SIGHUP)
     wait.until(lambda: None if _judged(testbed) else "no alert", what="the alerts' rules loaded", seconds=SECONDS)

@@ -432,6 +432,7 @@ def test_the_catalog_lists_every_benchmark() -> None:
         "capture",
         "db_failover",
         "web_failover",
+        "monitoring_overhead",
         "firewall_matrix",
         "deny_flood",
         "verify",

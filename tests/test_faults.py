@@ -88,7 +88,7 @@ def test_what_goes_without_saying_is_filled_in(plan: Plan, services: Services, t
         ("kil srv1 nginx", r"kil: no such fault; faults: kill, stop, .* \(did you mean kill\?\)"),
         ("kill srv9 nginx", r"fault kill HOST SERVICE: srv9 cannot be its target; .* \(did you mean srv\d\?\)"),
         ("kill", r"fault kill HOST SERVICE: it needs a target; possible: .*srv1.*"),
-        ("kill srv1", r"fault kill HOST SERVICE: which of srv1\?; possible: db, app, web, exporter, agent"),
+        ("kill srv1", r"fault kill HOST SERVICE: which of srv1\?; possible: db, app, web, exporter, agent, shipper"),
         ("kill srv1 ngnix", r"fault kill .*: ngnix is not of srv1; .* \(did you mean nginx\?\)"),
         ("kill box ovs-vswitchd", r"fault kill .*: ovs-vswitchd is not of box; possible: controller"),
         ("error500 lb", r"fault error500 HOST: lb cannot be its target; possible: srv1, srv2, srv3"),

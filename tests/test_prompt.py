@@ -118,7 +118,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         "fault kill srv1 web now",
         "heal 1x",
         "heal 1 2",
-        "logs",
+        "logs --since never",
         "switchover",
         "status now",
         "denied --folow",
@@ -137,7 +137,7 @@ def test_asking_for_help_does_not_leave_the_prompt(words: str, at_prompt: Type) 
 
 def test_a_word_that_is_no_command_is_refused_with_those_that_are(at_prompt: Type) -> None:
     listed = ", ".join(commandlist.available(at_prompt=True))
-    assert listed.startswith("status, logs, journey, policy")
+    assert listed.startswith("status, logs, journey, top, alerts, policy")
     assert at_prompt("stats") == f"stats: no such command; commands: {listed} (did you mean status?)\n"
     assert at_prompt("up --detach") == "up: in another terminal, not at the prompt\n"
     assert at_prompt('heal "1') == 'heal "1: No closing quotation\n'
@@ -187,6 +187,7 @@ def test_no_request_is_answered_by_two_commands() -> None:
 
 
 READING = {"status", "logs", "rules", "verify", "denied", "flows", "faults", "possible faults", "services"}
+READING |= {"alerts", "top", "logs-search", "logs-news"}
 
 
 def test_every_request_that_may_change_the_testbed_is_noted() -> None:

@@ -66,7 +66,7 @@ def test_a_relaunch_that_fails_is_told(start: Start) -> None:
     assert testbed.failures == {"srv1/db": line}
     assert seen_by_the_steady_state(testbed, "srv1/db") == f"died: {line}"
     console = Console(width=120, file=io.StringIO())
-    empty = {name: [] for name in ("services", "faults", "overlays", "unsampled")}
+    empty = {name: [] for name in ("services", "faults", "overlays", "unsampled", "alerts", "monitoring")}
     looked = steady.Steady((steady.Check("srv1/db", seen_by_the_steady_state(testbed, "srv1/db")),)).as_dict()
     console.print(render.services({**empty, **looked, "datapath": "user"}))
     assert f"srv1/db: died: {line}" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -105,7 +105,7 @@ FORKS = python("import os, time; os.fork(); time.sleep(60)")
 def testbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Testbed]:
     """A testbed that was never booted, with one service, which is ready while the file /run/web.ready is there."""
     monkeypatch.setattr(Testbed, "unsampled", [])
-    testbed = Testbed(Profile(), tmp_path)
+    testbed = Testbed(Profile(monitoring="off"), tmp_path)
     testbed.supervisor.add(FakeService("web", FORKS, waits=True), FakePlace(tmp_path))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "web.ready").touch()

@@ -151,7 +151,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], tuple[bytes, ...]]] = {
     "the impostor's events": (of_file(tampering._events), (EVENTS,)),
     "events of denied packets": (of_file(lambda file: list(denied.read(file))), (EVENTS,)),
     "the failover manager's events": (lambda content: list(events.events_in(content)), (EVENTS,)),
-    "key logs": (of_file(lambda file: keylog.merged([file])), (KEYS,)),
+    "key logs": (lambda content: keylog.merged([content]), (KEYS,)),
 }
 
 

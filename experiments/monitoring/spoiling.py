@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from services.monitoring import exporter, logshipper, prometheus
-from services.service import listens
+from services.service import below, listens
 from topo import plan as roles
 from topo import wait
 from topo.paths import PROJECT
@@ -36,12 +36,12 @@ def nothing(_: Testbed) -> Iterator[None]:
 def rule(testbed: Testbed) -> Iterator[None]:
     """Every alert waits for half a minute before it fires."""
     name = testbed.plan.host_of(roles.MONITOR).name
-    rules = testbed.inside(name).path(prometheus.JUDGED)
-    right = rules.read_text()
+    folder, rules = below(testbed.inside(name), prometheus.JUDGED)
+    right = folder.read(rules).decode()
     unit = testbed.supervisor.unit(f"{name}/{roles.METRICS}")
 
     def put(text: str) -> None:
-        rules.write_text(text)
+        folder.write(rules, text)
         assert unit.process is not None
         unit.process.send_signal(signal.SIGHUP)
 
@@ -57,13 +57,13 @@ def lying_exporter(testbed: Testbed) -> Iterator[None]:
     """The last web server's exporter counts two requests in a hundred that never were."""
     name = testbed.plan.hosts_of(roles.WEB)[-1].name
     inside, service_id = testbed.inside(name), f"{name}/{exporter.Exporter.role}"
-    config = json.loads(inside.path(exporter.CONFIG).read_text())
-    elsewhere = f"{exporter.CONFIG}.elsewhere"
-    inside.path(elsewhere).write_text(json.dumps({**config, "port": TRUE_PORT}))
+    folder, config = below(inside, exporter.CONFIG)
+    elsewhere = f"{config}.elsewhere"
+    folder.write(elsewhere, json.dumps({**json.loads(folder.read(config)), "port": TRUE_PORT}))
     testbed.supervisor.stop(service_id)
     environment = {"PYTHONPATH": str(PROJECT)}
     programs = (
-        ("services.monitoring", elsewhere),
+        ("services.monitoring", f"{exporter.CONFIG}.elsewhere"),
         ("experiments.monitoring.liar", str(exporter.PORT), str(TRUE_PORT)),
     )
     running = [inside.popen((sys.executable, "-m", *words), environment=environment) for words in programs]
@@ -82,11 +82,11 @@ def lying_exporter(testbed: Testbed) -> Iterator[None]:
 def forgetful_shipper(testbed: Testbed) -> Iterator[None]:
     """The balancer's shipper keeps lines in its memory that nobody has confirmed, and loses them when it is killed."""
     name = testbed.plan.host_of(roles.BALANCER).name
-    config = testbed.inside(name).path(logshipper.CONFIG)
-    service_id, right = f"{name}/{logshipper.LogShipper.role}", config.read_text()
+    folder, config = below(testbed.inside(name), logshipper.CONFIG)
+    service_id, right = f"{name}/{logshipper.LogShipper.role}", folder.read(config).decode()
 
     def put(text: str) -> None:
-        config.write_text(text)
+        folder.write(config, text)
         testbed.supervisor.stop(service_id)
         testbed.restart(service_id)
 

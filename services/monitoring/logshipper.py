@@ -37,6 +37,7 @@ class LogShipper(Service):
 
     role = "shipper"
     product = "rsyslog"
+    watches = True
 
     def __init__(
         self, host: str, plan: Plan, profile: Profile, secrets: Secrets, services: Sequence[Service] = ()

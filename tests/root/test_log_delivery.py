@@ -20,6 +20,7 @@ from services.monitoring.logshipper import CONFIG
 from services.monitoring.logstore import CURRENT
 from topo import wait
 
+pytestmark = pytest.mark.root
 #: lines a second on each of the hosts that write
 RATE, WRITERS = 200, ("srv1", "srv2", "srv3")
 SHIPPED = "/var/log/exporter.log"
