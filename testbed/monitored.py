@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from services.monitoring import prometheus, query, rules
-from services.monitoring.alert import SILENT_S
+from services.monitoring.alert import OLDEST_S
 from services.monitoring.overview import overview
 from services.service import below
 from services.unit import Unit
@@ -41,7 +41,7 @@ def missing(testbed: TestbedCore) -> str | None:
     """The sources from which no news has come, or that do not answer; None when all do."""
     answers = query.now(_inside(testbed), testbed.plan, "timestamp(up) and up == 1")
     now = time.time()
-    known = {(labels["host"], labels["job"]) for labels, when in answers if now - when < SILENT_S}
+    known = {(labels["host"], labels["job"]) for labels, when in answers if now - when < OLDEST_S}
     without = [f"{host}'s {source}" for host, source in rules.expected(testbed.plan) if (host, source) not in known]
     return f"no news of {', '.join(without)}" if without else None
 

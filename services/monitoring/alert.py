@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: a monitoring client looks every second, just before it pushes (vmagent.py): its sample is 0.3 s old when it comes,
-#: and 1.3 s when the next one does. Its host is silent when the newest is so old
-SILENT_S = 1.9
+#: a monitoring client looks every second and pushes a little later, always by as much (vmagent.py): its host is silent
+#: when its newest sample is older by so much than the youngest of late was when it came (rules.py)
+BEYOND_S = 1.6
+#: no sample of a host that is not silent is older
+OLDEST_S = 3.0
 #: the time over which a rate is taken; an answer of three samples
 WINDOW_S = 3
 #: when each host's newest sample was taken, also when that is long ago (rules.py records it)
 SEEN = "max by (host) (timestamp(up)) or monitoring_seen"
+SILENT = f"time() - ({SEEN}) > on(host) (monitoring_lag + {BEYOND_S})"
 
 
 @dataclass(frozen=True)
@@ -52,4 +55,4 @@ def grown(series: str, source: str, seconds: float = WINDOW_S) -> str:
 
 def fresh(vector: str) -> str:
     """The present word of each host; not the last one of a host that is silent."""
-    return f"({vector} and on(host) (time() - monitoring_seen < {SILENT_S}))"
+    return f"({vector} unless on(host) ({SILENT}))"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.monitoring.alert import SEEN, SILENT_S, WINDOW_S, Alert, fresh, grown
+from services.monitoring.alert import BEYOND_S, SILENT, WINDOW_S, Alert, fresh, grown
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, RESOLVER, WEB, Plan
 
 #: Prometheus has judged for so long without a break: what it has never seen by then is not there (a client that found
@@ -47,8 +47,8 @@ def _monitoring() -> Iterator[Alert]:
     never = '(monitoring_expected{job="host"} * scalar(time() - monitoring_began) unless on(host) monitoring_seen)'
     yield Alert(
         "HostSilent",
-        f"time() - ({SEEN}) > {SILENT_S} or max by (host) ({never}) > {CATCHING_UP_S}",
-        f"a sample each second, {SILENT_S} s old at most",
+        f"{SILENT} or max by (host) ({never}) > {CATCHING_UP_S}",
+        f"a sample each second, late by {BEYOND_S - 1:.1f} s at most",
         f'{HOST}: no news for {{{{ printf "%.1f" $value }}}} s',
         f"fault list; status; exec {HOST} -- true (it answers: its monitoring client is dead)",
         hold=1,

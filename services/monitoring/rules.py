@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 from services.monitoring import exporter
+from services.monitoring.alert import BEYOND_S, OLDEST_S
 from services.monitoring.alerts import alerts
 from topo.plan import BALANCER, Plan
 
@@ -15,6 +16,8 @@ from topo.plan import BALANCER, Plan
 SILENCE_INTERVAL = "200ms"
 #: a value goes on in its own rule; after such a gap in judging it is forgotten
 MEMORY = "3s"
+#: how old the youngest sample was when it came, in a while; never more than that
+LAG_WINDOW, LONGEST_LAG_S = "20s", OLDEST_S - BEYOND_S
 Rule = dict[str, Any]
 
 
@@ -68,4 +71,7 @@ def _ports(plan: Plan) -> Iterator[Rule]:
 def _seen() -> Iterator[Rule]:
     """The time of each host's newest sample, also when that is long ago; and since when is judged without a gap."""
     yield _record("monitoring_seen", f"max by (host) (timestamp(up)) or max_over_time(monitoring_seen[{MEMORY}])")
+    yield _record("monitoring_age", "time() - monitoring_seen")
+    # of one that is silent for longer than that it is not known any more
+    yield _record("monitoring_lag", f"clamp_max(min_over_time(monitoring_age[{LAG_WINDOW}]), {LONGEST_LAG_S:.1f})")
     yield _record("monitoring_began", f"max_over_time(monitoring_began[{MEMORY}]) or vector(time())")
