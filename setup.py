@@ -56,6 +56,7 @@ setup(
         "services.site": ["templates/*", "templates/**/*", "static/*", "static/**/*"],
     },
     install_requires=[
+        "cramjam>=2.8",  # Snappy, in which metrics are pushed
         "cryptography>=42",
         "dnspython>=2.4",
         "eventlet>=0.36",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote_plus
 
+import cramjam
 import pcaps
 import pytest
 from hpack import Encoder
@@ -125,6 +126,14 @@ def http1(body: bytes, chance: random.Random, transfer: str, content: str = "") 
     return head + b"Transfer-Encoding: chunked\r\n\r\n", b"".join(pieces), b"0\r\n\r\n"
 
 
+def snappy(secret: str, chance: random.Random) -> Coded:
+    """As metrics are pushed: a request whose length stands in its head."""
+    page = chance.randbytes(chance.randrange(600)) + secret.encode() + chance.randbytes(20)
+    body = bytes(cramjam.snappy.compress_raw(page))
+    head = b"POST /api/v1/write HTTP/1.1\r\nContent-Encoding: snappy\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return head, body, b""
+
+
 def raw_deflate(data: bytes) -> bytes:
     stream = zlib.compressobj(wbits=-15)
     return stream.compress(data) + stream.flush()
@@ -155,11 +164,13 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
+SNAPPY = b"POST / HTTP/1.1\r\nContent-Encoding: snappy\r\n"
 EXACT: tuple[Callable[[str, random.Random], Coded], ...] = (raw, percent, hexadecimal, utf_16, as_json, as_html, sql)
 WITHIN: tuple[Callable[[str, random.Random], Coded], ...] = (
     base64_inside,
     chunked,
     compressed,
+    snappy,
     h2_header,
     h2_body,
 )
@@ -344,6 +355,10 @@ def test_a_segment_larger_than_an_ip_length_is_read_whole() -> None:
     [
         (pcaps.ethernet(pcaps.ip("10.0.1.10", "10.0.2.10", 6, bytes(40), fragment=0x2000)), "IP fragment"),
         (pcaps.tcp(CLIENT, SERVER, 1, b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\nxx"), "Content-Encoding: br"),
+        (
+            pcaps.tcp(CLIENT, SERVER, 1, SNAPPY + b"Content-Length: 6\r\n\r\n\xff\xff\xff\xff\x0fx"),
+            "Content-Encoding: snappy",
+        ),
         (pcaps.tcp(CLIENT, SERVER, 1, http2.PREFACE + frame(1, 4, 1, b"\xff\xff\xff\xff\xff")), "header block"),
     ],
 )

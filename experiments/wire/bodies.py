@@ -7,6 +7,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 
+import cramjam
+
 from experiments.wire.layers import GAP, Layer, Maker
 
 ENCODING = re.compile(rb"\r\n(?:[Tt]ransfer|[Cc]ontent|TRANSFER|CONTENT)-(?:[Ee]ncoding|ENCODING):([^\r\n]*)")
@@ -16,7 +18,8 @@ HEAD_LIMIT = 64 * 1024
 BLOCK = 256
 MOST = 64 * 1024 * 1024
 ANY_HEADER, NO_HEADER = 32 + zlib.MAX_WBITS, -zlib.MAX_WBITS
-READABLE = {"chunked", "identity", "gzip", "x-gzip", "deflate", "compress", ""}
+LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength:[ \t]*(\d{1,10})[ \t]*\r\n")
+READABLE = {"chunked", "identity", "gzip", "x-gzip", "deflate", "compress", "snappy", ""}
 
 
 def readable(below: Layer, unread: Counter[str]) -> list[Layer]:
@@ -26,7 +29,8 @@ def readable(below: Layer, unread: Counter[str]) -> list[Layer]:
         unread.update(f"Content-Encoding: {coding}" for coding in codings - READABLE)
     whole = _dechunked(below, [begin for begin, codings in bodies if "chunked" in codings])
     raw = [begin for begin, codings in bodies if "deflate" in codings and "chunked" not in codings]
-    made = [whole, _inflated(below, raw, unread)]
+    snappy = [begin for begin, codings in bodies if "snappy" in codings]
+    made = [whole, _inflated(below, raw, unread), _unsnapped(below, snappy, unread)]
     if whole is not None:
         deflated = any({"deflate", "chunked"} <= codings for _, codings in bodies)
         starts = [0, *(end + len(GAP) for end in whole.ends)] if deflated else []
@@ -73,6 +77,36 @@ def _inflated(below: Layer, raw: list[int], unread: Counter[str]) -> Layer | Non
     for place in raw:
         _inflate(maker, below, place, NO_HEADER, unread)
     return maker.layer()
+
+
+def _unsnapped(below: Layer, starts: list[int], unread: Counter[str]) -> Layer | None:
+    """Bodies in Snappy's block format, in which metrics are pushed; all but one in the midst of which the text ends."""
+    maker = Maker("snappy", below)
+    for begin in starts:
+        head = below.data[max(0, below.data.rfind(b"POST ", 0, begin), begin - HEAD_LIMIT) : begin]
+        found = LENGTH.search(head)
+        end = begin + int(found[1]) if found else begin
+        body = below.data[begin : min(end, below.end(begin))]
+        if found and len(body) < end - begin:
+            continue
+        try:
+            if _snappy_size(body) > MOST:
+                raise ValueError
+            maker.make(bytes(cramjam.snappy.decompress_raw(body)), begin, end)
+        except (ValueError, cramjam.DecompressionError):
+            unread["Content-Encoding: snappy"] += 1
+        maker.gap()
+    return maker.layer()
+
+
+def _snappy_size(body: bytes) -> int:
+    """The size of what is compressed, which stands first: seven bits in each byte, the lowest first."""
+    size = 0
+    for place, byte in enumerate(body[:5]):
+        size |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return size
+    raise ValueError
 
 
 def _inflate(maker: Maker, below: Layer, begin: int, window: int, unread: Counter[str]) -> int:

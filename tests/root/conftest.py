@@ -19,13 +19,13 @@ def shared_commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comman
 @pytest.fixture(scope="session")
 def bed(shared_commands: Commands) -> RunningTestbed:
     """The testbed that the tests share which leave it as it was."""
-    return shared_commands.up("a")
+    return shared_commands.up("a", "--monitoring", "on")
 
 
 @pytest.fixture(scope="session")
 def second(shared_commands: Commands, bed: RunningTestbed) -> RunningTestbed:
     """Another one beside it, for tests that break something."""
-    return shared_commands.up("b")
+    return shared_commands.up("b", "--monitoring", "on")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 def argv(runs: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "experiments.db_failover", "--runs", str(runs), *words]
+    return [sys.executable, "-m", "experiments.db_failover", "--runs", str(runs), "--monitoring", "off", *words]
 
 
 def run(runs: Path, *words: str) -> tuple[int, dict[str, Any]]:

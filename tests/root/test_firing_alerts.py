@@ -43,7 +43,7 @@ ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 @pytest.fixture(scope="module")
 def watched(shared_commands: Commands) -> Iterator[RunningTestbed]:
     """One that is broken by hand again and again."""
-    yield shared_commands.up("watched")
+    yield shared_commands.up("watched", "--monitoring", "on")
     shared_commands("down", "watched")
 
 

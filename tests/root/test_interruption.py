@@ -19,14 +19,15 @@ pytestmark = pytest.mark.root
 
 SECONDS = 90
 # what an experiment must be given to have something to do; the seed's design is enough for the others
-FLAGS: dict[str, tuple[str, ...]] = {}
+OFF = ("--monitoring", "off")
+FLAGS: dict[str, tuple[str, ...]] = {"monitoring": ()}
 
 
 @pytest.mark.parametrize("name", [each.name for each in EXPERIMENTS])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "down"])
 def test_an_interrupted_run_heals_and_keeps_what_it_has(name: str, number: signal.Signals, tmp_path: Path) -> None:
     commands, machine = Experiments(tmp_path), Machine(tmp_path)
-    with commands.popen("run", name, "--runs", str(tmp_path / "runs"), *FLAGS.get(name, ())) as process:
+    with commands.popen("run", name, "--runs", str(tmp_path / "runs"), *FLAGS.get(name, OFF)) as process:
         wait_for_first_phase(process, name)
         process.send_signal(number)
         code = process.wait(SECONDS)

@@ -273,7 +273,7 @@ def test_a_monitoring_host_that_is_dead_is_one_line(watched: RunningTestbed, fau
 
 
 def test_where_tls_is_mutual_a_shipper_must_show_a_certificate(commands: Commands) -> None:
-    hardened = commands.up("c", "--tls", "mutual")
+    hardened = commands.up("c", "--tls", "mutual", "--monitoring", "on")
     mark = next(marks)
     with writing(hardened, "srv1", mark, RATE):
         pass

@@ -71,7 +71,7 @@ print(seen, int(found))
 
 @pytest.fixture(scope="module")
 def encrypted(shared_commands: Commands) -> Iterator[RunningTestbed]:
-    yield shared_commands.up("encrypted", "--profile", "hardened")
+    yield shared_commands.up("encrypted", "--profile", "hardened", "--monitoring", "on")
     shared_commands("down", "encrypted")
 
 

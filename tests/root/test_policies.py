@@ -211,7 +211,7 @@ def test_a_bad_policy_changes_nothing(second: RunningTestbed, tmp_path: Path) ->
 
 def test_a_policy_goes_on_the_switches_whole_when_the_controller_dies(commands: Any, tmp_path: Path) -> None:
     """Kill the controller at many moments of `policy apply`: every switch has the old flows or the new ones."""
-    bed = commands.up("k")
+    bed = commands.up("k", "--monitoring", "on")
     file = tmp_path / "my.policy"
     third_site = Rule("third-site", "client", "servers", "tcp", 9000, "allow", "each switch has something to do")
     policies = {"on": (SECOND_SITE, third_site, *RULES), "off": tuple(RULES)}

@@ -202,7 +202,18 @@ def test_the_journey_has_its_13_steps(commands: Commands, tmp_path: Path, tls: s
 
 @pytest.mark.parametrize(("tls", "code"), [("terminate", 1), ("reencrypt", 0), ("passthrough", 0)])
 def test_somebody_in_the_middle(tmp_path: Path, tls: str, code: int) -> None:
-    flags = ("--tls", tls, "--health", "fast", "--seconds", "3", "--runs", str(tmp_path / "runs"))
+    flags = (
+        "--tls",
+        tls,
+        "--health",
+        "fast",
+        "--monitoring",
+        "off",
+        "--seconds",
+        "3",
+        "--runs",
+        str(tmp_path / "runs"),
+    )
     done = Experiments(tmp_path)("run", "tls_tampering", *flags)
     assert done.returncode == code, done.stdout + done.stderr
     evidence, result = (read(tmp_path, name) for name in ("evidence.json", "result.json"))
@@ -215,7 +226,7 @@ def test_somebody_in_the_middle(tmp_path: Path, tls: str, code: int) -> None:
 def test_ctrl_c_unplugs_the_machine_in_the_middle(tmp_path: Path) -> None:
     """While the redirection is in force, not before."""
     commands, machine = Experiments(tmp_path), Machine(tmp_path)
-    words = ("run", "tls_tampering", "--seconds", "60", "--runs", str(tmp_path / "runs"))
+    words = ("run", "tls_tampering", "--monitoring", "off", "--seconds", "60", "--runs", str(tmp_path / "runs"))
     with commands.popen(*words) as process:
         assert process.stderr is not None
         assert any(line == "foobar: redirected\n" for line in process.stderr)

@@ -16,7 +16,18 @@ pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 def run(runs: Path, *words: str) -> tuple[int, dict[str, Any]]:
     """The exit code, and result.json; a quiet load, so that no machine is too slow for it."""
-    argv = [sys.executable, "-m", "experiments.web_failover", "--runs", str(runs), "--rate", "40", *words]
+    argv = [
+        sys.executable,
+        "-m",
+        "experiments.web_failover",
+        "--runs",
+        str(runs),
+        "--rate",
+        "40",
+        "--monitoring",
+        "off",
+        *words,
+    ]
     environment = Commands(runs.parent).environment
     done = subprocess.run(argv, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=180)
     (folder,) = (runs / "web_failover").iterdir()
