@@ -143,7 +143,9 @@ class PageTerminal:
             stdin=ours,
             stdout=ours,
             stderr=ours,
-            env={**os.environ, "TERM": "xterm"},
+            # not the size of another terminal
+            env={name: word for name, word in os.environ.items() if name not in ("COLUMNS", "LINES")}
+            | {"TERM": "xterm"},
             start_new_session=True,
         )
 
