@@ -81,6 +81,8 @@ class Service(ABC):
     last = False
     #: it only watches the host's other services: a fault hits it when it is named, and not else
     watches = False
+    #: it works in the background: after all others where processors are scarce
+    background = False
     #: seconds from start within which it must be ready
     patience = 20.0
     #: what ends it as an administrator would: it finishes what it has begun

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from services import logfiles
@@ -41,6 +42,17 @@ class ServiceHost(Look, Protocol):
     def run(
         self, argv: Sequence[str], *, seconds: float = ..., environment: Mapping[str, str] | None = ...
     ) -> subprocess.CompletedProcess[str]: ...
+
+
+#: of what comes after the others
+NICENESS = 10
+
+
+def _put_behind(pid: int) -> None:
+    """Where the kernel shares processors out by session (autogroup), it is the session's niceness that counts."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+        Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
 
 
 @dataclass
@@ -174,6 +186,8 @@ class Unit:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        if self.service.background:
+            _put_behind(self.process.pid)
 
     def end(self) -> None:
         """Kill the processes that are left of it, if any, and return when there is none."""

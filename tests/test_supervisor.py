@@ -15,7 +15,7 @@ from fakes import FakePlace, FakeService, python
 
 from services.service import File, Look
 from services.supervisor import Supervisor
-from services.unit import Unit
+from services.unit import NICENESS, Unit
 from topo import wait
 from topo.errors import DeadlineError, RefusedError, ServiceError, UsageError
 
@@ -427,3 +427,16 @@ def test_a_check_that_hangs_is_an_error_with_the_services_name(
     supervised.add(service)
     with pytest.raises(ServiceError, match=r"^srv1/a: checking its configuration: daemon -t: not within 60 s$"):
         supervised.supervisor.configure([service])
+
+
+def test_what_works_in_the_background_comes_after_the_others(tmp_path: Path) -> None:
+    for background in (False, True):
+        service = FakeService("web", python("import time; time.sleep(60)"))
+        service.background = background
+        supervisor = Supervisor()
+        supervisor.add(service, FakePlace(tmp_path))
+        supervisor.start("srv1/web")
+        process = supervisor.unit("srv1/web").process
+        assert process is not None
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == (NICENESS if background else 0)
+        supervisor.stop_all()

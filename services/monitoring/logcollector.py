@@ -28,6 +28,7 @@ class LogCollector(Service):
     role = LOGS
     aliases = ("collector",)
     watches = True
+    background = True
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)

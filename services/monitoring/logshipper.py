@@ -38,6 +38,7 @@ class LogShipper(Service):
     role = "shipper"
     product = "rsyslog"
     watches = True
+    background = True
 
     def __init__(
         self, host: str, plan: Plan, profile: Profile, secrets: Secrets, services: Sequence[Service] = ()
