@@ -49,7 +49,7 @@ NICENESS = 10
 
 
 def _put_behind(pid: int) -> None:
-    """Where the kernel shares processors out by session (autogroup), it is the session's niceness that counts."""
+    """By its niceness, and its session's: by that the kernel shares processors out where it groups them (autogroup)."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
         Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
