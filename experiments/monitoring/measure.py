@@ -110,7 +110,8 @@ class Measurement:
             "clean": (began, ended),
             "counts": list(counted(done, before, after)),
             "seconds": list(seconds_of(done, self._history(COUNTED, began, ended))),
-            "steps": self._steps(began, ended),
+            # the newest sample may be on its way
+            "steps": self._steps(began, ended - QUIET_SECONDS),
             "logs": storedlines.compared(self.testbed, done),
         }
         for name, value in clean.items():
@@ -209,35 +210,31 @@ class Measurement:
         tools = [service.role for service in self._tools()]
         frozen = [Fault("freeze", name, role) for role in tools]
         balancer = self.plan.host_of(roles.BALANCER).name
-        each = (
-            (f"{name} killed", [Fault("kill", name, role) for role in tools], 0),
-            (f"{name} frozen", frozen, 0),
-            (f"{name} cut", [Fault("cut", name)], 0),
-            (f"{name} off", [Fault("off", name)], 0),
-            (
-                f"{name} frozen and {balancer}'s shipper killed",
-                [*frozen, Fault("kill", balancer, SHIPPER)],
-                SHIPPER_LINES,
-            ),
-        )
-        for what, faults, allowed in each:
-            with self.run.phase(what, seconds):
-                yield self._one_away(what, faults, seconds, allowed)
+        killed = [Fault("kill", name, role) for role in tools]
+        shipper = Fault("kill", balancer, SHIPPER)
+        yield self._one_away(f"{name} killed", killed, seconds)
+        yield self._one_away(f"{name} frozen", frozen, seconds)
+        yield self._one_away(f"{name} cut", [Fault("cut", name)], seconds)
+        yield self._one_away(f"{name} off", [Fault("off", name)], seconds)
+        yield self._one_away(f"{name} frozen, then {balancer}'s shipper killed", frozen, seconds, shipper)
 
     def _tools(self) -> list[Any]:
         name = self.plan.host_of(roles.MONITOR).name
         services = [unit.service for unit in self.testbed.supervisor.units if unit.service.host == name]
         return [service for service in services if service.role in (roles.METRICS, roles.LOGS)]
 
-    def _one_away(self, what: str, faults: Iterable[Fault], seconds: float, allowed: int) -> AwayRow:
+    def _one_away(self, what: str, faults: Iterable[Fault], seconds: float, then: Fault | None = None) -> AwayRow:
+        """``then``: a fault at the end of it, of a shipper that has something on its way."""
         file = f"away-{self.loads}.jsonl"
         began = time.time()
-        with self._load(file):
+        with self.run.phase(what, seconds), self._load(file):
             time.sleep(AROUND_SECONDS)
             with ExitStack() as stack:
                 for fault in faults:
                     stack.enter_context(injected(self.testbed, fault, mark=self.run.mark))
                 time.sleep(seconds)
+                if then:
+                    stack.enter_context(injected(self.testbed, then, mark=self.run.mark))
             time.sleep(AROUND_SECONDS)
         ended = time.time()
         done = load.outcomes(self.run.folder.path / file)
@@ -258,7 +255,7 @@ class Measurement:
             "seconds": round(ended - began, 1),
             "lines": sum(row["written"] for row in lines),
             "lost": sum(row["written"] - row["stored"] for row in lines),
-            "allowed": allowed,
+            "allowed": SHIPPER_LINES if then else 0,
             "longest_step_s": worst["longest_s"],
             "host": worst["host"],
         }
