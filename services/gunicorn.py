@@ -55,8 +55,7 @@ class Gunicorn(Service):
         site = File(SITE_CONFIG, json.dumps(self._site(), indent=1), 0o600)
         if not self.tls.mutual:
             return (File(CONFIG, config), site)
-        proof = File(PROOF, self.secrets.applications[self.host].bundle, 0o600)
-        return (File(CONFIG, config), site, File(AUTHORITY, self.secrets.authority), proof)
+        return (File(CONFIG, config), site, *self.secrets.proof(self.secrets.applications[self.host], PROOF, AUTHORITY))
 
     def _site(self) -> dict[str, Any]:
         """The site's settings. No proxy between nginx and the visitor adds a header where TLS is passed on."""

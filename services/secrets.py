@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.pki import CLIENT, SERVER, Authority, KeyPair
+from services.service import File
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, SITE, WEB, Plan
 from topo.profile import Profile
 from topo.tls import means
@@ -43,6 +44,10 @@ class Secrets:
     failover: KeyPair = field(default=NONE, repr=False)
     monitor: KeyPair = field(default=NONE, repr=False)
     watched: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
+
+    def proof(self, pair: KeyPair, path: str, authority: str) -> tuple[File, File]:
+        """The files of a daemon that shows a certificate, and knows which authority the other side's must be of."""
+        return File(path, pair.bundle, 0o600), File(authority, self.authority)
 
 
 def fresh(plan: Plan, profile: Profile) -> Secrets:

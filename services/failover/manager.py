@@ -97,7 +97,7 @@ class Failover(Service):
         written = File(CONFIG, json.dumps(config, indent=1), 0o600)
         if not self._proves:
             return (written,)
-        return (written, File(AUTHORITY, self.secrets.authority), File(PROOF, self.secrets.failover.bundle, 0o600))
+        return (written, *self.secrets.proof(self.secrets.failover, PROOF, AUTHORITY))
 
     @property
     def _proves(self) -> bool:

@@ -127,8 +127,7 @@ class MariaDB(Service):
 
     def _certificates(self) -> Iterator[File]:
         if self.tls.mutual:
-            yield File(CERTIFICATE, self.secrets.databases[self.host].bundle, 0o600)
-            yield File(AUTHORITY, self.secrets.authority)
+            yield from self.secrets.proof(self.secrets.databases[self.host], CERTIFICATE, AUTHORITY)
 
     def _replicas(self) -> tuple[Host, ...]:
         """The servers that may follow this one, today or one day."""

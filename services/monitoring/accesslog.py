@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -62,14 +62,11 @@ class AccessLog:
         self.requests: Counter[Labels] = Counter()
         self.durations: defaultdict[str, Durations] = defaultdict(Durations)
         self.logins: Counter[Labels] = Counter({(OK,): 0, (FAILED,): 0})
-        while True:  # before the first answer: counts that rose later would be taken for news
-            self.take()
-            if not self._follower.behind:
-                break
+        # before the first answer: counts that rose later would be taken for news
+        self._count(self._follower.all_lines())
 
-    def take(self) -> None:
-        """Count what has come."""
-        for line in self._follower.lines():
+    def _count(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
             try:
                 request = parsed(line)
             except ValueError:
@@ -81,7 +78,7 @@ class AccessLog:
                 self.logins[(LOGINS[request.status],)] += 1
 
     def metrics(self) -> Iterator[Metric]:
-        self.take()
+        self._count(self._follower.lines())
         yield counters(f"{self._job}_requests_total", ("path", "status"), self.requests)
         yield self._seconds()
         yield value(f"{self._job}_lines_refused_total", self._refused + self._follower.refused, COUNTER)

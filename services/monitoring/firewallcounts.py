@@ -69,11 +69,8 @@ class FirewallCounts:
 
     def _take(self) -> None:
         """Count the samples of denied packets that have come."""
-        while True:
-            for line in self._events.lines():
-                self._count(line)
-            if not self._events.behind:
-                break
+        for line in self._events.all_lines():
+            self._count(line)
 
     def _count(self, line: bytes) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from services.monitoring import logstore, logwriter
 from services.monitoring.logshipper import LONGEST, client_name
@@ -45,6 +45,7 @@ class LogCollector(Service):
         return {"MALLOC_ARENA_MAX": "1", "PYTHON": sys.executable, "LOG_WRITER": logwriter.__file__}
 
     def files(self) -> tuple[File, ...]:
+        proof = self.secrets.proof(self.secrets.monitor, CERTIFICATE, AUTHORITY) if self.mutual else ()
         config = render(
             "collector.conf.j2",
             host=self.host,
@@ -57,12 +58,7 @@ class LogCollector(Service):
             proof=CERTIFICATE,
             clients=[client_name(host.name) for host in self.plan.watched],
         )
-        return (File(CONFIG, config), File(WRITER, _writer(), 0o755), *self._certificates())
-
-    def _certificates(self) -> Iterator[File]:
-        if self.mutual:
-            yield File(CERTIFICATE, self.secrets.monitor.bundle, 0o600)
-            yield File(AUTHORITY, self.secrets.authority)
+        return (File(CONFIG, config), File(WRITER, _writer(), 0o755), *proof)
 
     def directories(self) -> tuple[str, ...]:
         return (WORK, logstore.FOLDER)

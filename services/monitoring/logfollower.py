@@ -49,6 +49,13 @@ class LogFollower:
         self._overlong = self._overlong or len(rest) > LINE_BYTES
         self._rest = b"" if self._overlong else rest
 
+    def all_lines(self) -> Iterator[bytes]:
+        """The same, in as many looks as it takes."""
+        while True:
+            yield from self.lines()
+            if not self.behind:
+                return
+
     def _new(self) -> bytes:
         """The bytes that have come, as far as one look goes."""
         with _Opened(self._path) as log:

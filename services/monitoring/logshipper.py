@@ -54,6 +54,7 @@ class LogShipper(Service):
         return {"MALLOC_ARENA_MAX": "1"}
 
     def files(self) -> tuple[File, ...]:
+        proof = self.secrets.proof(self.secrets.watched[self.host], PROOF, AUTHORITY) if self.mutual else ()
         tool = self.plan.host_of(MONITOR)
         config = render(
             "shipper.conf.j2",
@@ -68,18 +69,13 @@ class LogShipper(Service):
             authority=AUTHORITY,
             proof=PROOF,
         )
-        return (File(CONFIG, config), *self._certificates())
+        return (File(CONFIG, config), *proof)
 
     def _read(self) -> Iterator[tuple[str, str]]:
         """(service, log) of every log on the host."""
         for service in (*self.services, self):
             for log in service.logs:
                 yield service.role, log
-
-    def _certificates(self) -> Iterator[File]:
-        if self.mutual:
-            yield File(PROOF, self.secrets.watched[self.host].bundle, 0o600)
-            yield File(AUTHORITY, self.secrets.authority)
 
     def directories(self) -> tuple[str, ...]:
         return (WORK,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from services.monitoring import rules
 from services.secrets import Secrets
@@ -42,6 +42,7 @@ class Prometheus(Service):
         return {"GOMAXPROCS": "1", "GOGC": "50"}
 
     def files(self) -> tuple[File, ...]:
+        proof = self.secrets.proof(self.secrets.monitor, CERTIFICATE, AUTHORITY) if self.mutual else ()
         config = {
             "global": {"evaluation_interval": EVALUATION, "scrape_interval": "1s", "scrape_timeout": "500ms"},
             "rule_files": [FACTS, JUDGED.replace(".yml", "*.yml")],  # a pattern may match nothing
@@ -53,7 +54,7 @@ class Prometheus(Service):
             File(FACTS, rules.facts_file(self.plan)),
             File(ALERTS, rules.alerts_file(self.plan)),
             File(WEB_CONFIG, json.dumps(self._encryption(), indent=1)),
-            *self._certificates(),
+            *proof,
         )
 
     def _encryption(self) -> dict[str, object]:
@@ -68,11 +69,6 @@ class Prometheus(Service):
                 "min_version": "TLS13",
             }
         }
-
-    def _certificates(self) -> Iterator[File]:
-        if self.mutual:
-            yield File(CERTIFICATE, self.secrets.monitor.bundle, 0o600)
-            yield File(AUTHORITY, self.secrets.authority)
 
     def directories(self) -> tuple[str, ...]:
         return (DATA,)

@@ -57,11 +57,12 @@ class Vmagent(Service):
         self.secrets = secrets
 
     def files(self) -> tuple[File, ...]:
+        proof = self.secrets.proof(self.secrets.watched[self.host], PROOF, AUTHORITY) if self.mutual else ()
         config = {
             "global": {"scrape_interval": f"{INTERVAL_S}s", "scrape_timeout": "500ms"},
             "scrape_configs": list(self._jobs()),
         }
-        return (File(CONFIG, json.dumps(config, indent=1)), *self._certificates())
+        return (File(CONFIG, json.dumps(config, indent=1)), *proof)
 
     def _jobs(self) -> Iterator[dict[str, object]]:
         for source in exporter.sources(self.plan.host(self.host), self.plan):
@@ -70,11 +71,6 @@ class Vmagent(Service):
             kept = [{"source_labels": ["__name__"], "regex": HAPROXY, "action": "keep"}]
             port = self.plan.port(STATISTICS)
             yield {**_job(BALANCER, port, "/metrics"), "metric_relabel_configs": kept}
-
-    def _certificates(self) -> Iterator[File]:
-        if self.mutual:
-            yield File(PROOF, self.secrets.watched[self.host].bundle, 0o600)
-            yield File(AUTHORITY, self.secrets.authority)
 
     def directories(self) -> tuple[str, ...]:
         return (QUEUE,)

@@ -144,6 +144,16 @@ class RunningTestbed:
         assert done.returncode == 0, done.stderr
         return one_line(done.stdout).split()[1].rstrip(":")
 
+    @contextmanager
+    def broken(self, words: str, seconds: float = 60) -> Iterator[None]:
+        """A fault by hand is in force while the block runs; healing it may take so many ``seconds``."""
+        number = self.fault(words)
+        try:
+            yield
+        finally:
+            healed = self.commands("heal", "--name", self.name, number, seconds=seconds)
+            assert healed.returncode == 0, healed.stderr
+
     def connects(self, src: str, dst: str, port: int, seconds: float = 1) -> bool:
         """Whether a TCP connection can be made from one host to another, by name or address."""
         code = (

@@ -237,16 +237,6 @@ def writing(bed: RunningTestbed, by: str, name: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def failing(bed: RunningTestbed, words: str) -> Iterator[None]:
-    number = bed.fault(words)
-    try:
-        yield
-    finally:
-        healed = bed.commands("heal", "--name", bed.name, number)
-        assert healed.returncode == 0, healed.stderr
-
-
 def since(bed: RunningTestbed, began: float) -> list[str]:
     return [event["event"] for event in events(bed) if event["time"] > began]
 
@@ -255,7 +245,7 @@ def since(bed: RunningTestbed, began: float) -> list[str]:
 def test_writes_come_back_to_a_lone_replica_whose_link_came_and_went(managed: RunningTestbed, number: int) -> None:
     """MariaDB's own threads may then wait for each other for ever; the manager does not."""
     old, name = settled(managed), f"lone-{number}"
-    with writing(managed, old, name), failing(managed, f"lone {old}"):
+    with writing(managed, old, name), managed.broken(f"lone {old}"):
         write(managed, old, name, seconds=8)
     settled(managed)
     everywhere(managed, name)
@@ -264,7 +254,7 @@ def test_writes_come_back_to_a_lone_replica_whose_link_came_and_went(managed: Ru
 def test_another_server_takes_over_from_a_primary_that_is_held_up_by_a_lock(managed: RunningTestbed) -> None:
     old, began = settled(managed), time.time()
     by = next(server for server in SERVERS if server != old)
-    with writing(managed, by, "stuck"), failing(managed, f"stuck {old}"):
+    with writing(managed, by, "stuck"), managed.broken(f"stuck {old}"):
         write(managed, by, "after-stuck", seconds=8)
         assert "hand-over" in since(managed, began)
     assert settled(managed) != old
@@ -277,8 +267,8 @@ def test_a_primary_whose_replicas_hear_nothing_is_replaced_by_one_of_them(manage
     first, second = (server for server in SERVERS if server != old)
     with (
         writing(managed, old, "unheard"),
-        failing(managed, f"blackhole {old} {first}"),
-        failing(managed, f"blackhole {old} {second}"),
+        managed.broken(f"blackhole {old} {first}"),
+        managed.broken(f"blackhole {old} {second}"),
     ):
         write(managed, first, "after-unheard", seconds=8)
         assert "restart" in since(managed, began)
@@ -291,7 +281,7 @@ def test_a_full_disk_of_the_primary_loses_nothing_and_heals(managed: RunningTest
     old = settled(managed)
     by = next(server for server in SERVERS if server != old)
     write(managed, by, "before-full")
-    with writing(managed, by, "full"), failing(managed, f"full {old} data"):
+    with writing(managed, by, "full"), managed.broken(f"full {old} data"):
         wait.until(lambda: None if told(managed)["primary"] != old else "the same", what="another primary", seconds=15)
         write(managed, by, "after-full")
     assert settled(managed) != old
@@ -306,7 +296,7 @@ def test_a_full_log_stops_no_write(managed: RunningTestbed, host: str) -> None:
     old = settled(managed)
     restarts = managed.service("mon/failover")["restarts"]
     by = next(server for server in SERVERS if server != old)
-    with failing(managed, f"full {old if host == 'primary' else host} log"):
+    with managed.broken(f"full {old if host == 'primary' else host} log"):
         managed.run(old, "pkill", "-9", "mariadbd")
         write(managed, by, f"full-log-{host}", seconds=8)
         power_on(managed, old)

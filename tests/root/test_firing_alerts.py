@@ -75,16 +75,6 @@ def quiet(bed: RunningTestbed) -> None:
 
 
 @contextmanager
-def broken(bed: RunningTestbed, words: str) -> Iterator[None]:
-    number = bed.fault(words)
-    try:
-        yield
-    finally:
-        healed = bed.commands("heal", "--name", bed.name, number, seconds=90)
-        assert healed.returncode == 0, healed.stderr
-
-
-@contextmanager
 def replication_stopped(bed: RunningTestbed, host: str) -> Iterator[None]:
     bed.sql(host, "STOP SLAVE")
     try:
@@ -102,11 +92,11 @@ def working(bed: RunningTestbed, host: str, command: str) -> Iterator[None]:
 
 Trouble = Callable[[RunningTestbed], AbstractContextManager[None]]
 MET_FIRST: list[tuple[str, str, Trouble]] = [
-    ("ServerDown", "srv1", lambda bed: broken(bed, "kill srv1 web")),
-    ("HostSilent", "srv2", lambda bed: broken(bed, "cut srv2")),
+    ("ServerDown", "srv1", lambda bed: bed.broken("kill srv1 web", seconds=90)),
+    ("HostSilent", "srv2", lambda bed: bed.broken("cut srv2", seconds=90)),
     ("ReplicationStopped", "srv2", lambda bed: replication_stopped(bed, "srv2")),
-    ("ErrorRate", "srv3", lambda bed: broken(bed, "error500 srv3")),
-    ("DiskFull", "srv3", lambda bed: broken(bed, "full srv3 log")),
+    ("ErrorRate", "srv3", lambda bed: bed.broken("error500 srv3", seconds=90)),
+    ("DiskFull", "srv3", lambda bed: bed.broken("full srv3 log", seconds=90)),
     ("DeniedBurst", "attacker", lambda bed: working(bed, "attacker", "nmap -sS -n -Pn -p 1-2000 srv1")),
     ("LogInFailures", "srv1 srv2 srv3", lambda bed: working(bed, "client", GUESS)),
 ]
@@ -145,7 +135,7 @@ def test_an_alert_fires_and_goes(
 
 
 def test_without_prometheus_nobody_judges_and_that_is_said(watched: RunningTestbed) -> None:
-    with broken(watched, "kill mon metrics"):
+    with watched.broken("kill mon metrics", seconds=90):
         done = watched.commands("alerts", "--name", watched.name)
         assert (done.returncode, done.stdout) == (2, "")
         assert one_line(done.stderr).startswith("foobar: mon's Prometheus does not answer: ")
@@ -181,7 +171,7 @@ def test_top_fits_its_terminal_and_q_leaves(watched: RunningTestbed, width: int,
             shown += os.read(screen, 65536)
         return None if shown.count(b"alerts: ") >= 3 else repr(shown[-200:])
 
-    with broken(watched, "kill srv1 web"), top(watched, width, height) as (process, screen):
+    with watched.broken("kill srv1 web", seconds=90), top(watched, width, height) as (process, screen):
         wait.until(look, what="three pages", seconds=20)
         os.write(screen, b"q")
         assert process.wait(10) == 0

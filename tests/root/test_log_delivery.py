@@ -82,17 +82,6 @@ def lost(bed: RunningTestbed, host: str, mark: str, lines: int, *, few: int = 0,
     return lines - len(seen)
 
 
-@contextmanager
-def broken(bed: RunningTestbed, fault: str) -> Iterator[None]:
-    """A fault is in force while the block runs."""
-    number = bed.fault(fault)
-    try:
-        yield
-    finally:
-        healed = bed.commands("heal", "--name", bed.name, number, seconds=120)
-        assert healed.returncode == 0, healed.stderr
-
-
 @pytest.fixture(scope="module")
 def watched(second: RunningTestbed) -> RunningTestbed:
     return second
@@ -107,7 +96,7 @@ def test_no_line_is_lost_whatever_happens_to_the_monitoring_host(watched: Runnin
         writing(watched, "srv3", mark, lines),
     ):
         wait.until(lambda: None if numbers(watched, "srv3", mark) else "none yet", what="the first lines", seconds=20)
-        with broken(watched, fault):  # most of the lines are written meanwhile
+        with watched.broken(fault, seconds=120):  # most of the lines are written meanwhile
             wait.until(lambda: written(watched, mark, lines - RATE // 2), what="lines written", seconds=20)
     assert {host: lost(watched, host, mark, lines) for host in WRITERS} == dict.fromkeys(WRITERS, 0)
 
@@ -122,7 +111,7 @@ def test_a_shipper_that_is_killed_loses_no_line(watched: RunningTestbed) -> None
     mark, lines = next(marks), 6 * RATE
     with writing(watched, "srv1", mark, lines):
         wait.until(lambda: None if numbers(watched, "srv1", mark) else "none yet", what="the first lines", seconds=20)
-        with broken(watched, "kill srv1 shipper"):
+        with watched.broken("kill srv1 shipper", seconds=120):
             pass
     assert lost(watched, "srv1", mark, lines) == 0
 
@@ -173,7 +162,7 @@ def test_a_queue_in_memory_is_seen_to_lose(
             wait.until(
                 lambda: None if numbers(watched, "srv1", mark) else "none yet", what="the first lines", seconds=20
             )
-            frozen.enter_context(broken(watched, "freeze mon logs"))
+            frozen.enter_context(watched.broken("freeze mon logs", seconds=120))
         watched.run("srv1", *KILL)
         first.wait(10)
     other_shipper(queue)
@@ -266,7 +255,7 @@ def test_a_request_without_sense_is_one_line(watched: RunningTestbed, words: str
 
 @pytest.mark.parametrize("fault", ["kill mon logs", "off mon"])
 def test_a_monitoring_host_that_is_dead_is_one_line(watched: RunningTestbed, fault: str) -> None:
-    with broken(watched, fault):
+    with watched.broken(fault, seconds=120):
         done = watched.commands("logs", "--name", watched.name, "--since", "3s")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "mon/logs is " in done.stderr

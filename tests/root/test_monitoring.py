@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from runningtestbed import Commands, RunningTestbed
@@ -102,16 +101,6 @@ class Growth:
         becomes(lambda: self.of(query), lambda grown: grown == number, f"growth of {query}, which is to be {number},")
 
 
-@contextmanager
-def faulty(bed: RunningTestbed, words: str) -> Iterator[None]:
-    number = bed.fault(words)
-    try:
-        yield
-    finally:
-        healed = bed.commands("heal", "--name", bed.name, number)
-        assert healed.returncode == 0, healed.stderr
-
-
 def test_every_source_that_must_be_there_answers(bed: RunningTestbed) -> None:
     """And one that is not there is missed."""
     assert bed.total("count(monitoring_expected)") == 19
@@ -121,7 +110,7 @@ def test_every_source_that_must_be_there_answers(bed: RunningTestbed) -> None:
 
 def test_a_source_that_hangs_is_down_and_takes_no_other_with_it(second: RunningTestbed) -> None:
     up = "up{host='srv3',job='%s'}"
-    with faulty(second, "freeze srv3 db"):
+    with second.broken("freeze srv3 db"):
         becomes(lambda: second.total(up % "db"), lambda value: value == 0, "its database")
         for job in ("host", "web", "app"):
             assert second.total(up % job) == 1, job
@@ -251,7 +240,7 @@ def test_a_denied_packet_is_counted_by_rule_and_source(bed: RunningTestbed) -> N
 def test_a_fault_in_force_is_published_until_it_is_healed(second: RunningTestbed) -> None:
     fault = "testbed_fault{kind='kill',target='srv3',what='web'}"
     assert second.metric("testbed_fault") == {}
-    with faulty(second, "kill srv3 web"):
+    with second.broken("kill srv3 web"):
         becomes(lambda: second.total(fault), lambda value: value == 1, "the fault")
     becomes(lambda: len(second.metric("testbed_fault")), lambda count: count == 0, "faults")
 
