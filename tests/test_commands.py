@@ -424,7 +424,7 @@ def test_a_testbed_that_lives_has_its_time_to_leave(
 def test_one_that_does_not_end_keeps_no_other_up(
     run: Run, launched: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.commands.do_down.KILL_SECONDS", 0.1)
+    monkeypatch.setattr("testbed.commands.do_down.KILL_SECONDS", 2.0)
     send = state.send
     monkeypatch.setattr(state, "send", lambda entry, number: None if entry.name == "a" else send(entry, number))
     for name in ("a", "b"):
