@@ -23,7 +23,7 @@ from controllers import jsonsocket
 from experiments.__main__ import _parser as experiments_parser
 from experiments.__main__ import main as experiments_main
 from testbed import box, cli, commandline, control, detaching, launcher, preflight, state
-from testbed.commands import commandlist
+from testbed.commands import commandlist, do_down
 from testbed.commands.suggestions import verbs_of
 from testbed.state import Claim, Entry
 from topo.early import BOX_VARIABLE
@@ -424,9 +424,12 @@ def test_a_testbed_that_lives_has_its_time_to_leave(
 def test_one_that_does_not_end_keeps_no_other_up(
     run: Run, launched: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.commands.do_down.KILL_SECONDS", 2.0)
-    send = state.send
+    """It is looked for only a moment; the other one has the product's time."""
+    send, gone_within = state.send, do_down._gone_within
     monkeypatch.setattr(state, "send", lambda entry, number: None if entry.name == "a" else send(entry, number))
+    monkeypatch.setattr(
+        do_down, "_gone_within", lambda entry, s: gone_within(entry, min(s, 0.1) if entry.name == "a" else s)
+    )
     for name in ("a", "b"):
         launched(name, hangs)
     code, out, err = run("down", "--all")

@@ -35,8 +35,7 @@ class PromptNode(PromptShell, MininetsNode):
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], PromptNode]]:
-    monkeypatch.setattr(network, "SHELL_SECONDS", 0.3)
+def nodes() -> Iterator[Callable[[str], PromptNode]]:
     made: list[PromptNode] = []
 
     def start(script: str) -> PromptNode:
@@ -51,6 +50,12 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], PromptNod
         os.close(node.theirs)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only for what is meant to last longer: all else has the product's time."""
+    monkeypatch.setattr(network, "SHELL_SECONDS", 0.3)
+
+
 def test_a_prompt_that_comes_in_parts_is_waited_for(nodes: Callable[[str], PromptNode]) -> None:
     nodes(r"printf 'no job control'; sleep 0.05; printf '\177'; exec sleep 9").startShell()
 
@@ -60,11 +65,13 @@ def test_a_shell_that_ends_is_an_error_with_its_last_words(nodes: Callable[[str]
         nodes("echo a; echo 'setpriv: no such capability'").startShell()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_shell_that_does_not_answer_is_not_waited_for_without_end(nodes: Callable[[str], PromptNode]) -> None:
     with pytest.raises(DeadlineError, match=r"^srv1: an answer of its shell: not within 0.3 s"):
         nodes("exec sleep 9").startShell()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_once_the_network_is_made_a_command_may_take_its_time(nodes: Callable[[str], PromptNode]) -> None:
     node = nodes("sleep 0.6; printf late; exec sleep 9")
     node.building = False
