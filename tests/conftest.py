@@ -39,8 +39,9 @@ settings.register_profile(
 )
 settings.load_profile("foobar")
 
-# A shell ignores these for what it starts in the background, and what ignores them at its start can never ask for them
-for number in (signal.SIGINT, signal.SIGQUIT):
+# A shell ignores these for what is to run in the background (nohup the last of them), and what ignores them at its
+# start can never ask for them
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
