@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.pki import CIPHERS, CURVES
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
+from services.waf import refusal
+from services.waf.wafrules import rules
 from topo.plan import APP, BALANCER, WEB, Plan
 from topo.profile import Profile
 from topo.tls import means
@@ -19,6 +22,16 @@ ACCESS, ERROR = "/var/log/nginx/access.log", "/var/log/nginx/error.log"
 STATIC = Path(__file__).parent / "site" / "static"
 # a copy: nginx takes a dollar in the project's path for a variable, and there is no way to quote one
 SERVED = "/run/nginx/static"
+
+
+@dataclass(frozen=True)
+class Shield:
+    """The web application firewall in nginx: its module (the path is Debian's), its rules, what a refusal says."""
+
+    module: str = "/usr/lib/nginx/modules/ngx_http_modsecurity_module.so"
+    rules: str = "/run/nginx/waf.conf"
+    work: str = "/run/nginx/temp/waf"
+    says: str = "The web application firewall of this site has refused the request."
 
 
 class Nginx(Service):
@@ -39,7 +52,7 @@ class Nginx(Service):
 
     @property
     def logs(self) -> tuple[str, ...]:
-        return (self.output, ERROR, ACCESS)
+        return (self.output, ERROR, ACCESS, *((refusal.LOG,) if self.profile.shielded else ()))
 
     def files(self) -> tuple[File, ...]:
         text = render(
@@ -56,8 +69,13 @@ class Nginx(Service):
             static=SERVED,
             access=ACCESS,
             error=ERROR,
+            waf=Shield() if self.profile.shielded else None,
         )
-        return (File(CONFIG, text), *self._certificates())
+        return (File(CONFIG, text), *self._rules(), *self._certificates())
+
+    def _rules(self) -> Iterator[File]:
+        if self.profile.shielded:
+            yield File(Shield().rules, rules(refusal.LOG, Shield().work))
 
     def _applications(self) -> tuple[str, ...]:
         """The applications that it forwards requests to: the one on its own host, else all that there are."""
@@ -68,7 +86,7 @@ class Nginx(Service):
 
     def configuration(self) -> tuple[File, ...]:
         """Without the certificate, which is this server's alone; its check reads whichever is there."""
-        return self.files()[:1]
+        return self.files()[: 1 + self.profile.shielded]
 
     def _certificates(self) -> Iterator[File]:
         if self.tls.backend_tls:
@@ -77,7 +95,7 @@ class Nginx(Service):
             yield File(AUTHORITY, self.secrets.authority)
 
     def directories(self) -> tuple[str, ...]:
-        return ("/var/log/nginx", "/run/nginx/temp", SERVED)
+        return ("/var/log/nginx", "/run/nginx/temp", Shield().work, SERVED)
 
     def prepare(self, look: Look) -> None:
         """Copy the static files, for all users to read whatever the project's own modes are."""

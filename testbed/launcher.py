@@ -22,6 +22,7 @@ from testbed.state import Claim, Entry
 from topo import environment
 from topo.early import BOX_VARIABLE
 from topo.errors import EXIT_INTERRUPTED, FoobarError
+from topo.profile import Profile
 
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
 AS_USER = ("--user", "--map-root-user")
@@ -34,7 +35,8 @@ def enter(name: str, argv: list[str], profile: dict[str, Any], *, detach: bool =
     Raises UsageError when the name is taken, MissingError when the machine lacks something.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    preflight.check(cluster=profile["db"] == "galera", monitored=profile["monitoring"] == "on")
+    design = Profile(**profile)
+    preflight.check(cluster=design.cluster, monitored=design.monitored, shielded=design.shielded)
     if detach:
         return in_background(lambda ready: Launcher(name, argv, profile, ready).run())
     return Launcher(name, argv, profile).run()

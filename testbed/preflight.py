@@ -46,9 +46,15 @@ MONITORING = {
     "rsyslogd": "rsyslog",
     "/usr/lib/*/rsyslog/omrelp.so": "rsyslog-relp",
 }
+#: with --waf on besides; Ubuntu 22.04 has no such module for its nginx
+SHIELD = {
+    "/usr/lib/nginx/modules/ngx_http_modsecurity_module.so": "libnginx-mod-http-modsecurity",
+    "/usr/share/modsecurity-crs/rules/REQUEST-941-APPLICATION-ATTACK-XSS.conf": "modsecurity-crs",
+}
 #: with --db galera besides: its library, and how a database is sent whole
 CLUSTER = {GALERA: "galera-4", "rsync": "rsync"}
 TUN = Path("/dev/net/tun")
+OS_RELEASE = Path("/etc/os-release")
 FILES = 16_384
 STATUS = Path("/proc/self/status")
 ELSEWHERE = "run on a machine or VM of your own: this one is a container that lacks the right"
@@ -56,10 +62,13 @@ ELSEWHERE = "run on a machine or VM of your own: this one is a container that la
 BOX_CAPABILITIES = {"sys_chroot": 18, "sys_admin": 21}
 
 
-def check(*, cluster: bool = False, monitored: bool = False) -> None:
+def check(*, cluster: bool = False, monitored: bool = False, shielded: bool = False) -> None:
     """Raise MissingError, or UsageError for a folder, with one line that names what is missing and what to do."""
-    wanted = {**PACKAGES, **(CLUSTER if cluster else {}), **(MONITORING if monitored else {})}
+    beside = ((CLUSTER, cluster), (MONITORING, monitored), (SHIELD, shielded))
+    wanted = PACKAGES | {name: package for more, asked in beside if asked for name, package in more.items()}
     missing = [name for name in wanted if not _is_there(name)]
+    if set(missing) & set(SHIELD) and _is_jammy():
+        raise MissingError("--waf on: Ubuntu 22.04 has no ModSecurity for its nginx; use --waf off, or Ubuntu 24.04")
     if missing:
         packages = sorted({wanted[name] for name in missing})
         raise MissingError(
@@ -100,6 +109,10 @@ def _allow_files() -> None:
 def _is_there(what: str) -> bool:
     """A program, or a file by its path, which may be a pattern."""
     return any(Path("/").glob(what[1:])) if what.startswith("/") else bool(shutil.which(what, path=SYSTEM_PATH))
+
+
+def _is_jammy() -> bool:
+    return OS_RELEASE.exists() and 'VERSION_ID="22.04"' in OS_RELEASE.read_text()
 
 
 def _check_capabilities(status: str) -> None:

@@ -102,10 +102,7 @@ def running() -> Callable[..., Claim]:
             "--db galera --tls mutual",
             "--db galera --tls mutual: databases of a cluster are not encrypted; use --tls reencrypt",
         ),
-        (
-            "--waf on --stack diverse",
-            "--stack diverse, --waf on: not built yet; available today: --stack uniform, --waf off",
-        ),
+        ("--stack diverse", "--stack diverse: not built yet; available today: --stack uniform"),
         ("up --layout tiered", "--layout tiered: not built yet; available today: --layout stacked"),
         ("up --detach now", "unrecognized arguments: now (see --help)"),
         ("switchover", "the following arguments are required: host (see --help)"),

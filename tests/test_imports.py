@@ -29,6 +29,8 @@ FLOORS = (
     "controllers/firewall.py",
     "services",
     "services/site",
+    "services/waf",
+    "services/nginx.py",
     "services/mariadb",
     "services/failover",
     "services/monitoring",

@@ -122,7 +122,11 @@ def test_every_program_that_a_service_starts_is_asked_for_first(
 def test_every_package_that_is_asked_for_is_installed_by_the_set_up() -> None:
     listed = (PROJECT / "vagrant" / "provision.sh").read_text()
     comes_along = {"hostname", "net-tools"}  # every Debian has the first, Mininet's package brings the second
-    absent = sorted(package for package in set(preflight.PACKAGES.values()) - comes_along if package not in listed)
+    absent = sorted(
+        package
+        for package in {*preflight.PACKAGES.values(), *preflight.SHIELD.values()} - comes_along
+        if package not in listed
+    )
     assert absent == []
 
 

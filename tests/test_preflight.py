@@ -71,6 +71,26 @@ def test_a_clusters_library_is_missed_where_there_is_to_be_a_cluster(
     preflight.check(cluster=True)
 
 
+@pytest.mark.parametrize(
+    ("version", "line"),
+    [
+        ("22.04", "--waf on: Ubuntu 22.04 has no ModSecurity for its nginx; use --waf off, or Ubuntu 24.04"),
+        ("24.04", "missing: /no/module.so (packages: module); run: sudo ./foobar, which installs them"),
+    ],
+)
+def test_a_firewall_that_no_package_has_is_refused_with_what_to_do(
+    complete: pytest.MonkeyPatch, tmp_path: Path, version: str, line: str
+) -> None:
+    release = tmp_path / "os-release"
+    release.write_text(f'NAME="Ubuntu"\nVERSION_ID="{version}"\n')
+    complete.setattr(preflight, "OS_RELEASE", release)
+    complete.setattr(preflight, "SHIELD", {"/no/module.so": "module"})
+    preflight.check()
+    with pytest.raises(MissingError) as caught:
+        preflight.check(shielded=True)
+    assert str(caught.value) == line
+
+
 def test_daemons_are_found_where_an_ordinary_users_path_does_not_look(
     complete: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

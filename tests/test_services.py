@@ -73,10 +73,13 @@ def test_every_rendered_file(services: dict[str, Service], service_id: str, gold
 VARIANTS = [
     *(Profile(tls=tls) for tls in ("reencrypt", "passthrough", "mutual")),
     *(Profile(db=db) for db in ("async", "semisync", "galera")),
+    Profile(waf="on"),
 ]
 
 
 def variant(profile: Profile) -> str:
+    if profile.shielded:
+        return "waf-on"
     return f"db-{profile.db}" if profile.db != "single" else f"tls-{profile.tls}"
 
 
@@ -108,7 +111,7 @@ def test_no_golden_file_is_left_over(services: dict[str, Service], plan: Plan, s
     assert {
         name
         for name in there
-        if name.split("/")[0].partition("-")[0] in {"flows", "tls", "db", *(h.name for h in plan.hosts)}
+        if name.split("/")[0].partition("-")[0] in {"flows", "tls", "db", "waf", *(h.name for h in plan.hosts)}
     } == made
 
 

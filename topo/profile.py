@@ -47,7 +47,7 @@ class Profile:
         "uniform", ("uniform", "diverse"), hardened="diverse", later=("diverse",), why="are the servers alike"
     )
     monitoring: str = axis("on", ("on", "off"), why="metrics, logs and alerts: clients on the hosts, the tool on mon")
-    waf: str = axis("off", ("off", "on"), hardened="on", later=("on",), why="web application firewall")
+    waf: str = axis("off", ("off", "on"), hardened="on", why="a web application firewall in front of each application")
     firewall: str = axis("on", ("on", "off"), why="the three firewalls; off is the baseline to compare with")
     balance: str = axis("roundrobin", ("roundrobin", "leastconn", "source"), why="how HAProxy picks a server")
     health: str = axis(
@@ -76,6 +76,11 @@ class Profile:
     def managed(self) -> bool:
         """True if a failover manager decides which database takes writes."""
         return self.db in ("async", "semisync")
+
+    @property
+    def shielded(self) -> bool:
+        """True if a web application firewall judges each request."""
+        return self.waf == "on"
 
     @property
     def monitored(self) -> bool:

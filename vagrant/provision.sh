@@ -36,6 +36,8 @@ packages=(
     "victoria-metrics   vmagent                                 the monitoring client: pushes a host's metrics"
     "rsyslog            rsyslogd                                ships a host's logs to the monitoring host"
     "rsyslog-relp       /usr/lib/*/rsyslog/omrelp.so            ... so that none is lost on the way"
+    "libnginx-mod-http-modsecurity /usr/lib/nginx/modules/ngx_http_modsecurity_module.so the web application firewall (--waf on)"
+    "modsecurity-crs    /usr/share/modsecurity-crs/rules        ... and the core rules"
     "wireshark-common   dumpcap                                 captures what is on the links"
     "tshark             tshark                                  decrypts captures with a key log, for experiments"
     "tcpdump            tcpdump                                 looks at packets by hand"
@@ -54,6 +56,13 @@ packages=(
     "openssl            openssl                                 looks at certificates and TLS by hand"
     "bind9-dnsutils     dig                                     asks the name server by hand"
 )
+
+# Ubuntu 22.04 has no such module for its nginx: --waf on is refused there
+if [[ -r /etc/os-release && $(</etc/os-release) == *'VERSION_ID="22.04"'* ]]; then
+    for number in "${!packages[@]}"; do
+        [[ ${packages[number]} == *modsecurity* ]] && unset "packages[number]"
+    done
+fi
 
 script=$(readlink -f "${BASH_SOURCE[0]}")
 project=${script%/*/*}

@@ -10,6 +10,7 @@ from services.monitoring.logshipper import LONGEST, client_name
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
 from topo.folders import MIB
+from topo.paths import PROJECT
 from topo.plan import LOGS, Plan
 from topo.profile import Profile
 from topo.tls import means
@@ -42,7 +43,8 @@ class LogCollector(Service):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"MALLOC_ARENA_MAX": "1", "PYTHON": sys.executable, "LOG_WRITER": logwriter.__file__}
+        writer = {"PYTHON": sys.executable, "PYTHONPATH": str(PROJECT), "LOG_WRITER": logwriter.__file__}
+        return {"MALLOC_ARENA_MAX": "1", **writer}
 
     def files(self) -> tuple[File, ...]:
         proof = self.secrets.proof(self.secrets.monitor, CERTIFICATE, AUTHORITY) if self.mutual else ()

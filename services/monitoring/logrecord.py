@@ -34,7 +34,7 @@ _STATEMENT = re.compile(
 )
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.S)
 _TEXT_KEYS = ("msg", "message", "event", "request")
-_OWN_KEYS = {"time", "ts", "level", "request_id", *_TEXT_KEYS}
+_OWN_KEYS = {"time", "ts", "level", "request_id", "id", *_TEXT_KEYS}
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _object(line: str) -> dict[str, Any] | None:
 def _of_object(blank: LogRecord, row: Mapping[str, Any]) -> LogRecord:
     """HAProxy's, nginx's and the application's requests, the failover manager's events, and what Go programs log."""
     took = _took(row)
-    request = row.get("request_id")
+    request = row.get("request_id", row.get("id"))
     return replace(
         blank,
         time=seconds(row.get("time", row.get("ts"))) or blank.time,

@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
+from services.waf.refusal import as_stored
+
 
 class Pieces:
     """``path`` is written to; full, it becomes ``path.1``, and so on; never more than ``most`` of them are kept."""
@@ -46,7 +48,7 @@ def confirmations(pieces: Pieces, lines: Iterable[bytes]) -> Iterator[str]:
     yield "OK"
     for line in lines:
         try:
-            pieces.write(line)
+            pieces.write(as_stored(line))
         except OSError as error:
             yield f"Error: {error}"
         else:

@@ -13,6 +13,7 @@ from services.site import door, failures, headers, inputs
 from services.site.config import Config, Hops
 from services.site.pages import Pages
 from services.site.passwords import HashQueue, Passwords
+from services.site.routes import COOKIE
 from services.site.sqlstore import connected
 from services.site.store import Store
 
@@ -41,7 +42,7 @@ def settings(config: Config) -> dict[str, object]:
     """Flask's settings. The cookie is bound to this host and to TLS by its name's prefix."""
     return {
         "SECRET_KEY": config.secret_key,
-        "SESSION_COOKIE_NAME": "__Host-session",
+        "SESSION_COOKIE_NAME": COOKIE.name,
         "SESSION_COOKIE_PATH": "/",
         "SESSION_COOKIE_SECURE": True,
         "SESSION_COOKIE_HTTPONLY": True,

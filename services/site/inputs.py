@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from services.site.routes import KEY, VALID_NAME
+
 LARGEST_REQUEST = 16 * 1024  # bytes
 NAME_LENGTH = range(3, 33)
 PASSWORD_LENGTH = range(8, 129)
@@ -14,9 +16,6 @@ TEXT_LENGTH = range(1, 501)
 DIFFERENT = 4
 # so many guesses at a password in a row; then none for that many minutes
 GUESSES, PAUSE_MINUTES = 10, 5
-
-_NAME = re.compile(r"[A-Za-z0-9_-]*")
-_KEY = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def name_problem(name: str) -> str:
     """The reason why this cannot be a user name, or ""."""
     if len(name) not in NAME_LENGTH:
         return f"A name has {NAME_LENGTH[0]} to {NAME_LENGTH[-1]} characters."
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(VALID_NAME, name):
         return "A name is made of letters a-z, digits, - and _."
     return ""
 
@@ -78,4 +77,4 @@ def new_key() -> str:
 
 def is_key(key: str) -> bool:
     """True if this may be an idempotency key."""
-    return _KEY.fullmatch(key) is not None
+    return bool(key) and re.fullmatch(KEY, key) is not None

@@ -15,6 +15,7 @@ from services.site.exceptions import KeyReused, NameTaken, SessionEnded, StoreUn
 from services.site.failures import wants_json
 from services.site.inputs import Credentials
 from services.site.passwords import Passwords
+from services.site.routes import FILES, ROUTES
 from services.site.store import Caller, Message, Store
 
 log = logging.getLogger("foobar.site")
@@ -37,14 +38,9 @@ class Pages:
 
     def install(self, app: Flask) -> None:
         """Tell `app` which address is which page."""
-        app.add_url_rule("/", view_func=self.home)
-        app.add_url_rule("/signup", view_func=self.signup, methods=["GET", "POST"])
-        app.add_url_rule("/login", view_func=self.login, methods=["GET", "POST"])
-        app.add_url_rule("/logout", view_func=self.logout, methods=["POST"])
-        app.add_url_rule("/messages", view_func=self.messages)
-        app.add_url_rule("/messages", view_func=self.post, methods=["POST"])
-        app.add_url_rule("/healthz", view_func=self.healthz)
-        for name in ("robots.txt", "favicon.ico"):
+        for route in ROUTES:
+            app.add_url_rule(route.path, view_func=getattr(self, route.page), methods=route.methods)
+        for name in FILES:
             app.add_url_rule(f"/{name}", name, app.send_static_file, defaults={"filename": name})
 
     def home(self) -> ResponseReturnValue:

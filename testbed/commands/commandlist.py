@@ -24,6 +24,7 @@ from testbed.commands.do_switchover import SwitchoverCommand
 from testbed.commands.do_top import TopCommand
 from testbed.commands.do_up import UpCommand
 from testbed.commands.do_verify import VerifyCommand
+from testbed.commands.do_waf import WafCommand
 from testbed.commands.suggestions import suggestions, verbs_of
 from topo.errors import UsageError, among
 
@@ -36,6 +37,7 @@ COMMANDS: tuple[Command, ...] = (
     DownCommand(),
     TopCommand(),
     AlertsCommand(),
+    WafCommand(),
     PolicyCommand(),
     VerifyCommand(),
     DeniedCommand(),
