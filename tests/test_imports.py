@@ -34,6 +34,7 @@ FLOORS = (
     "services/mariadb",
     "services/failover",
     "services/monitoring",
+    "services/detection",
     "services/deployment.py",
     "testbed",
     "testbed/faults",

@@ -1,0 +1,1 @@
+"""Intrusion detection: pure detectors with bounds on false alarms, and a daemon on the monitoring host that acts."""
