@@ -1,4 +1,4 @@
-"""What follows from a detection: whom it blocks, for how long, and how many at once."""
+"""The answer to a detection: whom it blocks, for how long, and how many at once."""
 
 from __future__ import annotations
 
