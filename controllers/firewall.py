@@ -1,15 +1,17 @@
 """The Ryu application: installs the desired state on every switch that connects, changes it on request,
 and logs the samples of denied packets.
 
-    python -m controllers.firewall FLOWS.json INSTALLED.json OVERLAYS.json SOCKET DENIED.jsonl
+    python -m controllers.firewall FLOWS.json INSTALLED.json OVERLAYS.json BLOCKS.jsonl SOCKET DENIED.jsonl
 
 FLOWS.json is desired.controller_file's text. INSTALLED.json tells, for each dpid, how many flows a switch has
 confirmed by its barrier reply since this process began, and whether it has meters: {"1": {"flows": 80, "meters":
-true}}. OVERLAYS.json is kept between processes. SOCKET is where requests are taken (northbound.py), DENIED.jsonl where
-events go (denied.py). When a switch (re)connects, entries that are not desired are deleted one by one and
-ours are added again, all in one bundle: adding an equal entry keeps its counters, and connections stay known, so a
-controller that comes back disturbs nothing. Meters come before the flows that name them, and stay: to delete one
-deletes its flows. A switch without meters gets no flow that samples.
+true}}. OVERLAYS.json and BLOCKS.jsonl (blocks.py) are kept between processes. SOCKET is where requests are taken
+(northbound.py), DENIED.jsonl where events go (denied.py).
+
+When a switch (re)connects, entries that are not desired are deleted one by one and ours are added again, all in one
+bundle: adding an equal entry keeps its counters, and connections stay known, so a controller that comes back disturbs
+nothing. Meters come before the flows that name them, and stay: to delete one deletes its flows. A switch without
+meters gets no flow that samples.
 
 This is the only file that imports ryu; moving to its fork os-ken is a change of these import lines.
 """
@@ -47,12 +49,13 @@ from ryu.lib import hub  # noqa: E402
 from ryu.ofproto import ofproto_v1_3  # noqa: E402
 
 from controllers import denied, jsonsocket  # noqa: E402
+from controllers.blocks import Blocks  # noqa: E402
 from controllers.desired import Desired, replace  # noqa: E402
 from controllers.policycounters import PolicyCounters  # noqa: E402
 from controllers.requests import Requests  # noqa: E402
 
 LISTEN = ("127.0.0.1", 6653)
-VARIABLES = ("FOOBAR_FLOWS", "FOOBAR_INSTALLED", "FOOBAR_OVERLAYS", "FOOBAR_NORTHBOUND", "FOOBAR_DENIED")
+VARIABLES = tuple(f"FOOBAR_{name}" for name in ("FLOWS", "INSTALLED", "OVERLAYS", "BLOCKS", "NORTHBOUND", "DENIED"))
 CLOCK_SECONDS = 0.1
 
 
@@ -66,11 +69,12 @@ class Firewall(RyuApp):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        given, self.installed_file, kept, self.northbound, self.denied_file = (
+        given, self.installed_file, kept, blocks, self.northbound, self.denied_file = (
             Path(os.environ[name]) for name in VARIABLES
         )
         self.desired = Desired(given, kept)
         self.requests = Requests(self.desired, hub.Semaphore, hub.Event)
+        self.blocks = Blocks(self.requests, blocks)
         self.policy_counters = PolicyCounters(self.desired, self._changes, green.socket)
         self.confirmed: dict[str, dict[str, Any]] = {}
         self.present: dict[int, list[Any]] = {}
@@ -152,6 +156,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
     def _serve(self, listening: Any) -> None:
         handlers = {
             **self.requests.handlers(),
+            **self.blocks.handlers(),
             "samples": self.samples,
             "counters": self.policy_counters.ask,
         }
@@ -163,6 +168,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
         while True:
             hub.sleep(CLOCK_SECONDS)
             self.requests.lift_what_is_over(time.time())
+            self.blocks.note()
 
     def _changes(self) -> tuple[int, int]:
         """Differs when a change has begun or ended since."""

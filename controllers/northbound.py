@@ -1,8 +1,9 @@
 """Asking the controller for something: a socket on the monitoring host, in place of an out-of-band management port.
 
     put {"overlay": {...}}      an overlay is in force (controllers/overlay.py), in place of one of the same name
-    fence {"host": "srv1"}      ... made by its kind: nothing to or from that host's database passes any more
-    block {"host": "attacker", "until": 1700000060, "reason": "port scan"}     ... and so on, for every kind
+    fence {"host": "srv1"}      ... and so for every kind: nothing to or from its database passes any more
+    block {"host": "attacker", "reason": "port scan"}     nothing that it sends goes on, for a time (blocks.py)
+    unblock {"host": "attacker"}                          ... before its time
     lift {"name": "fence srv1"} it is in force no longer
     overlays {}                 {"overlays": [those in force], "changes": how many so far, "pending": under way}
     samples {}                  how many packets the switches have sent it, and the processor time it has used

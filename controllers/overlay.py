@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from topo.errors import UsageError, among
-from topo.plan import ANY, BALANCER, DATABASE, MONITOR, Plan
+from topo.errors import RefusedError, UsageError, among
+from topo.plan import ANY, ATTACKER, BALANCER, CLIENT, DATABASE, MONITOR, Host, Plan
 
 DROP = "drop"
+#: hosts that may be blocked at once: a detector that errs must not cut everybody off
+MOST_BLOCKS = 8
 
 # in the first table, above what is bound (100): with a fence the hosts that pass it stand one higher; pieces are at 250
 FENCED, BLOCKED, BLACK_HOLED, REDIRECTED = 200, 260, 300, 400
@@ -97,6 +99,24 @@ def black_hole(plan: Plan, src: str, dst: str, *, reason: str = "asked for", unt
 def block(plan: Plan, host: str, *, reason: str = "asked for", until: float | None = None) -> Overlay:
     """All packets of a host are dropped: it is recognised by its switch port and the address bound there."""
     return Overlay(f"block {host}", Match(_switch_of(plan, host), host), DROP, BLOCKED, reason, until)
+
+
+def strangers(plan: Plan) -> list[Host]:
+    """The hosts that are visitors and nothing else: the site needs none of them, so each may be blocked."""
+    return [host for host in plan.hosts if host.roles and set(host.roles) <= {CLIENT, ATTACKER}]
+
+
+def refuse_block(plan: Plan, overlay: Overlay, standing: Iterable[Overlay]) -> None:
+    """Raise UsageError for a block of a host that the site needs, which would do the attacker's work, and RefusedError
+    for one too many beside those that stand."""
+    if overlay.kind != "block":
+        return
+    host, names = overlay.match.src, [stranger.name for stranger in strangers(plan)]
+    if host not in names:
+        raise UsageError(f"{host}: the site needs it, so it is never blocked; hosts that may be: {', '.join(names)}")
+    others = [other.match.src for other in standing if other.kind == "block" and other.name != overlay.name]
+    if len(others) >= MOST_BLOCKS:
+        raise RefusedError(f"{host}: {len(others)} hosts are blocked, and more are not at once; unblock one first")
 
 
 def redirect(

@@ -61,6 +61,7 @@ class Requests:
     def put(self, overlay: Mapping[str, Any]) -> dict[str, Any]:
         """Put an overlay in force. A switch's refusal makes it undesired again; a switch that is away does not."""
         new = overlays.from_dict(overlay)
+        overlays.refuse_block(self.desired.plan, new, self.desired.overlays)
         flows = self.desired.compiled(new)
         try:
             return self._change(new.name, flows, lambda: self.desired.put(new))

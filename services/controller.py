@@ -19,6 +19,7 @@ from topo.plan import MONITOR, Plan
 
 DIRECTORY = "/run/foobar/controller"
 FLOWS, INSTALLED, OVERLAYS = (f"{DIRECTORY}/{name}.json" for name in ("flows", "installed", "overlays"))
+BLOCKS = f"{DIRECTORY}/blocks.jsonl"
 PORT = 6653
 
 
@@ -60,7 +61,7 @@ class Controller(Service):
 
     def command(self) -> Command:
         reached_at = (northbound_socket(self.plan), denied_events(self.plan))
-        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED, OVERLAYS, *reached_at)
+        return (sys.executable, "-m", "controllers.firewall", FLOWS, INSTALLED, OVERLAYS, BLOCKS, *reached_at)
 
     def ready(self, look: Look) -> str | None:
         return listens(look, PORT)

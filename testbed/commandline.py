@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 import traceback
@@ -14,6 +15,9 @@ from testbed.standardstreams import CheckedOutput
 from topo.early import INTERRUPTED
 from topo.errors import EXIT_BROKEN, EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_PIPE, FoobarError, UsageError, among
 from topo.plaintext import forgive, say
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])")
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,6 +42,14 @@ def refuse_empty(words: Sequence[str]) -> None:
     """Raises UsageError for an empty argument: ``down "$UNSET"`` must not mean ``down``."""
     if "" in words or any(word.startswith("--") and word.endswith("=") for word in words):
         raise UsageError(f"{shlex.join(words)}: an empty argument; is a variable not set?")
+
+
+def seconds(flag: str, duration: str) -> float:
+    """The length of a time as people say it: 30s, 5m, 1h. Raises UsageError."""
+    parts = _DURATION.fullmatch(duration)
+    if parts is None:
+        raise UsageError(f"{flag} {duration}: no time; say for example 30s, 5m or 1h")
+    return float(parts[1]) * UNITS[parts[2]]
 
 
 def guarded(work: Callable[[], int]) -> int:

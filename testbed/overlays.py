@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from controllers import northbound
+from controllers import overlay as overlays
 from controllers.overlay import Overlay
 from services.controller import Controller, northbound_socket
 from services.supervisor import Supervisor
@@ -23,12 +24,15 @@ from topo.paths import BOX
 from topo.plan import Plan
 
 SECONDS = 10.0
+#: the requests after which an overlay stands; after the others it does not
+STAND = ("put", "block")
 
 
 class Overlays:
     """Each overlay counts who wants it. What cannot be lifted while the controller is away is lifted by ``settle``."""
 
     def __init__(self, plan: Plan, supervisor: Supervisor, box: Inside, powerless: Container[str]) -> None:
+        self._plan = plan
         self._socket = box.path(northbound_socket(plan))
         self._supervisor = supervisor
         self._box = box
@@ -49,8 +53,7 @@ class Overlays:
         """
         with self._lock:
             if not self._holders[overlay.name] and self._owed.pop(overlay.name, None) is None:
-                if self._away():
-                    raise RefusedError(f"{overlay.name}: the controller is away on purpose; heal that first")
+                self._refuse_while_away(overlay)
                 try:
                     self._ask(overlay, "put", overlay=overlay.as_dict())
                 except BaseException:  # interrupted too: what may be in force is held by nothing
@@ -58,6 +61,23 @@ class Overlays:
                         northbound.ask("lift", socket=self._socket, name=overlay.name)
                     raise
             self._holders[overlay.name] += 1
+
+    def block(self, host: str, lasting: float, reason: str) -> None:
+        """A host is blocked when this returns, for so many seconds: nothing holds it (controllers/blocks.py)."""
+        wanted = overlays.block(self._plan, host)
+        overlays.refuse_block(self._plan, wanted, self.standing)
+        with self._lock:
+            self._refuse_while_away(wanted)
+            self._ask(wanted, "block", host=host, lasting=lasting, reason=reason)
+
+    def unblock(self, host: str) -> None:
+        """A host is blocked no longer, before its time. Raises RefusedError for one that is not."""
+        wanted = overlays.block(self._plan, host)
+        if wanted.name not in {overlay.name for overlay in self.standing}:
+            raise RefusedError(f"unblock {host}: it is not blocked; `blocks` shows those that are")
+        with self._lock:
+            self._refuse_while_away(wanted)
+            self._ask(wanted, "unblock", host=host)
 
     def lift(self, overlay: Overlay) -> None:
         """In force no longer, when nothing else holds it; with the controller away, as soon as it is back."""
@@ -90,6 +110,10 @@ class Overlays:
         unit = self._supervisor.unit(f"{BOX}/{Controller.role}")
         return unit.paused or not unit.wanted
 
+    def _refuse_while_away(self, overlay: Overlay) -> None:
+        if self._away():
+            raise RefusedError(f"{overlay.name}: the controller is away on purpose; heal that first")
+
     def _ask(self, wanted: Overlay, request: str, **words: Any) -> None:
         """Ask until it is done: a controller that has just died is back soon. A switch without power gets it later."""
 
@@ -97,7 +121,7 @@ class Overlays:
             try:
                 northbound.ask(request, socket=self._socket, **words)
             except RefusedError as error:
-                desired = (wanted.name in {overlay.name for overlay in self.standing}) == (request == "put")
+                desired = (wanted.name in {overlay.name for overlay in self.standing}) == (request in STAND)
                 return None if desired and wanted.match.switch in self._powerless else str(error)
             return None
 

@@ -19,9 +19,8 @@ from pymysql import connections, cursors
 from syntax import tree
 
 from services.failover.controlconnection import ControlConnection
-from services.failover.eventlog import EventLog
-from services.failover.events import events_in
 from services.mariadb.connection import DatabaseConnection
+from topo.eventlog import EventLog, events_in
 
 PROJECT = Path(__file__).resolve().parent.parent
 CODE = ("topo", "controllers", "services", "testbed", "experiments", "benchmarks", "tests")

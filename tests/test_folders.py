@@ -187,7 +187,7 @@ ELSEWHERE = {
     "controllers/desired.py": HOST,
     "controllers/firewall.py": HOST,
     "services/failover/controlloop.py": HOST,
-    "services/failover/eventlog.py": HOST,
+    "topo/eventlog.py": HOST,
     "services/gunicorn.py": HOST,
     "services/logfiles.py": HOST,
     "services/mariadb/datadir.py": HOST,

@@ -25,6 +25,7 @@ FLOORS = (
     "controllers/verify",
     "controllers/policyfile.py",
     "controllers/requests.py",
+    "controllers/blocks.py",
     "controllers/policycounters.py",
     "controllers/firewall.py",
     "services",

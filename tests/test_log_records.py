@@ -21,6 +21,7 @@ from services.monitoring import logrecord, logrewind, logsearch, logstore
 from services.monitoring.logrecord import LEVELS, LogRecord
 from services.monitoring.logstore import Cursor, LogQuery, LogSearch
 from services.monitoring.logwriter import Pieces, confirmations
+from testbed.commandline import seconds
 from testbed.commands import do_logs
 from topo import folders
 
@@ -377,7 +378,7 @@ def test_what_a_stranger_sent_moves_no_cursor(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize(("text", "length"), [("30s", 30), ("5m", 300), ("1h", 3600), ("0.5s", 0.5), ("2d", 172800)])
 def test_lengths_of_time(text: str, length: float) -> None:
-    assert do_logs.seconds(text) == length
+    assert seconds("--since", text) == length
 
 
 # --- a shipper that starts again ----------------------------------------------------------------------------------

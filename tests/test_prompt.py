@@ -137,7 +137,7 @@ def test_asking_for_help_does_not_leave_the_prompt(words: str, at_prompt: Type) 
 
 def test_a_word_that_is_no_command_is_refused_with_those_that_are(at_prompt: Type) -> None:
     listed = ", ".join(commandlist.available(at_prompt=True))
-    assert listed.startswith("status, logs, journey, top, alerts, waf, policy")
+    assert listed.startswith("status, logs, journey, top, alerts, waf, events, policy")
     assert at_prompt("stats") == f"stats: no such command; commands: {listed} (did you mean status?)\n"
     assert at_prompt("up --detach") == "up: in another terminal, not at the prompt\n"
     assert at_prompt('heal "1') == 'heal "1: No closing quotation\n'
@@ -187,14 +187,14 @@ def test_no_request_is_answered_by_two_commands() -> None:
 
 
 READING = {"status", "logs", "refusal", "rules", "verify", "denied", "flows", "faults", "possible faults", "services"}
-READING |= {"alerts", "top", "logs-search", "logs-news"}
+READING |= {"alerts", "top", "logs-search", "logs-news", "events", "blocks"}
 
 
 def test_every_request_that_may_change_the_testbed_is_noted() -> None:
     """Whoever adds a request says which kind it is."""
     changes = {name for name, request in commandlist.requests().items() if isinstance(request, command.ChangeRequest)}
     assert changes == set(commandlist.requests()) - READING
-    assert changes == {"fault", "heal", "apply", "switchover"}
+    assert changes == {"fault", "heal", "apply", "switchover", "block", "unblock"}
 
 
 # --- completion ----------------------------------------------------------------------------------------------------

@@ -160,13 +160,13 @@ def test_a_refused_fence_is_not_believed_in_though_a_policy_is_applied_meanwhile
 
 def test_a_refusal_reaches_no_other_request(app: Requests, switches: Switches, asking: Any) -> None:
     handlers = app.handlers()
-    wrong, right = asking(handlers["fence"], host="srv1"), asking(handlers["block"], host="srv1")
+    wrong, right = asking(handlers["fence"], host="srv1"), asking(handlers["black-hole"], src="srv1", dst="lb")
     refuse = lambda flow: "priority=200" in flow or "priority=201" in flow  # noqa: E731
     switches.answer_until(wrong, right, refuse=refuse)
     assert right.result(5)["switches"] == ["fw1"]
     with pytest.raises(FoobarError, match=r"^fw1 refused"):
         wrong.result(5)
-    assert standing(app) == ["block srv1"]
+    assert standing(app) == ["black-hole srv1 lb"]
 
 
 def test_a_switch_that_is_away_gets_it_when_it_comes_back(app: Requests, switches: Switches) -> None:
@@ -190,6 +190,8 @@ def test_what_no_overlay_can_be_is_refused_before_anything_is_sent(app: Requests
         app.handlers()["fence"](host="lb")
     with pytest.raises(UsageError, match=r"^srv9: no such host"):
         app.lift("block srv9")
+    with pytest.raises(UsageError, match=r"^lb: the site needs it, so it is never blocked; .*: client, attacker$"):
+        app.put(block(app.desired.plan, "lb").as_dict())
     assert switches.sent == []
 
 

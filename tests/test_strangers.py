@@ -27,8 +27,7 @@ from experiments.tls_tampering import measure as tampering
 from experiments.web_failover import balancer
 from experiments.wire import http2, payloads, pcap
 from experiments.wire.streams import stream_text
-from services.failover import events
-from topo import jsonlines
+from topo import eventlog, jsonlines
 from topo.errors import UsageError
 
 SECRET = "a secret that is long enough"
@@ -150,7 +149,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], tuple[bytes, ...]]] = {
     "the balancer's bad endings": (lambda content: [*map(balancer.ended_badly, content.splitlines())], (LOG,)),
     "the impostor's events": (of_file(tampering._events), (EVENTS,)),
     "events of denied packets": (of_file(lambda file: list(denied.read(file))), (EVENTS,)),
-    "the failover manager's events": (lambda content: list(events.events_in(content)), (EVENTS,)),
+    "the failover manager's events": (lambda content: list(eventlog.events_in(content)), (EVENTS,)),
     "key logs": (lambda content: keylog.merged([content]), (KEYS,)),
 }
 

@@ -17,7 +17,6 @@ from controllers.overlay import fenced, from_dict
 from services.failover.actions import Action, HandOver, NoAction, Route
 from services.failover.controlconnection import ControlConnection
 from services.failover.decide import current_primary, decide
-from services.failover.eventlog import EventLog
 from services.failover.execute import FAILURES, Tools, execute
 from services.failover.observation import Observation, ServerState
 from services.failover.stall import STALL_S
@@ -25,6 +24,7 @@ from services.failover.switchover import switch_over
 from services.failover.watcher import DatabaseWatcher
 from services.failover.writeendpoint import WriteEndpoint
 from topo.errors import FoobarError
+from topo.eventlog import EventLog
 
 LOOK_S, OTHERS_S, PULSE_S, LATE_S = 0.02, 0.25, 0.02, 0.05
 

@@ -1,21 +1,14 @@
-"""The failover manager's events: JSON lines in its log (eventlog.py), read as they are written."""
+"""The failover manager's events: JSON lines in its log (topo/eventlog.py), read as they are written."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from topo import jsonlines, wait
+from topo import wait
+from topo.eventlog import Event, events_in
 
 LOG = "/var/log/failover.log"
-Event = dict[str, Any]
-
-
-def events_in(log: bytes) -> Iterator[Event]:
-    """The lines of a log that are events."""
-    return (row for _, row in jsonlines.rows(log) if "event" in row and isinstance(row.get("time"), (int, float)))
 
 
 class Events:

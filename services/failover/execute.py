@@ -23,10 +23,10 @@ from services.failover.actions import (
     Route,
 )
 from services.failover.controlconnection import ControlConnection
-from services.failover.eventlog import EventLog
 from services.failover.observation import Observation, ServerState, sequence
 from services.failover.writeendpoint import WriteEndpoint
 from topo.errors import FoobarError
+from topo.eventlog import EventLog
 
 DRAIN_S, FENCE_TRIES = 30.0, 50
 FAILURES = (pymysql.Error, OSError, FoobarError)

@@ -9,9 +9,12 @@ from itertools import groupby
 from testbed.commandline import Parser, refuse_empty
 from testbed.commands.command import Command, Origin, Request
 from testbed.commands.do_alerts import AlertsCommand
+from testbed.commands.do_block import BlockCommand
+from testbed.commands.do_blocks import BlocksCommand
 from testbed.commands.do_completion import CompletionCommand
 from testbed.commands.do_denied import DeniedCommand
 from testbed.commands.do_down import DownCommand
+from testbed.commands.do_events import EventsCommand
 from testbed.commands.do_exec import ExecCommand
 from testbed.commands.do_fault import FaultCommand
 from testbed.commands.do_flows import FlowsCommand
@@ -22,6 +25,7 @@ from testbed.commands.do_policy import PolicyCommand
 from testbed.commands.do_status import StatusCommand
 from testbed.commands.do_switchover import SwitchoverCommand
 from testbed.commands.do_top import TopCommand
+from testbed.commands.do_unblock import UnblockCommand
 from testbed.commands.do_up import UpCommand
 from testbed.commands.do_verify import VerifyCommand
 from testbed.commands.do_waf import WafCommand
@@ -38,9 +42,13 @@ COMMANDS: tuple[Command, ...] = (
     TopCommand(),
     AlertsCommand(),
     WafCommand(),
+    EventsCommand(),
     PolicyCommand(),
     VerifyCommand(),
     DeniedCommand(),
+    BlocksCommand(),
+    BlockCommand(),
+    UnblockCommand(),
     FlowsCommand(),
     FaultCommand(),
     HealCommand(),

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from testbed.commandline import Parser
+from testbed.commandline import Parser, seconds
 from testbed.commands.command import AskedTestbed, Command, Origin, Request
 from topo.errors import EXIT_HOLDS, FoobarError, RefusedError, UsageError, among
 from topo.paths import BOX, PROJECT
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 0.25
 SEARCH_SECONDS = 60
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])")
 _REQUEST = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -166,7 +164,7 @@ def _query(options: Namespace) -> dict[str, Any]:
     from services.monitoring.logrecord import LEVELS
     from services.monitoring.logstore import LogQuery
 
-    since = time.time() - seconds(options.since) if options.since else 0.0
+    since = time.time() - seconds("--since", options.since) if options.since else 0.0
     if options.request and not _REQUEST.fullmatch(options.request):
         raise UsageError(f"--request {options.request}: no request id; those are letters, digits and dashes")
     if options.level and options.level not in LEVELS:
@@ -178,14 +176,6 @@ def _show_tails(target: AskedTestbed, options: Namespace) -> int:
     for row in target.ask("logs", host=options.host, service=options.service):
         say(row["tail"] or f"{row['service']}: nothing written yet")
     return EXIT_HOLDS
-
-
-def seconds(duration: str) -> float:
-    """The length of a time as people say it: 30s, 5m, 1h. Raises UsageError."""
-    parts = _DURATION.fullmatch(duration)
-    if parts is None:
-        raise UsageError(f"--since {duration}: no time; say for example 30s, 5m or 1h")
-    return float(parts[1]) * UNITS[parts[2]]
 
 
 def _show(answer: Mapping[str, Any], options: Namespace) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
-from services.failover.events import LOG, Event, Events
+from services.failover.events import LOG, Events
 from testbed.faults.kind import Fault, Injection
 from testbed.faults.selection import MANAGER
 from topo.errors import DeadlineError
+from topo.eventlog import Event
 from topo.plan import BALANCER, DATABASE, MONITOR
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import pytest
 from runningtestbed import Commands, RunningTestbed, one_line
 
 from services.failover import manager
-from services.failover.events import events_in
 from topo import wait
 from topo.errors import DeadlineError
+from topo.eventlog import events_in
 
 pytestmark = pytest.mark.root
 SERVERS = ("srv1", "srv2", "srv3")

@@ -203,8 +203,7 @@ def test_with_a_fence_in_force_verify_holds_and_a_policy_is_applied_below_it(
 
 
 def test_a_block_ends_by_itself_and_not_before_though_the_controller_dies(second: RunningTestbed) -> None:
-    until = time.time() + 8
-    asked(second, "block", host="attacker", reason="port scan", until=until)
+    until = asked(second, "block", host="attacker", reason="port scan", lasting=8)["until"]
     assert not second.connects("attacker", "10.0.2.10", 443, seconds=0.5)
     assert second.connects("client", "10.0.2.10", 443)
     second.run("box", "kill", "-9", str(second.service("box/controller")["pid"]))

@@ -1,12 +1,19 @@
-"""The event log: one JSON object a line. Its events are documented in services/failover/manager.py."""
+"""Event logs: one JSON object a line, each with ``time`` (unix s) and ``event``."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from topo import jsonlines
+
+Event = dict[str, Any]
+#: the year 5138: later ones are nonsense, which no calendar can show
+MOST_TIME = 1e11
 
 
 class EventLog:
@@ -23,3 +30,12 @@ class EventLog:
             self._torn = os.write(self._file, data) < len(data)
         except OSError:
             self._torn = True
+
+
+def events_in(log: bytes) -> Iterator[Event]:
+    """The lines of a log that are events, at a time that can be."""
+    return (row for _, row in jsonlines.rows(log) if "event" in row and _is_time(row.get("time")))
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < MOST_TIME
