@@ -43,7 +43,7 @@ class SequentialTest:
 
     @property
     def refusals(self) -> int:
-        """How many refused contacts in a row make the verdict."""
+        """The number of refused contacts in a row that make the verdict."""
         return math.ceil(math.log(self.verdict_at) / math.log(self.factor(True)))
 
 
