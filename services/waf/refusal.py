@@ -49,7 +49,7 @@ class Refusal:
 def of_audit(line: str | bytes) -> Refusal:
     """The refusal in a line of the audit log. Raises ValueError for a line that is none."""
     try:
-        transaction = json.loads(line)["transaction"]
+        transaction = json.loads(_text(line))["transaction"]
         request, answer = transaction["request"], transaction["response"]
         details = [message["details"] | {"message": message["message"]} for message in transaction["messages"]]
         told = next((row for row in details if row["data"]), details[0])
@@ -68,6 +68,11 @@ def of_audit(line: str | bytes) -> Refusal:
         )
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"no line of an audit log: {error!r}") from error
+
+
+def _text(line: str | bytes) -> str:
+    """ModSecurity cuts values in the midst of a character."""
+    return line if isinstance(line, str) else line.decode(errors="replace")
 
 
 def _evidence(told: Mapping[str, Any]) -> tuple[str, str]:
