@@ -24,6 +24,7 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.bccache import Bucket, BytecodeCache
+from judgedclient import JudgedClient
 from werkzeug.test import TestResponse
 
 from services.site import config, failures, gtid, inputs, requestid, sqlstore
@@ -69,6 +70,7 @@ def site(store: Store, **changes: Any) -> Flask:
     settings = {**SETTINGS, "password_method": "pbkdf2:sha256:1", **changes}
     app = create_app(config.parse(settings), store)
     app.jinja_env.bytecode_cache = COMPILED
+    app.test_client_class = JudgedClient
     app.add_url_rule("/broken", "broken", lambda: str(1 // 0))
     return app
 

@@ -21,10 +21,10 @@ class Field:
 
 
 # what the site takes for a name, and what a person types for one and is told about in friendly words
-VALID_NAME = r"[A-Za-z0-9_-]*"
+VALID_NAME = r"[A-Za-z0-9_-]{0,256}"
 KEY = r"[A-Za-z0-9_.:-]{0,64}"
-_WORD = r"[A-Za-z0-9\x80-\xff]+"
-NAME = Field("name", rf"(?:{VALID_NAME}|\s*{_WORD}(?:[ '._@-]{_WORD}){{0,5}}\.?\s*)")
+_WORD = r"[A-Za-z0-9\x80-\xff]{1,256}"
+NAME = Field("name", rf"(?:{VALID_NAME}|\s*{_WORD}(?:(?:[.,]? |['._@+-]){_WORD}){{0,5}}\.?\s*)")
 PASSWORD = Field("password", None)
 TOKEN = Field("csrf_token", r"[A-Za-z0-9_.-]{0,512}")
 MESSAGE = Field("message", None, free=True)
