@@ -243,7 +243,7 @@ def test_a_slow_body_reaches_no_server(balancer: RealBalancer) -> None:
         assert slow.recv(12).endswith(b"200")
 
 
-# of a connection that is refused before TLS begins on it, Python leaves the socket to the garbage collector, which says so
+# a connection that is refused before TLS begins on it, Python leaves to the garbage collector, which says so
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_one_address_holds_so_many_connections(balancer: RealBalancer) -> None:
     held = [socket.create_connection(("127.0.0.1", balancer.https), timeout=10) for _ in range(Limits().connections)]

@@ -18,8 +18,9 @@ import pytest
 from pymysql import connections, cursors
 from syntax import tree
 
-from services.failover.controlconnection import ControlConnection
+from services.failover.controlconnection import COMMITTING, SESSIONS, ControlConnection
 from services.mariadb.connection import DatabaseConnection
+from topo.errors import RefusedError
 from topo.eventlog import EventLog, events_in
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -179,3 +180,30 @@ def test_a_line_that_was_torn_spoils_no_other(tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()
     log.note("last")
     assert [event["event"] for event in events_in(path.read_bytes())] == ["first", "last"]
+
+
+@pytest.mark.parametrize("state", COMMITTING)
+def test_no_session_is_ended_while_one_waits_in_its_commit(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    """Its transaction would stay in the log and not in the tables: this server could never follow another."""
+    said = answered(monkeypatch, [{"ID": 7, "STATE": "User sleep"}, {"ID": 8, "STATE": state}])
+    with pytest.raises(RefusedError, match=r"^1 sessions wait in their commit: to end them would tear the log$"):
+        ControlConnection({}, True, {}).end_sessions()
+    assert said == [SESSIONS]
+
+
+def test_sessions_that_may_hold_a_lock_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = answered(monkeypatch, [{"ID": 7, "STATE": "User sleep"}, {"ID": 8, "STATE": "Waiting for backup lock"}])
+    ControlConnection({}, True, {}).end_sessions()
+    assert said == [SESSIONS, "KILL HARD CONNECTION 7", "KILL HARD CONNECTION 8"]
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, object]]) -> list[str]:
+    """The statements that are run from now on, each of which is answered with these rows."""
+    said: list[str] = []
+
+    def run(_: ControlConnection, *statements: str, values: tuple[object, ...] = ()) -> list[dict[str, object]]:
+        said.extend(statements)
+        return rows
+
+    monkeypatch.setattr(ControlConnection, "run", run)
+    return said

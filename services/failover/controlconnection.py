@@ -14,6 +14,7 @@ from services.failover.observation import sequence
 from services.failover.watcher import CHANNELS, POSITIONS, own_channel, written
 from services.mariadb.connection import DatabaseConnection
 from services.mariadb.guarantees import Violation, corrections
+from topo.errors import RefusedError
 
 ANSWER_S = 3.0
 #: a wait within the server is shorter than the time it has for an answer
@@ -24,9 +25,11 @@ HELPER = "helper"
 ANOTHER = 100
 CONNECT_S = 0.5
 SESSIONS = (
-    "SELECT ID FROM information_schema.PROCESSLIST"
+    "SELECT ID, STATE FROM information_schema.PROCESSLIST"
     " WHERE USER NOT IN ('failover', 'replication', 'system user') AND COMMAND <> 'Daemon'"
 )
+#: what a session does whose transaction is on its way into the log, or is there and not acknowledged
+COMMITTING = ("Commit", "Waiting for semi-sync ACK from slave")
 
 
 class ControlConnection:
@@ -143,8 +146,15 @@ class ControlConnection:
             self.run("STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD")
 
     def end_sessions(self) -> None:
-        """End every session but the manager's own and replication's: one of them may hold a lock."""
-        for row in self.run(SESSIONS):
+        """End every session but the manager's own and replication's: one of them may hold a lock.
+
+        Raises RefusedError while one waits in its commit, as on a full disk. To end that one leaves its transaction in
+        the log, if it is whole there, and not in the tables; so this server could never follow another.
+        """
+        sessions = self.run(SESSIONS)
+        if waiting := [row["ID"] for row in sessions if row["STATE"] in COMMITTING]:
+            raise RefusedError(f"{len(waiting)} sessions wait in their commit: to end them would tear the log")
+        for row in sessions:
             with suppress(pymysql.Error):
                 self.run(f"KILL HARD CONNECTION {row['ID']}")
 

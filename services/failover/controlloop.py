@@ -140,8 +140,8 @@ class ControlLoop:
 
     def _hand_over(self, action: HandOver, observation: Observation) -> None:
         """As when it is asked for from outside, after an end to the sessions that hold the writes up."""
-        self.log.note("hand-over", primary=action.primary, candidate=action.candidate, why=action.why)
         self.tools.databases[action.primary].end_sessions()
+        self.log.note("hand-over", primary=action.primary, candidate=action.candidate, why=action.why)
         switch_over(self.tools, action.candidate, observation, action.primary)
 
     def _acted(self) -> None:

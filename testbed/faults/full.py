@@ -13,11 +13,12 @@ from testbed import mounts
 from testbed.faults import selection
 from testbed.faults.kind import ERROR, Fault, Injection, Kind, undone
 from topo import wait
-from topo.errors import RefusedError
+from topo.errors import DeadlineError, RefusedError
 from topo.paths import BOX
 from topo.plan import DATABASE
 
 if TYPE_CHECKING:
+    from services.unit import Unit
     from testbed.testbed import Testbed
 
 #: what the disks of a host are called, and a folder on each
@@ -33,33 +34,45 @@ def _full(injection: Injection, fault: Fault) -> Iterator[None]:
     if disk is None:
         raise RefusedError(f"{fault.target} has no disk of its own for its {fault.what}: all hosts would be hit")
     size = _size(disk)
-    before = _complaints(testbed, fault.target)
 
     def heal() -> None:
         mounts.resize(disk, size)
-        testbed.restart(*_ended(testbed, fault.target, waits=_complaints(testbed, fault.target) > before))
+        for unit in _databases(testbed, fault.target):
+            _wake(testbed, unit)
+        testbed.restart(*_ended(testbed, fault.target))
 
     with undone(lambda: wait.until(lambda: _shrunk(disk), what=f"{disk} full", seconds=SECONDS), heal):
         injection.seen = f"its {fault.what} had no room"
         yield
 
 
-def _complaints(testbed: Testbed, host: str) -> int:
-    """The times a database has said that it waits for room; while its log has no room itself it says nothing."""
-    units = (unit for unit in testbed.supervisor.units if unit.service.host == host and unit.service.role == DATABASE)
-    return sum(unit.written(LOG).count(b"Disk is full") for unit in units)
+def _databases(testbed: Testbed, host: str) -> list[Unit]:
+    units = testbed.supervisor.units
+    return [unit for unit in units if unit.service.host == host and unit.service.role == DATABASE]
 
 
-def _ended(testbed: Testbed, host: str, *, waits: bool) -> list[str]:
-    """The services of a host that have died of it. A database that waits for room, in any of its threads, looks for it
-    only once a minute: it is ended. What another fault has ended or frozen is left to that."""
+def _wake(testbed: Testbed, unit: Unit) -> None:
+    """A database that waits for room looks for it only once a minute: it is ended, and starts again. One that recovers
+    is not: what it takes back in its tables and in its binary log would no longer be the same."""
+    if unit.state not in ("started", "ready"):
+        return
+    with suppress(DeadlineError):
+        if not _complains(unit):
+            wait.until(lambda: unit.service.ready(unit.place), what=unit.service.id, seconds=SECONDS)
+            return
+    with suppress(RefusedError):  # it has ended by itself
+        testbed.supervisor.kill(unit.service.id)
+        testbed.supervisor.start(unit.service.id)
+
+
+def _complains(unit: Unit) -> bool:
+    """True if its process has said that it waits for room; while its log has no room itself it says nothing."""
+    return b"Disk is full" in unit.written(LOG).rpartition(b"Starting MariaDB")[2]
+
+
+def _ended(testbed: Testbed, host: str) -> list[str]:
+    """The services of a host that have died of it. What another fault has ended or frozen is left to that."""
     units = [unit for unit in testbed.supervisor.units if unit.service.host == host]
-    for unit in units:
-        runs = unit.service.role == DATABASE and unit.state in ("started", "ready")
-        if runs and (waits or unit.service.ready(unit.place)):
-            with suppress(RefusedError):  # it has ended by itself
-                testbed.supervisor.kill(unit.service.id)
-                testbed.supervisor.start(unit.service.id)
     return [unit.service.id for unit in units if unit.state in ("died", "started")]
 
 

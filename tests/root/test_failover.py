@@ -223,16 +223,16 @@ def work(name):
                 time.sleep(0.02)
         except pymysql.Error:
             time.sleep(0.05)
-for name in range(4):
+for name in range(int(sys.argv[2])):
     threading.Thread(target=work, args=(name,), daemon=True).start()
 sys.stdin.read()
 """
 
 
 @contextmanager
-def writing(bed: RunningTestbed, by: str, name: str) -> Iterator[None]:
+def writing(bed: RunningTestbed, by: str, name: str, writers: int = 4) -> Iterator[None]:
     """Writes under way while something fails."""
-    argv = ("exec", "--name", bed.name, by, "--", *bed_python(), "-c", WRITERS, name)
+    argv = ("exec", "--name", bed.name, by, "--", *bed_python(), "-c", WRITERS, name, str(writers))
     with bed.commands.popen(*argv, stdin=subprocess.PIPE):
         yield
 
@@ -277,12 +277,15 @@ def test_a_primary_whose_replicas_hear_nothing_is_replaced_by_one_of_them(manage
 
 
 def test_a_full_disk_of_the_primary_loses_nothing_and_heals(managed: RunningTestbed) -> None:
-    """What it tells no client may be torn in its log: its replicas must not choke on it, nor it be their primary."""
+    """What it tells no client may be torn in its log: its replicas must not choke on it, nor it be their primary.
+
+    With so many writers some are written in one go, and the last whole one stands right before the torn one.
+    """
     old = settled(managed)
     by = next(server for server in SERVERS if server != old)
     write(managed, by, "before-full")
-    with writing(managed, by, "full"), managed.broken(f"full {old} data"):
-        wait.until(lambda: None if told(managed)["primary"] != old else "the same", what="another primary", seconds=15)
+    with writing(managed, by, "full", writers=24), managed.broken(f"full {old} data"):
+        wait.until(lambda: None if told(managed)["primary"] != old else "the same", what="another primary", seconds=30)
         write(managed, by, "after-full")
     assert settled(managed) != old
     assert len(writers(managed)) == 1
