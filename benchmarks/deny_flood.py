@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
 from controllers.ovs import bypass
+from experiments.instruments import flood
 from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.plan import ATTACKER, CLIENT, DATABASE, SITE, plan
@@ -22,7 +23,6 @@ from topo.profile import SEED
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
-FLOOD = str(Path(__file__).parent / "flood.py")
 PLAN = plan(SEED)
 SENDER, TARGET = PLAN.host_of(ATTACKER).name, PLAN.hosts_of(DATABASE)[0].name
 PORT, RATE = PLAN.port(DATABASE), 10_000
@@ -125,8 +125,9 @@ def _variant(testbed: Testbed, variant: str) -> Iterator[None]:
 def _flood(testbed: Testbed, interface: str) -> Iterator[None]:
     """SYNs from the attacker to the database; on the loopback device they are made all the same, and meet no switch."""
     src, dst = testbed.plan.host(SENDER), testbed.plan.host(TARGET)
-    words = (interface, str(RATE), src.mac, dst.mac, src.ip, dst.ip, str(PORT))
-    sender = testbed.inside(SENDER).popen((sys.executable, "-ISE", FLOOD, *words), stdout=subprocess.DEVNULL)
+    settings = {"interface": interface, "rate": RATE, "macs": (src.mac, dst.mac), "src": src.ip, "dst": dst.ip}
+    words = (flood.__file__, json.dumps({**settings, "port": PORT}))
+    sender = testbed.inside(SENDER).popen((sys.executable, "-ISE", *words), stdout=subprocess.DEVNULL)
     try:
         yield
     finally:

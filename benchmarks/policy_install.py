@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import child
 from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, columns, say
-from benchmarks.flood import syn
 from controllers.flow import of_switch
 from controllers.ovs import bypass, vsctl
+from experiments.instruments import flood
 from testbed.body import Body
 from topo.errors import EXIT_HOLDS, FoobarError
 from topo.plan import BALANCER, WEB, plan
@@ -125,7 +125,7 @@ class Knock:
         macs = b"".join(bytes.fromhex(host.mac.replace(":", "")) for host in (dst, src))
         addresses = IPv4Address(src.ip).packed, IPv4Address(dst.ip).packed
         self._sockets = sockets
-        self._frames = (syn(macs, *addresses, port, PORT) for port in itertools.cycle(PORTS))
+        self._frames = (flood.frame(macs, "tcp", *addresses, (port, PORT)) for port in itertools.cycle(PORTS))
 
     def __call__(self, seconds: float) -> bool:
         knocks: set[bytes] = set()

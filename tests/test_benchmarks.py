@@ -27,7 +27,6 @@ from benchmarks import (
     database_remedies,
     datapath,
     deny_flood,
-    flood,
     footprint,
     https,
     loopback,
@@ -45,7 +44,6 @@ from benchmarks.boot_time import FirstWrite
 from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell
 from benchmarks.first_visit import TOKEN
 from benchmarks.footprint import Footprint
-from controllers.denied import Headers, parse
 from services.deployment import host_services
 from services.secrets import Secrets
 from services.service import File
@@ -239,15 +237,6 @@ def test_a_policy_must_be_in_force_soon_on_each_switch(ms: float, met: bool) -> 
     found = {"rows": {"core": [row] * 5, "fw1": [row] * 5}, "flows": {"core": 90, "fw1": 70}}
     judged = [series.judged("policy_install") for series in policy_install.report(found).series]
     assert [(each["measure"], each["met"]) for each in judged] == [("core, 90 flows", met), ("fw1, 70 flows", met)]
-
-
-def test_a_floods_packets_are_whole() -> None:
-    """Otherwise they would be denied as invalid, by another rule and at another price."""
-    frame = flood.syn(bytes(12), bytes([10, 0, 1, 66]), bytes([10, 0, 3, 11]), 20_000, 3306)
-    assert parse(frame) == Headers("10.0.1.66", "10.0.3.11", "tcp", 3306)
-    ip, tcp = frame[14:34], frame[34:]
-    assert flood.checksum(ip) == 0
-    assert flood.checksum(ip[12:20] + bytes([0, 6, 0, len(tcp)]) + tcp) == 0
 
 
 WRK = """Running 1s test @ https://www.foobar.com/

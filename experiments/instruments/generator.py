@@ -14,7 +14,6 @@ import random
 import socket
 import ssl
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
@@ -22,8 +21,9 @@ from typing import Any
 
 import h11
 
+from experiments.instruments.askingjob import AskingJob
 from experiments.instruments.load import LoadSettings, Outcome, moments
-from experiments.instruments.worker import Say, serve
+from experiments.instruments.worker import serve
 from topo.plan import SITE
 
 TRUST = "/etc/ssl/certs/ca-certificates.crt"
@@ -247,42 +247,16 @@ def log_in(count: int) -> list[dict[str, str]]:
     return sessions
 
 
-class LoadJob:
-    """A load as a worker's job: its event loop has a thread of its own."""
-
-    def __init__(self, raw: Mapping[str, Any], say: Say) -> None:
-        self._settings = LoadSettings.parse(raw)
-        self._say = say
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
-
-    def start(self) -> None:
-        self._thread.start()
-        self._ready.wait()
-
-    def pause(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._client.pause(), self._loop).result()
-
-    def resume(self) -> None:
-        self._loop.call_soon_threadsafe(self._client.resume)
-
-    def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
-
-    async def _run(self) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        self._client = Client(self._settings, lambda outcome: self._say(outcome.as_dict()))
-        self._ready.set()
-        await self._client.run(self._ended)
-
-
 def main() -> int:
     """``log-in COUNT`` prints the sessions; without arguments it is a worker."""
     if sys.argv[1:2] == ["log-in"]:
         print(json.dumps(log_in(int(sys.argv[2]))))
         return 0
-    return serve(LoadJob)
+    return serve(
+        lambda raw, say: AskingJob(
+            lambda: Client(LoadSettings.parse(raw), lambda outcome: say(outcome.as_dict()))
+        )
+    )
 
 
 if __name__ == "__main__":

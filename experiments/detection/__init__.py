@@ -1,0 +1,1 @@
+"""``detection``: is every attack seen and stopped, and nobody honest?"""
