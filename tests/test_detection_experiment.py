@@ -14,7 +14,7 @@ from controllers.denied import Headers, parse
 from controllers.policy import policy
 from experiments.detection import checks, scoring, show, webattacker
 from experiments.detection.assault import may_pass, owed
-from experiments.detection.attacks import DENIED, FLOOD, FORGED, LOGIN, SCAN, Attack, attacks, needed
+from experiments.detection.attacks import DENIED, FLOOD, FORGED, LOGIN, SCAN, Attack, attacks, chosen, needed
 from experiments.detection.evidence import DetectionEvidence
 from experiments.detection.experiment import Detection
 from experiments.detection.scoring import Deed
@@ -34,6 +34,7 @@ from experiments.detection.visitors import (
 from experiments.engine.base import judged
 from experiments.engine.drawing import png
 from experiments.instruments import flood
+from topo.errors import UsageError
 from topo.plan import Plan
 
 Raw = dict[str, Any]
@@ -186,6 +187,15 @@ def test_the_attacks_are_those_of_the_plan(plan: Plan) -> None:
     assert all(kind in words for kind in ("-sS", "-sT", "-sU", "-sX", "-PE", "-p-", "15s"))
     assert {program for each in found for program in needed(each)} == {"nmap", "sqlmap", "nikto"}
     assert [each.name for each in found if each.slow] == ["one probe every 15 s"]
+
+
+def test_attacks_are_chosen_by_a_word(plan: Plan) -> None:
+    every = attacks(plan, "victim")
+    assert chosen(every, "all") == every
+    assert [each.name for each in every if each not in chosen(every, "quick")] == ["one probe every 15 s"]
+    assert [each.name for each in chosen(every, "sweep")] == ["ping sweep", "ARP sweep"]
+    with pytest.raises(UsageError, match="--attacks nmpa: none is called so; there are: nmap -sS, "):
+        chosen(every, "nmpa")
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp", "icmp"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from experiments.instruments import flood
 from topo import plan as roles
+from topo.errors import UsageError
 from topo.plan import SITE, Host, Plan
 
 SCAN, FLOOD, FORGED, SLOW, LOGIN, PROBING = "scan", "flood", "forged flood", "slow client", "log-ins", "probing"
@@ -49,6 +50,18 @@ class Attack:
 def attacks(plan: Plan, victim: str) -> list[Attack]:
     """All of them; ``victim`` is the account whose password is guessed."""
     return [*scans(plan), *floods(plan), *slow_clients(plan), *log_ins(plan, victim), *probes(plan)]
+
+
+def chosen(every: Sequence[Attack], which: str) -> list[Attack]:
+    """``all`` of them, the ``quick`` ones, or those with that word in their names. Raises UsageError for none."""
+    found = [attack for attack in every if which == "all" or not attack.slow]
+    if which not in ("all", "quick"):
+        found = [attack for attack in every if which in attack.name]
+    if not found:
+        raise UsageError(
+            f"--attacks {which}: none is called so; there are: {', '.join(attack.name for attack in every)}"
+        )
+    return found
 
 
 def needed(attack: Attack) -> set[str]:

@@ -16,7 +16,7 @@ from controllers.compile import OWN_COOKIES
 from controllers.ovs import ofctl
 from experiments.detection import scoring
 from experiments.detection.assault import Assault
-from experiments.detection.attacks import Attack, attacks, flood_settings, flood_words, needed
+from experiments.detection.attacks import Attack, attacks, chosen, flood_settings, flood_words, needed
 from experiments.detection.crowd import CrowdSettings
 from experiments.detection.detector import Detector
 from experiments.detection.evidence import AttackRow, DetectionEvidence, ForgedRow
@@ -71,9 +71,7 @@ class DetectionMeasurement:
 
     def all(self) -> DetectionEvidence:
         victim = self._victim()
-        every = [
-            attack for attack in attacks(self.plan, victim) if not attack.slow or self.run.options["attacks"] == "all"
-        ]
+        every = chosen(attacks(self.plan, victim), str(self.run.options["attacks"]))
         there = [
             attack for attack in every if all(shutil.which(program, path=SYSTEM_PATH) for program in needed(attack))
         ]

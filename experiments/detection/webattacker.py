@@ -54,7 +54,8 @@ PATHS = (
 
 def say(count: int, status: int | None = None) -> None:
     """So much was done just now."""
-    print(json.dumps({"time": time.time(), "count": count, "status": status}), flush=True)
+    sys.stdout.write(json.dumps({"time": time.time(), "count": count, "status": status}) + "\n")
+    sys.stdout.flush()
 
 
 class LogInForm:

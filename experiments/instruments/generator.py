@@ -15,9 +15,8 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from typing import Any
 
 import h11
 
@@ -253,9 +252,7 @@ def main() -> int:
         print(json.dumps(log_in(int(sys.argv[2]))))
         return 0
     return serve(
-        lambda raw, say: AskingJob(
-            lambda: Client(LoadSettings.parse(raw), lambda outcome: say(outcome.as_dict()))
-        )
+        lambda raw, say: AskingJob(lambda: Client(LoadSettings.parse(raw), lambda outcome: say(outcome.as_dict())))
     )
 
 
