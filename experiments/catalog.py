@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.db_failover.experiment import DbFailover
-from experiments.detection.experiment import Detection
+from experiments.detection.experiment import DetectionExperiment
 from experiments.engine.base import Experiment
 from experiments.firewall_matrix.experiment import FirewallMatrix
 from experiments.firewall_mutants.experiment import FirewallMutants
@@ -23,7 +23,7 @@ EXPERIMENTS: tuple[Experiment[Any], ...] = (
     WebFailover(),
     DbFailover(),
     Monitoring(),
-    Detection(),
+    DetectionExperiment(),
     FirewallMatrix(),
     FirewallMutants(),
 )

@@ -16,13 +16,13 @@ from experiments.detection import checks, scoring, show, webattacker
 from experiments.detection.assault import may_pass, owed
 from experiments.detection.attacks import DENIED, FLOOD, FORGED, LOGIN, SCAN, Attack, attacks, chosen, needed
 from experiments.detection.evidence import DetectionEvidence
-from experiments.detection.experiment import Detection
+from experiments.detection.experiment import DetectionExperiment
 from experiments.detection.scoring import Deed
 from experiments.detection.visitors import (
     MEMBERS,
     PASSERS_BY,
-    Answer,
     Ask,
+    SiteAnswer,
     Visit,
     crawler,
     drawn,
@@ -96,7 +96,7 @@ def blocked(host: str, began: float) -> Raw:
 
 
 def test_attacks_that_are_seen_and_stopped_hold() -> None:
-    verdict = judged(Detection(), GOOD)
+    verdict = judged(DetectionExperiment(), GOOD)
     assert (verdict.holds, verdict.because) == (True, "each of 4 attacks was seen")
     assert verdict.numbers["ports_share"] == pytest.approx(200 / 65_535)
     assert verdict.numbers["false_blocks_a_request_at_most"] == pytest.approx(3e-4, rel=0.01)
@@ -120,14 +120,14 @@ def test_attacks_that_are_seen_and_stopped_hold() -> None:
     ],
 )
 def test_what_is_missed_late_or_blamed_fails(evidence: Raw, because: str) -> None:
-    verdict = judged(Detection(), evidence)
+    verdict = judged(DetectionExperiment(), evidence)
     assert (verdict.holds, verdict.because) == (False, because)
 
 
 def test_a_client_that_is_blocked_for_forgeries_fails_by_that_name() -> None:
     result = checks._never_the_client(DetectionEvidence.parse(blocked("client", 310.0)))
     assert (result.holds, result.because) == (False, "client was blocked for what another had forged")
-    assert judged(Detection(), blocked("client", 310.0)).holds is False
+    assert judged(DetectionExperiment(), blocked("client", 310.0)).holds is False
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_client_that_is_blocked_for_forgeries_fails_by_that_name() -> None:
     ],
 )
 def test_what_was_not_measured_or_has_no_control_is_unknown(evidence: Raw) -> None:
-    assert judged(Detection(), evidence).holds is None
+    assert judged(DetectionExperiment(), evidence).holds is None
 
 
 def test_a_host_that_attacks_is_not_honest_meanwhile_and_again_afterwards() -> None:
@@ -159,7 +159,7 @@ def test_a_host_that_attacks_is_not_honest_meanwhile_and_again_afterwards() -> N
     evidence = {**GOOD, "attacks": [*ROWS, told, after], "scheduled": 6}
     for began, holds in ((401.1, True), (501.0, False)):
         guilty = {**evidence, "blocks": [{"host": "client", "began": began, "ended": None}]}
-        assert judged(Detection(), guilty).holds is holds
+        assert judged(DetectionExperiment(), guilty).holds is holds
 
 
 def test_it_is_shown_and_drawn() -> None:
@@ -294,15 +294,15 @@ class SmallSite:
         self.right_at = right_at
         self.asked: list[Ask] = []
 
-    def answer(self, ask: Ask) -> Answer:
+    def answer(self, ask: Ask) -> SiteAnswer:
         self.asked.append(ask)
         path = ask.path.split("?")[0]
         if ask.method == "POST" and path == "/login":
             tries = sum(each.method == "POST" and each.path == "/login" for each in self.asked)
-            return Answer(303, "", "/messages") if tries >= self.right_at else Answer(401, self.page("/login"))
+            return SiteAnswer(303, "", "/messages") if tries >= self.right_at else SiteAnswer(401, self.page("/login"))
         if ask.method == "POST":
-            return Answer(303, "", {"/signup": "/login", "/messages": "/messages", "/logout": "/"}[path])
-        return Answer(200 if path in ("/", "/static/a.css", "/robots.txt", *FIELDS) else 404, self.page(path))
+            return SiteAnswer(303, "", {"/signup": "/login", "/messages": "/messages", "/logout": "/"}[path])
+        return SiteAnswer(200 if path in ("/", "/static/a.css", "/robots.txt", *FIELDS) else 404, self.page(path))
 
     def page(self, path: str) -> str:
         inputs = "".join(f'<input name="{name}">' for name in FIELDS.get(path, ()))
@@ -358,8 +358,8 @@ def test_others_come_and_go() -> None:
 
 def test_a_page_without_its_form_ends_a_visit() -> None:
     class RefusingSite(SmallSite):
-        def answer(self, ask: Ask) -> Answer:
-            return Answer(403, "refused") if ask.path == "/signup" else super().answer(ask)
+        def answer(self, ask: Ask) -> SiteAnswer:
+            return SiteAnswer(403, "refused") if ask.path == "/signup" else super().answer(ask)
 
     with pytest.raises(LookupError):
         RefusingSite().visited(member(Random(1), "a"))

@@ -105,7 +105,7 @@ class Assault:
         """The event that named the last of the sources."""
         events = [self.lookout.named(host, began) for host in attack.sources]
         known = [event for event in events if event]
-        return max(known, key=lambda event: event["time"]) if len(known) == len(events) else None
+        return max(known, key=lambda event: event["at"]) if len(known) == len(events) else None
 
     def _deeds(self, outputs: Mapping[str, IO[str]], packets: Mapping[str, bytes]) -> dict[str, list[Deed]]:
         """By host: what its program says that it did, or what was captured."""
@@ -147,7 +147,7 @@ class Assault:
             "whole": max(attack.whole, sent),
             "before": 0 if attack.family == FORGED else before,
             "owed": owed(attack, deeds),
-            "seen": seen["time"] if seen else None,
+            "seen": seen["at"] if seen else None,
             "kind": seen["kind"] if seen else None,
             "blocked": blocked,
             "misnamed": sorted(self.lookout.blamed(began) - set(attack.sources)),

@@ -21,7 +21,7 @@ from typing import Any
 
 import h11
 
-from experiments.detection.visitors import MEMBERS, PASSERS_BY, Answer, Ask, Visit, drawn
+from experiments.detection.visitors import MEMBERS, PASSERS_BY, Ask, SiteAnswer, Visit, drawn
 from experiments.instruments.askingjob import AskingJob
 from experiments.instruments.generator import TRUST, Broken, LoadConnection
 from experiments.instruments.load import steady
@@ -144,7 +144,7 @@ class Crowd:
         if answer is not None:
             self._goes_on(visiting, answer)
 
-    def _goes_on(self, visiting: Visiting, answer: Answer) -> None:
+    def _goes_on(self, visiting: Visiting, answer: SiteAnswer) -> None:
         """By what was answered. Who meets a page without the form that belongs there gives up."""
         try:
             visiting.ask = visiting.visit.send(answer)
@@ -158,7 +158,7 @@ class Crowd:
         if visiting.connection:
             visiting.connection.close()
 
-    async def _asked(self, visiting: Visiting, ask: Ask) -> Answer:
+    async def _asked(self, visiting: Visiting, ask: Ask) -> SiteAnswer:
         if visiting.connection is None or not visiting.connection.fresh:
             if visiting.connection:
                 visiting.connection.close()
@@ -169,7 +169,7 @@ class Crowd:
             if name == b"set-cookie":
                 visiting.cookies |= {key: morsel.value for key, morsel in SimpleCookie(value).items()}
         location = next((value for name, value in headers if name == b"location"), "")
-        return Answer(response.status_code, data.decode(errors="replace"), location)
+        return SiteAnswer(response.status_code, data.decode(errors="replace"), location)
 
     async def _mail(self, ended: asyncio.Event) -> None:
         """The same port again and again, whose packets the firewall drops."""

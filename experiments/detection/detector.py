@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from controllers import northbound, overlay
+from controllers import northbound
 from experiments.detection.lookout import ROLE, blocked_now, lift
 from services.controller import northbound_socket
 from topo import plan as roles
@@ -22,7 +22,7 @@ LATE_SECONDS, EAGER_SECONDS = 2.5, 1.0
 
 
 @dataclass
-class Detector:
+class DetectorFixture:
     """``spoilt``: ``deaf`` never runs while it should, ``late`` sleeps at first, ``eager`` blocks who is honest."""
 
     testbed: Testbed
@@ -80,9 +80,7 @@ class Detector:
         """``eager``: the honest visitors' host is blocked, as if it had attacked."""
         if self.spoilt == "eager":
             client = self.testbed.plan.host_of(roles.CLIENT).name
-            until = time.time() + EAGER_SECONDS
-            wanted = overlay.block(self.testbed.plan, client, reason="to see it found out", until=until)
             socket = self.testbed.inside(BOX).path(northbound_socket(self.testbed.plan))
-            northbound.ask("put", socket=socket, overlay=wanted.as_dict())
+            northbound.ask("block", socket=socket, host=client, reason="to see it found out")
             time.sleep(EAGER_SECONDS)
             lift(self.testbed, [client])

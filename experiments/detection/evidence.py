@@ -47,7 +47,7 @@ class HonestRow(TypedDict):
     unanswered: int
 
 
-class Block(TypedDict):
+class BlockedWhile(TypedDict):
     """A while in which a host was blocked; ``ended``: None when it still was at the end."""
 
     host: str
@@ -81,7 +81,7 @@ class DetectionEvidence(Evidence):
     served: float | None = None
     named: Sequence[str] = ()
     attacks: Sequence[AttackRow] = ()
-    blocks: Sequence[Block] = ()
+    blocks: Sequence[BlockedWhile] = ()
     forged: ForgedRow | None = None
     left_out: Sequence[str] = ()
     scheduled: int = 0

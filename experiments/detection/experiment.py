@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SPOILT = ("nothing", "deaf", "eager", "late")
 
 
-class Detection(Experiment[DetectionEvidence]):
+class DetectionExperiment(Experiment[DetectionEvidence]):
     """Honest visitors alone; then each attack beside them, with the detector and without; then a million forgeries."""
 
     name = "detection"

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from controllers import northbound
-from experiments.detection.evidence import Block
+from experiments.detection.evidence import BlockedWhile
 from services.controller import northbound_socket
 from services.failover.events import Events
 from topo import plan as roles
@@ -25,14 +25,14 @@ EVERY = 0.004
 
 
 class Lookout:
-    """``with Lookout(testbed) as lookout``: ``blocks`` and ``events`` since then."""
+    """``with Lookout(testbed) as lookout``: ``blocks`` and ``events`` since then; ``at``: when one could be read."""
 
     def __init__(self, testbed: Testbed) -> None:
         self._testbed = testbed
         self._log = Events(testbed.inside(testbed.plan.host_of(roles.MONITOR).name).path(EVENTS))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="lookout")
-        self.blocks: list[Block] = []
+        self.blocks: list[BlockedWhile] = []
         self.events: list[dict[str, Any]] = []
 
     def __enter__(self) -> Lookout:
@@ -51,12 +51,12 @@ class Lookout:
 
     def named(self, host: str, since: float) -> dict[str, Any] | None:
         """The first event after that time that names a host."""
-        return next((event for event in self.events if event["source"] == host and event["time"] >= since), None)
+        return next((event for event in self.events if event["source"] == host and event["at"] >= since), None)
 
     def blamed(self, since: float) -> set[str]:
         """All hosts that were blocked or named since then."""
         blocked = {block["host"] for block in self.blocks if block["began"] >= since}
-        return blocked | {str(event["source"]) for event in self.events if event["time"] >= since}
+        return blocked | {str(event["source"]) for event in self.events if event["at"] >= since}
 
     def _watch(self) -> None:
         while not self._over.wait(EVERY):
@@ -70,7 +70,7 @@ class Lookout:
                 block["ended"] = now
         known = {block["host"] for block in self.blocks if block["ended"] is None}
         self.blocks += [{"host": host, "began": now, "ended": None} for host in standing - known]
-        self.events += [event for event in self._log.take() if "source" in event]
+        self.events += [{**event, "at": now} for event in self._log.take() if "source" in event]
 
 
 def blocked_now(testbed: Testbed) -> set[str]:
@@ -83,4 +83,4 @@ def lift(testbed: Testbed, hosts: Iterable[str]) -> None:
     socket = testbed.inside(BOX).path(northbound_socket(testbed.plan))
     for host in hosts:
         with suppress(FoobarError):  # it has just ended by itself
-            northbound.ask("lift", socket=socket, name=f"block {host}")
+            northbound.ask("unblock", socket=socket, host=host)

@@ -18,7 +18,7 @@ from experiments.detection import scoring
 from experiments.detection.assault import Assault
 from experiments.detection.attacks import Attack, attacks, chosen, flood_settings, flood_words, needed
 from experiments.detection.crowd import CrowdSettings
-from experiments.detection.detector import Detector
+from experiments.detection.detector import DetectorFixture
 from experiments.detection.evidence import AttackRow, DetectionEvidence, ForgedRow
 from experiments.detection.lookout import Lookout
 from experiments.instruments import load
@@ -44,14 +44,14 @@ FELT_SECONDS = 1.0
 
 def measure(testbed: Testbed, run: Run) -> DetectionEvidence:
     """Everything, in that order."""
-    detector = Detector(testbed, str(run.options["spoil"]))
+    detector = DetectorFixture(testbed, str(run.options["spoil"]))
     with Lookout(testbed) as lookout:
         try:
             return DetectionMeasurement(testbed, run, lookout, detector).all()
         finally:
             detector.fresh()
             if detector.spoilt == "deaf":
-                Detector(testbed).fresh()
+                DetectorFixture(testbed).fresh()
 
 
 @dataclass
@@ -61,7 +61,7 @@ class DetectionMeasurement:
     testbed: Testbed
     run: Run
     lookout: Lookout
-    detector: Detector
+    detector: DetectorFixture
     outcomes: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

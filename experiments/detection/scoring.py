@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from controllers.denied import Headers, parse
-from experiments.detection.evidence import Block, HonestRow
+from experiments.detection.evidence import BlockedWhile, HonestRow
 from experiments.wire.pcap import Pcap
 
 CONFIDENCE = 0.95
@@ -90,7 +90,7 @@ def honest_rows(outcomes: Iterable[Mapping[str, object]]) -> list[HonestRow]:
     return sorted(rows.values(), key=lambda row: -row["requests"])
 
 
-def of_honest(blocks: Iterable[Block], client: str, guilty: Sequence[tuple[float, float]]) -> list[Block]:
+def of_honest(blocks: Iterable[BlockedWhile], client: str, guilty: Sequence[tuple[float, float]]) -> list[BlockedWhile]:
     """The blocks of the honest visitors' host, but for whiles in which it took part in an attack."""
     return [
         block

@@ -1,6 +1,6 @@
 """Honest visitors, as a site sees them: each visit asks, is answered, and asks again by what the answer said. Pure.
 
-A visit is a generator of ``Ask``s that is sent ``Answer``s, so it needs neither a network nor a clock.
+A visit is a generator of ``Ask``s that is sent ``SiteAnswer``s, so it needs neither a network nor a clock.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SiteAnswer:
     """The answer to it."""
 
     status: int
@@ -66,8 +66,8 @@ class Answer:
     location: str = ""
 
 
-Visit = Generator[Ask, Answer, None]
-Shown = Generator[Ask, Answer, Page]
+Visit = Generator[Ask, SiteAnswer, None]
+Shown = Generator[Ask, SiteAnswer, Page]
 
 
 class HonestBrowser:
@@ -92,7 +92,7 @@ class HonestBrowser:
     def ask(self, method: str, path: str, body: str = "", **headers: str) -> Ask:
         return Ask(method, path, body, {**self._headers, "Referer": ADDRESS + self.at, **headers})
 
-    def _shown(self, path: str, answer: Answer) -> Shown:
+    def _shown(self, path: str, answer: SiteAnswer) -> Shown:
         while answer.status in REDIRECTS:
             path = _local(urljoin(ADDRESS + path, answer.location))
             answer = yield self.ask("GET", path)
