@@ -34,7 +34,7 @@ from controllers.flow import (
 )
 from controllers.overlay import Divert, Match, Overlay
 from controllers.policy import Rule
-from controllers.sampling import sampled
+from controllers.sampling import blocked, sampled
 from topo.errors import PolicyError
 from topo.plan import ANY, Host, Plan
 from topo.wiring import Switch
@@ -103,7 +103,8 @@ def overlay_flows(plan: Plan, overlay: Overlay) -> tuple[Flow, ...]:
         for host in match.exempt
         for src, dst, side in ways
     ]
-    dropped = (_overlaid(switch, overlay, dropping) for dropping in matches)
+    action = [blocked(_port_to(plan, switch, plan.host(match.src)))] if overlay.kind == "block" else []
+    dropped = (_overlaid(switch, overlay, dropping, *action) for dropping in matches)
     return (*dropped, *(_passed(plan, switch, overlay, *way) for way in passing))
 
 

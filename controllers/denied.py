@@ -7,7 +7,8 @@ One JSON object a line, in a file that the monitoring host sees, whose size is b
 
 ``src`` and ``dst`` are hosts' names, or else addresses, as the packet says: of a ``spoofed`` one only ``in_port``, the
 switch's port that it came by, is true. ``port`` is the destination's, or ICMP's type; null where there is none.
-``rule`` is null in the few milliseconds in which a policy is being replaced and either may have denied it.
+``rule`` is ``block`` for what a blocked host goes on sending, allowed or not: so it is no evidence of anything. It is
+null in the few milliseconds in which a policy is being replaced and either may have denied the packet.
 """
 
 from __future__ import annotations

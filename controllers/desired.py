@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from controllers import overlay as overlays
-from controllers.compile import cookie_name, overlay_flows, rule_cookie
+from controllers.compile import OWN_COOKIES, cookie_name, overlay_flows, rule_cookie
 from controllers.flow import Flow, of_switch
 from controllers.overlay import Overlay
 from controllers.policy import Rule
@@ -96,7 +96,7 @@ def controller_file(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
     content: dict[str, Any] = {
         "profile": plan.profile.as_dict(),
         "flows": by_dpid(plan, flows),
-        "rules": {str(flow.cookie): cookie_name(flow.cookie, rules) for flow in flows if flow.drops},
+        "rules": {str(cookie): cookie_name(cookie, rules) for cookie in _dropping(flows)},
         "counted": _counted(rules, flows),
     }
     return json.dumps(content, indent=1)
@@ -105,8 +105,13 @@ def controller_file(plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]
 def _counted(rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> dict[str, tuple[str, str]]:
     """The policy's rules, and what else drops packets."""
     policy = {str(rule_cookie(number)): (rule.name, rule.action) for number, rule in enumerate(rules, start=1)}
-    own = {str(flow.cookie): (cookie_name(flow.cookie, rules), "deny") for flow in flows if flow.drops}
+    own = {str(cookie): (cookie_name(cookie, rules), "deny") for cookie in _dropping(flows)}
     return {**own, **policy}
+
+
+def _dropping(flows: tuple[Flow, ...]) -> dict[int, None]:
+    """The cookies of flows that drop and tell of it: the policy's, and those of blocks, which may come."""
+    return dict.fromkeys([*(flow.cookie for flow in flows if flow.drops), OWN_COOKIES["block"]])
 
 
 def by_dpid(plan: Plan, flows: tuple[Flow, ...]) -> Flows:

@@ -21,6 +21,8 @@ from topo.wiring import Switch
 #: packets a second, and how many at once: of one rule by one port, and of a whole switch
 RATE, BURST = 10, 20
 SWITCH_RATE, SWITCH_BURST = 50, 100
+#: the meter of a port whose host is blocked is above all those of rules: it need not move when the policy changes
+BLOCKED = 60_000
 
 
 def sampled(plan: Plan, switch: Switch, flows: Iterable[Flow]) -> Iterator[Flow]:
@@ -46,6 +48,11 @@ def sampled(plan: Plan, switch: Switch, flows: Iterable[Flow]) -> Iterator[Flow]
                 at: tuple[tuple[str, MatchValue], ...] = (("in_port", port), *flow.match)
                 yield replace(flow, priority=flow.priority + 1, match=at, actions=(meter(flow, port),))
             yield flow
+
+
+def blocked(port: int) -> Sample:
+    """The sample of what a block drops at a port."""
+    return Sample(BLOCKED + port)
 
 
 def unsampled(flows: Iterable[Flow], switches: Collection[str]) -> tuple[Flow, ...]:

@@ -110,7 +110,7 @@ class TestbedCore:
     def desired_flows(self) -> tuple[Flow, ...]:
         """All that the switches shall hold now: what the policy's rules and the overlays become."""
         above = (flow for overlay in self.overlays.standing for flow in overlay_flows(self.plan, overlay))
-        return (*unsampled(self.flows, self.unsampled), *above)
+        return unsampled((*self.flows, *above), self.unsampled)
 
     def wait_for_flows(self) -> None:
         """Every switch that has power has confirmed its flows, and holds exactly the desired ones.

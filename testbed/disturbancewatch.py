@@ -1,6 +1,7 @@
 """A watch for what is done past the testbed while an experiment measures, by ``exec`` say: it is seen by its effect.
 
-A daemon that stands still, a link that is down, flows that no controller put there; the supervisor sees daemons end.
+A daemon that stands still, a link that is down, a host that is blocked, flows that no controller put there; the
+supervisor sees daemons end.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ CARRIER_SECONDS = 1.5
 
 
 class DisturbanceWatch:
-    """Notes, a few times a second while it is entered, what is done to a testbed past its own requests."""
+    """Notes, a few times a second while it is entered, what is done to a testbed past its own requests.
 
-    def __init__(self, testbed: TestbedCore) -> None:
+    ``blocks``: they are part of what is measured.
+    """
+
+    def __init__(self, testbed: TestbedCore, *, blocks: bool = False) -> None:
         self._testbed = testbed
+        self._with_blocks = blocks
         self._over = threading.Event()
         self._seen: set[str] = set()
         self._down: dict[Link, float] = {}
@@ -46,7 +51,7 @@ class DisturbanceWatch:
 
     def look(self) -> None:
         """One look. What lasts is noted once."""
-        self._note((*self._halted(), *self._links()))
+        self._note((*self._halted(), *self._links(), *self._blocks()))
 
     def _note(self, seen: Iterable[str]) -> None:
         for what in seen:
@@ -66,6 +71,11 @@ class DisturbanceWatch:
         for link, since in self._down.items():
             if disturbed[link] or now - since > CARRIER_SECONDS:
                 yield f"link {link.a.node} - {link.b.node} is down"
+
+    def _blocks(self) -> Iterator[str]:
+        for overlay in () if self._with_blocks else self._testbed.overlays.standing:
+            if overlay.kind == "block":
+                yield f"{overlay.match.src} is blocked: {overlay.reason}"
 
     def _flows(self) -> Iterator[str]:
         testbed = self._testbed

@@ -90,17 +90,18 @@ class Testbed(TestbedCore):
         return steady.look(self, seconds, own=own)
 
     @contextmanager
-    def measuring(self, experiment: str) -> Iterator[Callable[[str], None]]:
+    def measuring(self, experiment: str, *, blocks: bool = False) -> Iterator[Callable[[str], None]]:
         """In this block an experiment measures: no look sends what it could see, and none is under way.
 
-        Gives something to be told the name of each phase.
+        ``blocks``: hosts that are blocked are a part of it, and disturb nothing. Gives something to be told the name
+        of each phase.
         """
         self.measured = experiment
         self.publication.measure(experiment)
         try:
             with suppress(DeadlineError):
                 wait.until(lambda: "a look" if self.looks else None, what="no look", seconds=LOOK_SECONDS)
-            with DisturbanceWatch(self):
+            with DisturbanceWatch(self, blocks=blocks):
                 yield lambda phase: self.publication.measure(experiment, phase)
         finally:
             self.measured = ""

@@ -107,7 +107,7 @@ class SteadyTestbed:
         self.supervisor = SimpleNamespace(units=[unit] if log else [])
         self.disturbances = Disturbances()
 
-    def measuring(self, experiment: str) -> Any:
+    def measuring(self, experiment: str, *, blocks: bool = False) -> Any:
         return nullcontext(lambda _: None)
 
     def look(self) -> Any:

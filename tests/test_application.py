@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from controllers.compile import compile_flows
+from controllers.compile import OWN_COOKIES, compile_flows
 from controllers.desired import Desired, controller_file
 from controllers.flow import Flow
 from controllers.policy import Rule
@@ -137,8 +137,10 @@ def test_a_sample_is_counted_and_written_down(switch: ConnectedSwitch, rules: tu
     )
     switch.told(switch.app.sampled, cookie=len(rules), match={"in_port": 2}, data=frame)
     switch.told(switch.app.sampled, cookie=77, match={"in_port": 2}, data=b"")
-    assert switch.app.samples()["packet_ins"] == {"core": 2}
-    first, second = (json.loads(line) for line in switch.events.read_text().splitlines())
+    switch.told(switch.app.sampled, cookie=OWN_COOKIES["block"], match={"in_port": 2}, data=frame)
+    assert switch.app.samples()["packet_ins"] == {"core": 3}
+    first, second, third = (json.loads(line) for line in switch.events.read_text().splitlines())
     assert (first["switch"], first["rule"], first["src"], first["dst"]) == ("core", "deny-rest", "attacker", "lb")
     assert (first["proto"], first["port"], first["in_port"]) == ("tcp", 3306, 2)
     assert (second["rule"], second["proto"]) == (None, "0x0000")
+    assert (third["rule"], third["src"]) == ("block", "attacker")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fakes import FakePlace, FakeService, python
 
+from controllers.overlay import block, fence
 from services.supervisor import Supervisor
 from testbed import disturbancewatch
 from testbed.commands import command
@@ -20,6 +21,7 @@ from testbed.disturbances import SEEN, Disturbances
 from testbed.disturbancewatch import DisturbanceWatch
 from topo import wait
 from topo.errors import FoobarError, RefusedError, UsageError
+from topo.plan import Plan
 
 ENDS_IN_ORDER = python(
     "import signal, sys, time; signal.signal(15, lambda *_: sys.exit()); print(flush=True); time.sleep(60)"
@@ -85,6 +87,7 @@ def testbed(tmp_path: Path) -> Iterator[Any]:
     bed = SimpleNamespace(disturbances=Disturbances(), plan=SimpleNamespace(switches=()))
     bed.links = SimpleNamespace(disturbed=dict)
     bed.active_faults = SimpleNamespace(status=list)
+    bed.overlays = SimpleNamespace(standing=())
     bed.supervisor = Supervisor(bereaved=lambda what: bed.disturbances.note(SEEN, what))
 
     def run(argv: tuple[str, ...] = ("sleep", "60")) -> Any:
@@ -204,3 +207,12 @@ def test_flows_that_no_controller_put_there_are_noted_at_the_end(faults: list[An
     with DisturbanceWatch(testbed):
         pass
     assert noted(testbed) == ([] if faults else [("by hand", "flows of fw1: +priority=9 actions=drop")])
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["no part of what is measured", "a part of it"])
+def test_a_host_that_is_blocked_meanwhile_is_noted(blocks: bool, testbed: Any, plan: Plan) -> None:
+    testbed.overlays = SimpleNamespace(standing=(fence(plan, "srv1"), block(plan, "attacker", reason="scan")))
+    watch = DisturbanceWatch(testbed, blocks=blocks)
+    watch.look()
+    watch.look()
+    assert noted(testbed) == ([] if blocks else [("by hand", "attacker is blocked: scan")])

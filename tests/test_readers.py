@@ -114,6 +114,7 @@ def test_a_false_address_blames_the_port_it_came_by_and_no_other(claimed: str, p
 
 
 def test_what_is_no_false_address_is_no_spoofing() -> None:
+    assert contacts(denied("attacker", rule="block", port=443)) == []  # what is allowed too
     assert contacts(denied("attacker", rule="spoofed")) == []  # a tag, or another MAC address
     assert contacts(denied("02:00:00:00:01:42", rule="spoofed", proto="0x86dd", port=None)) == []
     assert contacts(denied("client", rule="spoofed", switch="fw1", in_port=1)) == []  # nobody's port alone

@@ -57,9 +57,17 @@ def test_all_of_a_rules_flows_for_one_source_share_its_meter(plan: Plan) -> None
     assert len({flow.actions for flow in denying}) == 1, "all of the internet is behind one port of a firewall"
 
 
-def test_overlays_are_not_sampled(plan: Plan) -> None:
-    for overlay in (fence(plan, "srv1"), block(plan, "attacker"), black_hole(plan, "lb", "srv1")):
+def test_what_faults_and_fences_drop_is_not_sampled_for_it_says_nothing_of_the_sender(plan: Plan) -> None:
+    for overlay in (fence(plan, "srv1"), black_hole(plan, "lb", "srv1")):
         assert not any(isinstance(action, Sample) for flow in overlay_flows(plan, overlay) for action in flow.actions)
+
+
+def test_what_a_block_drops_is_sampled_by_a_meter_of_its_own(plan: Plan, flows: Flows) -> None:
+    (client,), (attacker,) = (overlay_flows(plan, block(plan, name)) for name in ("client", "attacker"))
+    own = {number for flow in (client, attacker) for number in meters((flow,), "core")}
+    assert len(own) == 2
+    assert not own & meters(flows, "core").keys()
+    assert client.drops
 
 
 def test_without_meters_nothing_is_sampled_and_nothing_else_changes(flows: Flows) -> None:

@@ -26,6 +26,7 @@ class DetectionExperiment(Experiment[DetectionEvidence]):
     name = "detection"
     claim = "every attack is seen and stopped, and nobody honest is"
     timing = True
+    blocks = True
     options = (
         Option("requests", 100_000, "requests of honest visitors before the first attack", least=50, most=10**8),
         Option("forged", 1_000_000, "packets that the attacker sends as if the client did", least=1000, most=10**9),

@@ -34,6 +34,8 @@ class Experiment(ABC, Generic[E]):
     timing: bool = False
     #: it measures in rounds, so ``--repeat N`` means something
     repeats: bool = False
+    #: hosts that are blocked belong to what it measures; for any other experiment they are a disturbance
+    blocks: bool = False
     #: flags of its own; their values are in ``run.options``
     options: tuple[Option, ...] = ()
     #: the class of its evidence, from its ``evidence.py``

@@ -113,7 +113,7 @@ def _steady(testbed: Testbed, this: Run, evidence: dict[str, Any], when: str, se
 def _measure(experiment: Experiment[Any], testbed: Testbed, this: Run, evidence: dict[str, Any]) -> None:
     """Fill ``evidence``; when measuring does not come to its end, with what was kept until then."""
     with (
-        testbed.measuring(experiment.name) as this.told,
+        testbed.measuring(experiment.name, blocks=experiment.blocks) as this.told,
         provenance.machine_watched() as seconds,
         _shown_as(this.progress, f"measuring {experiment.name}"),
     ):

@@ -56,7 +56,7 @@ class Readers:
             when, source, rule = float(row["time"]), str(row["src"]), row["rule"]
             if rule == "spoofed":
                 yield from self._of_spoofed(when, row)
-            elif rule and source in self._hosts:
+            elif rule and rule != "block" and source in self._hosts:
                 port = "" if row["port"] is None else f"/{row['port']}"
                 yield self._detectors.scan, Contact(when, source, f"{row['proto']}{port} of {row['dst']}", True)
         except (KeyError, TypeError, ValueError):

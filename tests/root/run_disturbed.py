@@ -20,7 +20,7 @@ from testbed.testbed import Testbed
 from topo import profile, wait
 
 #: in this order; the last ones leave the testbed broken
-ROUNDS = ("nothing", "read", "refused", "policy", "fault", "link", "halt", "kill")
+ROUNDS = ("nothing", "read", "refused", "policy", "block", "fault", "link", "halt", "kill")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,13 @@ def policy(bed: RunningTestbed) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def block(bed: RunningTestbed) -> None:
+    """By a detector, say: no request of the testbed's own."""
+    words = "from controllers import northbound; northbound.ask('block', host='attacker', reason='scan', lasting=2)"
+    bed.run("mon", "env", f"PYTHONPATH={PROJECT}", "python3", "-c", words)
+    bed.run("box", "sleep", "1")
+
+
 def link(bed: RunningTestbed) -> None:
     bed.run("box", "ip", "link", "set", "fw3-eth2", "down")
     wait.until(lambda: None if not bed.connects("lb", "srv3", 80) else "it is up", what="a dead link", seconds=5)
@@ -65,6 +72,7 @@ DONE: dict[str, tuple[Callable[[RunningTestbed], None], str]] = {
     "refused": (refused, ""),
     "policy": (policy, "apply {state}/my.policy (another terminal)"),
     "fault": (fault, "fault kill srv3 web (another terminal); heal (another terminal)"),
+    "block": (block, "attacker is blocked: scan (by hand)"),
     "link": (link, "link fw3 - srv3 is down (by hand)"),
     "halt": (halt, "srv2/web stands still (by hand)"),
     "kill": (kill, "srv2/web ended ("),
