@@ -101,6 +101,7 @@ def test_a_person_says_how_long_in_place_of_what_stands(process: ControllerProce
     assert [overlay.reason for overlay in process.requests.standing.values()] == ["by hand"]
     process.wait_to(1005)
     assert process.requests.standing == {}
+    assert lasts(process) == 120, "it was one block"
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 86401, float("inf"), float("nan")])
@@ -215,7 +216,7 @@ def test_blocks_are_shown_with_the_time_that_is_left(show: Show) -> None:
 def test_events_of_several_are_shown_in_order(show: Show) -> None:
     logs = {
         "controller": b'{"time": 3, "event": "unblocked", "text": "f"}\n{"time": 1, "event": "blocked", "text": "b"}\n',
-        "failover": b'{"time": 2.5, "event": "fence", "host": "srv1"}\n{"time": NaN, "event": "x"}\nplain words\n{"ti',
+        "failover": b'{"time": 2.5, "event": "fence", "host": "srv1"}\n{"time": 1e300, "event": "x"}\n{"time": "3", "event": "x"}\nplain words\n{"ti',
         "web": b'{"time": 9, "event": "none of these"}\n',
     }
     units = [

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from controllers.overlay import Overlay, black_hole
+from controllers.overlay import Overlay, black_hole, block
 from services.controller import OVERLAYS
 from testbed import overlays
 from testbed.overlays import Overlays
-from topo.errors import DeadlineError, RefusedError
+from topo.errors import DeadlineError, RefusedError, UsageError
 from topo.plan import Plan
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -23,8 +23,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 class FakeController:
     """A controller that keeps what it is asked for; ``answers`` is False while it does not."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
+        self.plan = plan
         self.unit = SimpleNamespace(paused=False, wanted=True)
         self.asked: list[str] = []
         self.failure: Exception | None = None
@@ -33,12 +34,13 @@ class FakeController:
         monkeypatch.setattr(overlays, "SECONDS", 0.05)
 
     def ask(self, request: str, *, socket: Path, **words: Any) -> None:
-        name = words.get("name") or words["overlay"]["name"]
+        overlay = words.get("overlay") or block(self.plan, words["host"]).as_dict() if "name" not in words else {}
+        name = words.get("name") or overlay["name"]
         self.asked.append(f"{request} {name}")
         if self.failure is None or "not connected" in str(self.failure):
             self.kept.pop(name, None)
-            if request == "put":
-                self.kept[name] = words["overlay"]
+            if request in ("put", "block"):
+                self.kept[name] = overlay
             self.path(OVERLAYS).write_text(json.dumps(list(self.kept.values())))
         if self.failure:
             raise self.failure
@@ -48,8 +50,8 @@ class FakeController:
 
 
 @pytest.fixture
-def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeController:
-    return FakeController(tmp_path, monkeypatch)
+def controller(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> FakeController:
+    return FakeController(tmp_path, plan, monkeypatch)
 
 
 @pytest.fixture
@@ -140,6 +142,53 @@ def test_what_is_not_confirmed_is_not_left_behind(
     controller.failure = None
     held.put(hole)
     assert held.standing == (hole,)
+
+
+def test_a_block_is_held_by_nothing_and_ends_when_it_is_asked_to(
+    held: Overlays, controller: FakeController, plan: Plan
+) -> None:
+    held.block("attacker", 5, "by hand")
+    held.block("attacker", 9, "by hand")
+    assert [overlay.name for overlay in held.standing] == ["block attacker"]
+    held.unblock("attacker")
+    assert held.standing == ()
+    for host, words in (("client", "unblock client: it is not blocked"), ("attacker", "unblock attacker: it is not")):
+        with pytest.raises(RefusedError, match=words):
+            held.unblock(host)
+    assert controller.asked == ["block block attacker", "block block attacker", "unblock block attacker"]
+
+
+@pytest.mark.parametrize("away", [{"paused": True}, {"wanted": False}])
+def test_no_block_begins_or_ends_while_the_controller_is_away_on_purpose(
+    held: Overlays, controller: FakeController, away: dict[str, bool]
+) -> None:
+    held.block("attacker", 5, "by hand")
+    vars(controller.unit).update(away)
+    for ask in (lambda: held.block("client", 5, "by hand"), lambda: held.unblock("attacker")):
+        with pytest.raises(RefusedError, match=r"^block \w+: the controller is away on purpose; heal that first$"):
+            ask()
+    assert controller.asked == ["block block attacker"]
+
+
+def test_what_may_not_be_blocked_is_refused_at_once(held: Overlays, controller: FakeController) -> None:
+    with pytest.raises(UsageError, match=r"^lb: the site needs it"):
+        held.block("lb", 5, "by hand")
+    assert controller.asked == []
+
+
+def test_a_block_waits_for_a_controller_that_has_just_died(
+    held: Overlays, controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([RefusedError("the controller does not answer"), None])
+    real = controller.ask
+
+    def ask(request: str, **words: Any) -> None:
+        controller.failure = next(answers)
+        real(request, **words)
+
+    monkeypatch.setattr(overlays.northbound, "ask", ask)
+    held.block("attacker", 5, "by hand")
+    assert controller.asked == ["block block attacker"] * 2
 
 
 def test_only_these_may_put_flows_on_a_switch_past_the_controller() -> None:

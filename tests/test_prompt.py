@@ -217,6 +217,7 @@ def test_every_request_that_may_change_the_testbed_is_noted() -> None:
         ("fault kill srv1 d", "database"),
         ("fault off fw", "fw1 fw2 fw3"),
         ("fault lis", "list"),
+        ("block ", "client attacker"),
         ("frobnicate ", ""),
     ],
 )
