@@ -33,7 +33,7 @@ from controllers.requests import Requests
 from topo.errors import UsageError
 from topo.eventlog import EventLog, events_in
 
-FIRST_SECONDS, MOST_SECONDS, DAY = 60.0, 3600.0, 86400.0
+FIRST_SECONDS, MOST_SECONDS, MOST_DOUBLINGS, DAY = 60.0, 3600.0, 10, 86400.0
 
 
 class Blocks:
@@ -99,7 +99,7 @@ class Blocks:
         }
 
     def _earned(self, host: str) -> float:
-        return min(FIRST_SECONDS * 2.0 ** self._times.get(host, 0), MOST_SECONDS)
+        return min(FIRST_SECONDS * 2.0 ** min(self._times.get(host, 0), MOST_DOUBLINGS), MOST_SECONDS)
 
     def _write(self, event: str, **details: Any) -> None:
         self._log.note(event, **details)
@@ -110,6 +110,6 @@ class Blocks:
         if event["event"] == "blocked":
             self._noted[host], self._times[host] = event["until"], event["times"]
         else:
-            del self._noted[host]
+            self._noted.pop(host, None)
             if event["early"]:
-                del self._times[host]
+                self._times.pop(host, None)

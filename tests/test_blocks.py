@@ -136,6 +136,20 @@ def test_the_controllers_death_makes_nothing_forgotten(process: ControllerProces
     assert process.told()[-1] == "attacker is blocked no longer: its time is over"
 
 
+def test_lines_that_a_full_disk_has_lost_stop_no_controller(process: ControllerProcess) -> None:
+    lasts(process)
+    _, unblocked = process.log.read_text().splitlines(keepends=True)
+    process.log.write_text(unblocked + unblocked.replace("false", "true"))
+    process.again()
+    assert lasts(process) == 60
+
+
+def test_however_often_a_host_was_blocked_there_is_a_next_time(process: ControllerProcess) -> None:
+    for _ in range(1100):
+        process.wait_to(process.blocks.block("attacker", lasting=1)["until"])
+    assert lasts(process) == 3600
+
+
 def test_the_log_tells_the_story_in_order(process: ControllerProcess) -> None:
     process.blocks.block("attacker", reason="scan")
     process.wait_to(1060)
@@ -214,9 +228,10 @@ def test_blocks_are_shown_with_the_time_that_is_left(show: Show) -> None:
 
 
 def test_events_of_several_are_shown_in_order(show: Show) -> None:
+    impossible = b'{"time": 1e300, "event": "x"}\n{"time": "3", "event": "x"}\nplain words\n{"ti'
     logs = {
         "controller": b'{"time": 3, "event": "unblocked", "text": "f"}\n{"time": 1, "event": "blocked", "text": "b"}\n',
-        "failover": b'{"time": 2.5, "event": "fence", "host": "srv1"}\n{"time": 1e300, "event": "x"}\n{"time": "3", "event": "x"}\nplain words\n{"ti',
+        "failover": b'{"time": 2.5, "event": "fence", "host": "srv1"}\n' + impossible,
         "web": b'{"time": 9, "event": "none of these"}\n',
     }
     units = [
