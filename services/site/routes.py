@@ -24,7 +24,7 @@ class Field:
 VALID_NAME = r"[A-Za-z0-9_-]{0,256}"
 KEY = r"[A-Za-z0-9_.:-]{0,64}"
 _WORD = r"[A-Za-z0-9\x80-\xff]{1,256}"
-NAME = Field("name", rf"(?:{VALID_NAME}|\s*{_WORD}(?:(?:[.,]? |['._@+-]){_WORD}){{0,5}}\.?\s*)")
+NAME = Field("name", rf"(?:{VALID_NAME}|[ \t]*{_WORD}(?:(?:[.,]? |['._@+-]){_WORD}){{0,5}}\.?[ \t]*)")
 PASSWORD = Field("password", None)
 TOKEN = Field("csrf_token", r"[A-Za-z0-9_.-]{0,512}")
 MESSAGE = Field("message", None, free=True)

@@ -92,7 +92,7 @@ def as_stored(line: bytes) -> bytes:
     if _MARK not in line:
         return line
     try:
-        row = json.loads(line)
+        row = json.loads(_text(line))
         told = of_audit(row["line"]).line()
     except (ValueError, KeyError, TypeError, RecursionError):
         return line

@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterable, Iterator
 
 from services.service import render
-from services.site.routes import ASKED_ANYWAY, COOKIE, FILES, NAME, ROUTES, VALID_NAME, Field, PageRoute
+from services.site.routes import ASKED_ANYWAY, COOKIE, FILES, KEY, NAME, ROUTES, VALID_NAME, Field, PageRoute
+from topo.plan import SITE
 
 CORE_RULES = "/usr/share/modsecurity-crs/rules"
 UNICODE = "/etc/nginx/unicode.mapping"
 #: bytes of a request's body that are judged: more than nginx takes
 BODY = 128 * 1024
+#: headers whose values have a rule of their own
+OWN_PATTERN = ("Cookie", "User-Agent", "Referer", "Host", "Via", "From", "Sec-CH-UA", "Sec-CH-UA-Full-Version-List")
 
 
 def rules(log: str, work: str) -> str:
@@ -38,6 +41,9 @@ def rules(log: str, work: str) -> str:
         name=NAME,
         valid_name=VALID_NAME,
         cookie=COOKIE,
+        key=KEY,
+        site=re.escape(SITE),
+        own_headers="".join(f"|!REQUEST_HEADERS:{name}" for name in OWN_PATTERN),
     )
 
 
