@@ -16,6 +16,7 @@ from benchmarks.monitoring_overhead import MonitoringOverhead
 from benchmarks.policy_install import PolicyInstall
 from benchmarks.port_scan import PortScan
 from benchmarks.reverification import Reverification
+from benchmarks.waf import WafCost
 from benchmarks.web_remedies import WebRemedies
 from topo.environment import SYSTEM_PATH
 from topo.errors import MissingError, UsageError, among
@@ -28,6 +29,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     DatabaseRemedies(),
     WebRemedies(),
     MonitoringOverhead(),
+    WafCost(),
     PortScan(),
     DenyFlood(),
     Reverification(),

@@ -13,6 +13,7 @@ from experiments.journey.experiment import Journey
 from experiments.monitoring.experiment import Monitoring
 from experiments.tls_exposure.experiment import TlsExposure
 from experiments.tls_tampering.experiment import TlsTampering
+from experiments.waf.experiment import Waf
 from experiments.web_failover.experiment import WebFailover
 from topo.errors import UsageError, among
 
@@ -24,6 +25,7 @@ EXPERIMENTS: tuple[Experiment[Any], ...] = (
     DbFailover(),
     Monitoring(),
     DetectionExperiment(),
+    Waf(),
     FirewallMatrix(),
     FirewallMutants(),
 )

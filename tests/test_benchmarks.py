@@ -422,6 +422,7 @@ def test_the_catalog_lists_every_benchmark() -> None:
         "db_failover",
         "web_failover",
         "monitoring_overhead",
+        "waf",
         "firewall_matrix",
         "deny_flood",
         "verify",

@@ -66,6 +66,21 @@ def distribution(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
+def upper_bound(count: int, of: int, confidence: float = CONFIDENCE) -> float:
+    """The share that the true one does not exceed, where ``count`` of ``of`` were seen (Clopper-Pearson, one-sided).
+
+    3 / ``of``, nearly, where none was seen.
+    """
+    low, high = count / of, 1.0
+    while high - low > 1e-9:
+        p = (low + high) / 2
+        if count < of and 1 - _at_least(count + 1, of, p) > 1 - confidence:
+            low = p
+        else:
+            high = p
+    return high
+
+
 def is_distribution(value: Any) -> bool:
     """Is a number of a verdict a result of ``distribution``?"""
     return isinstance(value, dict) and {"n", "median", "p95", "p99", "interval"} <= set(value)

@@ -1,0 +1,1 @@
+"""``waf``: are attacks refused, and honest people not?"""
