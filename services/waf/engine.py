@@ -67,8 +67,8 @@ class Engine:
     def refusal(self, request: JudgedRequest) -> Refusal | None:
         """The refusal, with its reason; None for a request that passes."""
         status = self._judged(request, explained=True)
-        lines = self.log.read()
-        return replace(refusal.of_audit(lines.splitlines()[-1]), code=status) if status and lines else None
+        lines = self.log.read().splitlines()
+        return replace(refusal.of_audit(lines[-1]), code=status) if status else None
 
     def _judged(self, request: JudgedRequest, *, explained: bool) -> int:
         library = self.library
