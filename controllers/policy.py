@@ -118,6 +118,11 @@ def _monitored(plan: Plan) -> bool:
     return plan.profile.monitored
 
 
+def _unmonitored(plan: Plan) -> bool:
+    """Nobody on the balancer itself reads its statistics, to push them to the monitoring host."""
+    return not plan.profile.monitored
+
+
 def _apart(role: str, other: str) -> When:
     return lambda plan: not plan.together(role, other)
 
@@ -149,9 +154,7 @@ def firewalls_on(plan: Plan) -> tuple[Rule, ...]:
         ),
         _allow("db-group", db, db, "tcp", port(GROUP), "the databases agree on every commit", _cluster),
         _allow("db-transfer", db, db, "tcp", copies, "one that was away is sent what it lacks", _cluster),
-        _allow(
-            "lb-statistics", mon, lb, "tcp", port(STATISTICS), "the monitoring host reads the balancer's statistics"
-        ),
+        _allow("lb-statistics", mon, lb, "tcp", port(STATISTICS), "the balancer's statistics", _unmonitored),
         _allow("metrics", watched, mon, "tcp", port(METRICS), "monitoring clients push what they measure", _monitored),
         _allow("logs", watched, mon, "tcp", port(LOGS), "monitoring clients hand over what is logged", _monitored),
         _allow("mon-ping", mon, ANY, "icmp", ECHO_REQUEST, "the monitoring host looks who is alive"),

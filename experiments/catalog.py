@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.audit.experiment import Audit
 from experiments.db_failover.experiment import DbFailover
 from experiments.detection.experiment import DetectionExperiment
 from experiments.engine.base import Experiment
@@ -28,6 +29,7 @@ EXPERIMENTS: tuple[Experiment[Any], ...] = (
     Waf(),
     FirewallMatrix(),
     FirewallMutants(),
+    Audit(),
 )
 
 

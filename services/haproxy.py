@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from services.gunicorn import THREADS
 from services.pki import CIPHERS, CURVES
-from services.secrets import Secrets
+from services.secrets import MANAGER, Secrets
 from services.service import Command, File, Look, Service, listens, render
 from topo.plan import BALANCER, DATABASE, HTTP, RUNTIME, SITE, STATISTICS, WEB, Plan
 from topo.profile import Profile
@@ -21,6 +21,8 @@ from topo.tls import means
 CONFIG, SOCKET = "/run/haproxy/haproxy.cfg", "/run/haproxy/admin.sock"
 # the site's own certificate; the authority trusted inside; the certificate shown inside
 CERTIFICATE, AUTHORITY, PROOF = "/run/haproxy/site.pem", "/run/haproxy/ca.pem", "/run/haproxy/balancer.pem"
+# the certificate shown to the failover manager
+RUNTIME_PROOF = "/run/haproxy/runtime.pem"
 RELEASE = "/run/haproxy/release.lua"
 # its backends: the web servers, and the database that takes the writes
 SERVERS, WRITES = "servers", "db-write"
@@ -92,6 +94,8 @@ class HAProxy(Service):
             certificate=CERTIFICATE,
             authority=AUTHORITY,
             proof=PROOF,
+            runtime_proof=RUNTIME_PROOF,
+            manager=MANAGER,
             socket=SOCKET,
             web=self.plan.hosts_of(WEB),
             databases=self.plan.hosts_of(DATABASE),
@@ -131,6 +135,8 @@ class HAProxy(Service):
             yield File(AUTHORITY, self.secrets.authority)
         if tls.mutual:
             yield File(PROOF, self.secrets.balancer.bundle, 0o600)
+        if tls.mutual and self.profile.managed:
+            yield File(RUNTIME_PROOF, self.secrets.runtime.bundle, 0o600)
 
     def checks(self) -> tuple[Command, ...]:
         return (("haproxy", "-c", "-q", "-f", CONFIG),)

@@ -13,6 +13,8 @@ from topo.profile import Profile
 from topo.tls import means
 
 NONE = KeyPair("", "")
+#: the failover manager's name in its certificate
+MANAGER = "failover"
 
 
 def _token() -> str:
@@ -23,7 +25,8 @@ def _token() -> str:
 class Secrets:
     """Passwords of the database accounts, the sessions' key, and every key pair with the authority's certificate.
 
-    ``site``: what the balancer shows to visitors; ``balancer``: what it shows to nginx. By server: what nginx shows,
+    ``site``: what the balancer shows to visitors; ``balancer``: what it shows to nginx; ``runtime``: to the
+    failover manager. By server: what nginx shows,
     what the application shows to a database, what a database shows to both. ``failover``: what the failover
     manager shows to the databases. ``monitor``: what the monitoring tool shows to its clients; ``watched``: by host,
     what a client shows to the tool. Only those that the profile uses are there.
@@ -38,6 +41,7 @@ class Secrets:
     authority: str = ""
     site: KeyPair = field(default=NONE, repr=False)
     balancer: KeyPair = field(default=NONE, repr=False)
+    runtime: KeyPair = field(default=NONE, repr=False)
     servers: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
     applications: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
     databases: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
@@ -64,6 +68,7 @@ def fresh(plan: Plan, profile: Profile) -> Secrets:
         authority=authority.certificate,
         site=NONE if tls.passthrough else authority.issue(SITE),
         balancer=authority.issue(lb.name, uses=(CLIENT,)) if tls.mutual else NONE,
+        runtime=authority.issue(f"runtime.{lb.name}", lb.ip) if tls.mutual and profile.managed else NONE,
         servers={host.name: authority.issue(*own, host.name) for host in web},
         applications={host.name: authority.issue(f"app.{host.name}", uses=(CLIENT,)) for host in apps},
         databases={
@@ -71,5 +76,5 @@ def fresh(plan: Plan, profile: Profile) -> Secrets:
         },
         monitor=authority.issue(mon.name, mon.ip) if watched else NONE,
         watched={host.name: authority.issue(f"client.{host.name}", uses=(CLIENT,)) for host in watched},
-        failover=authority.issue("failover", uses=(CLIENT,)) if tls.mutual and profile.managed else NONE,
+        failover=authority.issue(MANAGER, uses=(CLIENT,)) if tls.mutual and profile.managed else NONE,
     )

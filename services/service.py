@@ -79,6 +79,9 @@ class Service(ABC):
     restarts = False
     #: start when all others serve and the network carries packets: it judges them from its start on
     last = False
+    #: all that its processes may do beside what every user may (capabilities(7), in lower case); on a host, where any
+    #: port is anybody's
+    capabilities: tuple[str, ...] = ()
     #: it only watches the host's other services: a fault hits it when it is named, and not else
     watches = False
     #: it works in the background: after all others where processors are scarce

@@ -37,6 +37,7 @@ class ServiceHost(Look, Protocol):
         environment: Mapping[str, str] | None = ...,
         stdout: Any = ...,
         stderr: Any = ...,
+        capabilities: Sequence[str] | None = ...,
     ) -> subprocess.Popen[Any]: ...
 
     def run(
@@ -185,6 +186,7 @@ class Unit:
                 environment={**self.service.environment, **self.extra},
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                capabilities=self.service.capabilities,
             )
         if self.service.background:
             _put_behind(self.process.pid)

@@ -16,6 +16,8 @@ cd "$home/top"
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs host/sys || echo "$name has no /sys" >&2
 # of the kernel's settings, those of the host's own network are for writing
 mount -o remount,bind,ro,nosuid,nodev,noexec host/proc
+# a daemon that may do nothing else listens at whatever port it is to
+echo 0 >host/proc/sys/net/ipv4/ip_unprivileged_port_start
 for switch in host/proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >"$switch"; done 2>/dev/null || true
 
 # the programs that are left to run, until the chroot

@@ -11,7 +11,7 @@ import ctypes
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,15 @@ CAPABILITIES = {
     "ipc_lock": 14,
     "ipc_owner": 15,
 }
-#: words before a command: for good without any other capability
-REDUCED = ("setpriv", "--inh-caps=-all", f"--bounding-set=-all,{','.join(f'+{name}' for name in CAPABILITIES)}")
+
+
+def reduced(capabilities: Iterable[str], *more: str) -> tuple[str, ...]:
+    """Words before a command: for good without any other capability."""
+    kept = ",".join(("-all", *(f"+{name}" for name in capabilities)))
+    return ("setpriv", "--inh-caps=-all", *more, f"--bounding-set={kept}")
+
+
+REDUCED = reduced(CAPABILITIES)
 AHEAD = -10
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -106,8 +113,12 @@ class Inside:
         stdout: Any = None,
         stderr: Any = None,
         text: bool = False,
+        capabilities: Sequence[str] | None = None,
     ) -> subprocess.Popen[Any]:
-        """Start a process inside, in its own session; its pid is the process's own."""
+        """Start a process inside, in its own session; its pid is the process's own.
+
+        ``capabilities``: with no others than these, and no way to more; without, with all that root has on a host.
+        """
         options: dict[str, Any] = {
             "stdin": stdin,
             "stdout": stdout,
@@ -122,8 +133,9 @@ class Inside:
         # by file, not by --target: nsenter 2.41 takes that for a number in the pid namespace that it is in already
         spaces = [f"--{kind}=/proc/{self.pid}/ns/{file}" for kind, file in ENTERED.items()]
         spaces += [f"--{kind}=/proc/{self.pid}/root" for kind in ("root", "wd")]
+        words = REDUCED if capabilities is None else reduced(capabilities, "--no-new-privs")
         with _entered(self.pid, "pid", CLONE_NEWPID):
-            return subprocess.Popen(["nsenter", *spaces, "--", *REDUCED, *argv], **options)
+            return subprocess.Popen(["nsenter", *spaces, "--", *words, *argv], **options)
 
     def run(
         self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None

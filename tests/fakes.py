@@ -40,7 +40,14 @@ class FakePlace:
     def connect(self, port: int, address: str = "127.0.0.1", seconds: float = 1) -> socket.socket:
         raise ConnectionRefusedError
 
-    def popen(self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None, **options: Any) -> Any:
+    def popen(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        capabilities: Sequence[str] | None = None,
+        **options: Any,
+    ) -> Any:
         self.started.append(tuple(argv))
         return subprocess.Popen(
             list(argv), env={**os.environ, **(environment or {})}, cwd=self.root, start_new_session=True, **options

@@ -38,6 +38,7 @@ FLOORS = (
     "services/detection",
     "services/deployment.py",
     "testbed",
+    "testbed/audit",
     "testbed/faults",
     "testbed/commands",
     "testbed/session.py",

@@ -28,7 +28,6 @@ OPEN = {
     **{(server, "lb", "tcp", 3306): "db-write-endpoint" for server in SERVERS},
     ("lb", "srv1", "tcp", 3306): "db-primary",
     **{(server, "srv1", "tcp", 3306): "db-replication" for server in SERVERS[1:]},
-    ("mon", "lb", "tcp", 8404): "lb-statistics",
     **{("mon", host.name, "icmp", 8): "mon-ping" for host in SEED.hosts if host.name != "mon"},
 }
 # what any rule speaks of, and some that none does
@@ -47,6 +46,13 @@ def test_what_is_open_and_nothing_else(plan: Plan, rules: tuple[Rule, ...]) -> N
         if (decided := decide(rules, plan, src, dst, proto, port)).action == "allow"
     }
     assert seen == OPEN
+
+
+def test_the_balancer_s_statistics_are_for_the_network_only_where_nobody_there_reads_them() -> None:
+    opened = {
+        on: decide(policy(plan_of(Profile(monitoring=on))), SEED, "mon", "lb", "tcp", 8404).name for on in ("on", "off")
+    }
+    assert opened == {"on": "deny-rest", "off": "lb-statistics"}
 
 
 def test_a_cluster_opens_its_ports_between_databases_and_nothing_else(plan: Plan) -> None:

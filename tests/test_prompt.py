@@ -194,7 +194,7 @@ def test_every_request_that_may_change_the_testbed_is_noted() -> None:
     """Whoever adds a request says which kind it is."""
     changes = {name for name, request in commandlist.requests().items() if isinstance(request, command.ChangeRequest)}
     assert changes == set(commandlist.requests()) - READING
-    assert changes == {"fault", "heal", "apply", "switchover", "block", "unblock"}
+    assert changes == {"fault", "heal", "apply", "switchover", "block", "unblock", "audit"}
 
 
 # --- completion ----------------------------------------------------------------------------------------------------

@@ -172,6 +172,10 @@ def test_a_certificate_proves_one_name_for_one_use(plan: Plan, tls: str) -> None
         assert (secrets.balancer.key, secrets.applications, secrets.databases) == ("", {}, {})
         return
     assert names_and_uses(secrets.balancer) == (["lb"], [pki.CLIENT])
+    managed = fresh(plan, Profile(tls=tls, db="semisync"))
+    assert names_and_uses(managed.runtime) == (["runtime.lb", "10.0.2.10"], [pki.SERVER])
+    assert names_and_uses(managed.failover) == (["failover"], [pki.CLIENT])
+    assert secrets.runtime.key == ""
     assert names_and_uses(secrets.applications["srv2"]) == (["app.srv2"], [pki.CLIENT])
     names = ["db.srv2", "10.0.3.12", "10.0.2.10"]
     assert names_and_uses(secrets.databases["srv2"]) == (names, [pki.SERVER, pki.CLIENT])

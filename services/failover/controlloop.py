@@ -60,7 +60,7 @@ class ControlLoop:
             config["follow"],
             config["replication_password"],
             self.lossless,
-            WriteEndpoint((config["balancer"], config["port"]), list(addresses)),
+            WriteEndpoint((config["balancer"], config["port"]), list(addresses), config["balancer_tls"]),
             self.log,
             ThreadPoolExecutor(max_workers=16),
             lambda primary: self._save(primary=primary),

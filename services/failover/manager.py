@@ -90,6 +90,7 @@ class Failover(Service):
             "replication_password": self.secrets.replication_password,
             "balancer": self.plan.host_of(BALANCER).ip,
             "port": self.plan.port(RUNTIME),
+            "balancer_tls": {"authority": AUTHORITY, "proof": PROOF} if self._proves else None,
             "log": LOG,
             "state": STATE,
             "ask": ASK,

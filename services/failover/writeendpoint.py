@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 BACKEND = "db-write"
@@ -14,11 +15,16 @@ FORCED_MAINTENANCE = 0x01
 
 
 class WriteEndpoint:
-    """The choice of the one of ``servers`` that gets the writes. Every method may raise OSError."""
+    """The choice of the one of ``servers`` that gets the writes. Every method may raise OSError.
 
-    def __init__(self, address: tuple[str, int], servers: Sequence[str]) -> None:
+    ``tls``: files with the ``authority`` that has issued the balancer's certificate, and the ``proof`` shown to it;
+    None where it is asked in plain text.
+    """
+
+    def __init__(self, address: tuple[str, int], servers: Sequence[str], tls: Mapping[str, str] | None = None) -> None:
         self.address = address
         self.servers = tuple(servers)
+        self._tls = _context(**tls) if tls else None
         self._connection: socket.socket | None = None
         self._lock = threading.Lock()
 
@@ -57,6 +63,8 @@ class WriteEndpoint:
         if self._connection is None:
             self._connection = socket.create_connection(self.address, SECONDS)
             self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls:
+                self._connection = self._tls.wrap_socket(self._connection, server_hostname=self.address[0])
             self._connection.sendall(b"prompt\n")
             self._read(1)
         self._connection.sendall("; ".join(commands).encode() + b"\n")
@@ -78,3 +86,10 @@ class WriteEndpoint:
             with suppress(OSError):
                 self._connection.close()
         self._connection = None
+
+
+def _context(authority: str, proof: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(proof)
+    return context

@@ -48,6 +48,8 @@ class Exporter(Service):
         self.profile = profile
         self.secrets = secrets
         self.beside = beside
+        if RESOLVER in plan.host(host).roles:
+            self.capabilities = ("net_raw",)  # it counts the packets of DNS, and sees all that pass for that
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from itertools import groupby
 from testbed.commandline import Parser, refuse_empty
 from testbed.commands.command import Command, Origin, Request
 from testbed.commands.do_alerts import AlertsCommand
+from testbed.commands.do_audit import AuditCommand
 from testbed.commands.do_block import BlockCommand
 from testbed.commands.do_blocks import BlocksCommand
 from testbed.commands.do_completion import CompletionCommand
@@ -45,6 +46,7 @@ COMMANDS: tuple[Command, ...] = (
     EventsCommand(),
     PolicyCommand(),
     VerifyCommand(),
+    AuditCommand(),
     DeniedCommand(),
     BlocksCommand(),
     BlockCommand(),

@@ -301,9 +301,14 @@ def test_a_visitor_cannot_choose_the_request_id_or_the_address(bed: RunningTestb
     assert PLAN.host("client").ip in line
 
 
-def test_statistics_for_the_monitoring_host_alone(bed: RunningTestbed) -> None:
+def test_statistics_for_the_balancer_itself_alone(bed: RunningTestbed) -> None:
+    """A monitoring client there pushes them; they are in plain text, and no password is asked."""
     port = PLAN.port(STATISTICS)
-    assert "haproxy_process" in bed.run("mon", "curl", "-sS", "--fail", f"http://lb:{port}/metrics")
+    assert "haproxy_process" in bed.run("lb", "curl", "-sS", "--fail", f"http://127.0.0.1:{port}/metrics")
+    assert bed.exec("lb", "curl", "-sS", "-m", "2", f"http://lb:{port}/metrics").returncode
+    before = bed.counter("core", "deny-rest")
+    assert not bed.connects("mon", "lb", port)
+    assert bed.counter("core", "deny-rest") > before
     bed.assert_blocked("attacker", "lb", port, by="core", instead=("lb", 443))
 
 
@@ -417,7 +422,6 @@ def test_nmap_by_name_finds_nothing_open(bed: RunningTestbed) -> None:
         ("srv3", "lb", 80, "fw3", ("lb", 3306)),
         ("srv1", PLAN.host("client").ip, 22, "fw1", ("lb", 3306)),
         ("lb", PLAN.host("client").ip, 80, "core", ("srv1", 80)),
-        ("mon", "srv1", 80, "fw1", ("lb", 8404)),
     ],
 )
 def test_what_no_rule_allows_is_blocked_and_counted(

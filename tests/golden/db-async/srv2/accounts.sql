@@ -7,7 +7,6 @@ GRANT SELECT, INSERT ON foobar.messages TO app_write@'10.0.2.10';
 GRANT SELECT, INSERT ON foobar.idempotency_keys TO app_write@'10.0.2.10';
 GRANT SELECT, INSERT, DELETE ON foobar.ended_sessions TO app_write@'10.0.2.10';
 GRANT SELECT, INSERT, UPDATE ON foobar.guesses TO app_write@'10.0.2.10';
-CREATE OR REPLACE USER haproxy_check@'10.0.2.10';
 CREATE OR REPLACE USER monitoring@localhost IDENTIFIED BY 'MONITORING';
 GRANT PROCESS, REPLICA MONITOR ON *.* TO monitoring@localhost;
 CREATE OR REPLACE USER replication@'10.0.3.11' IDENTIFIED BY 'REPLICATION';

@@ -1,0 +1,1 @@
+"""``audit``: is anything of severity medium or higher found?."""
