@@ -47,10 +47,9 @@ class PageRoute:
     as_json: bool = False
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all that it takes, in JSON with the prefix that the firewall gives them."""
-        plain = dict.fromkeys(field.name for field in (*self.query, *self.form))
-        return (*plain, *(f"json.{field.name}" for field in self.form if self.as_json))
+    def fields(self) -> tuple[Field, ...]:
+        """All that it takes."""
+        return tuple(dict.fromkeys((*self.query, *self.form)))
 
 
 ROUTES = (

@@ -23,6 +23,7 @@ OWN_PATTERN = ("Cookie", "User-Agent", "Referer", "Host", "Via", "From", "Sec-CH
 
 def rules(log: str, work: str) -> str:
     """ModSecurity's configuration, with its audit log, and a folder to write in."""
+    fields = tuple(dict.fromkeys(field for route in ROUTES for field in route.fields))
     return render(
         "waf.conf.j2",
         log=log,
@@ -33,10 +34,10 @@ def rules(log: str, work: str) -> str:
         paths=either(_paths()),
         sending=either(re.escape(route.path) for route in ROUTES if "POST" in route.methods),
         names={path: either(map(re.escape, names)) for path, names in _names().items()},
-        fields=[field for field in _fields() if field.pattern is not None],
-        once=[spelling for field in _fields() for spelling in spellings(field)],
-        free=[spelling for field in _fields() if field.free for spelling in spellings(field)],
-        exempt=[spelling for field in _fields() if not field.free for spelling in spellings(field)],
+        fields=[field for field in fields if field.pattern is not None],
+        once=[spelling for field in fields for spelling in spellings(field)],
+        free=[spelling for field in fields if field.free for spelling in spellings(field)],
+        exempt=[spelling for field in fields if not field.free for spelling in spellings(field)],
         spellings=spellings,
         name=NAME,
         valid_name=VALID_NAME,
@@ -49,8 +50,14 @@ def rules(log: str, work: str) -> str:
 
 def spellings(field: Field) -> tuple[str, ...]:
     """The names under which ModSecurity knows a field."""
-    as_json = any(route.as_json and field in route.form for route in ROUTES)
-    return (field.name, f"json.{field.name}") if as_json else (field.name,)
+    return tuple(dict.fromkeys(name for route in ROUTES for name in _spellings(route, field)))
+
+
+def _spellings(route: PageRoute, field: Field) -> Iterator[str]:
+    if field in route.fields:
+        yield field.name
+    if field in route.form and route.as_json:
+        yield f"json.{field.name}"
 
 
 def either(patterns: Iterable[str]) -> str:
@@ -68,14 +75,6 @@ def _names() -> dict[str, set[str]]:
     """The names of all inputs of each path that has some."""
     names: dict[str, set[str]] = {}
     for route in ROUTES:
-        if route.names:
-            names.setdefault(route.path, set()).update(route.names)
+        for field in route.fields:
+            names.setdefault(route.path, set()).update(_spellings(route, field))
     return names
-
-
-def _fields() -> tuple[Field, ...]:
-    return tuple(dict.fromkeys(field for route in ROUTES for field in _of(route)))
-
-
-def _of(route: PageRoute) -> tuple[Field, ...]:
-    return (*route.query, *route.form)

@@ -56,7 +56,7 @@ def test_the_site_answers_by_name_over_http2(bed: RunningTestbed) -> None:
 
 def test_the_application_knows_the_visitor(bed: RunningTestbed) -> None:
     """Whatever a visitor claims, and however many proxies there are."""
-    path = f"/login?{tls_of(bed)}"
+    path = f"/login?name={tls_of(bed)}"
     assert curl(bed, "client", "-H", "X-Forwarded-For: 192.0.2.1", f"https://{SITE}{path}").stdout == "2 200"
     lines = [line for host in PLAN.hosts_of(APP) for line in bed.run(host.name, "cat", gunicorn.ACCESS).splitlines()]
     (row,) = [json.loads(line) for line in lines if path in line]
