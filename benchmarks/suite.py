@@ -10,6 +10,7 @@ from benchmarks.comparison import Benchmark
 from benchmarks.database_remedies import DatabaseRemedies
 from benchmarks.datapath import Datapath
 from benchmarks.deny_flood import DenyFlood
+from benchmarks.detection_overhead import DetectionOverhead
 from benchmarks.https import Https
 from benchmarks.lossless_capture import LosslessCapture
 from benchmarks.monitoring_overhead import MonitoringOverhead
@@ -30,6 +31,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     WebRemedies(),
     MonitoringOverhead(),
     WafCost(),
+    DetectionOverhead(),
     PortScan(),
     DenyFlood(),
     Reverification(),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import detection_overhead
 from controllers.denied import Headers, parse
 from controllers.policy import policy
 from experiments.detection import checks, scoring, show, webattacker
@@ -373,3 +374,12 @@ def test_bounds_are_sums_of_probabilities() -> None:
 
 def test_the_evidence_goes_through_json() -> None:
     assert DetectionEvidence.parse(json.loads(json.dumps(GOOD))).own()["client"] == "client"
+
+
+def test_the_cost_of_being_guarded_is_judged() -> None:
+    value = {"dynamic page": 98.0, "static file": 100.0, "processor": 0.05}
+    rows = [{"guarded": value, "detector stopped": {**value, "dynamic page": 100.0, "processor": 0.01}}] * 5
+    met = {series.measure: series.judged("x")["met"] for series in detection_overhead.report(rows).series}
+    assert met == {"dynamic page": True, "static file": True, "processor": True}
+    dear = [{**rows[0], "guarded": {"dynamic page": 90.0, "static file": 90.0, "processor": 0.2}}] * 5
+    assert not any(series.judged("x")["met"] for series in detection_overhead.report(dear).series)
