@@ -423,6 +423,7 @@ def test_the_catalog_lists_every_benchmark() -> None:
         "web_failover",
         "monitoring_overhead",
         "waf",
+        "detection_overhead",
         "firewall_matrix",
         "deny_flood",
         "verify",

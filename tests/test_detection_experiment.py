@@ -70,7 +70,7 @@ ROWS = [
     row("nmap -p-", **UNWATCHED),
     row("brute force", LOGIN, blocked=201.6),
     row("SYN flood", FLOOD, owed=None),
-    row("SYN flood, forged as client", FORGED, owed=None, blocked=None, before=0),
+    row("SYN flood as client", FORGED, owed=None, blocked=None, before=0),
 ]
 GOOD: Raw = {
     "schema": 1,
@@ -114,7 +114,7 @@ def test_attacks_that_are_seen_and_stopped_hold() -> None:
         (changed(0, before=700), "nmap -p- got 1.07% of the ports"),
         (changed(2, blocked=202.2), "brute force: blocked 1200 ms after it had shown itself"),
         (changed(3, served=0.8), "SYN flood: 0.80 of the normal service from its second second on"),
-        (changed(4, served=0.8), "SYN flood, forged as client: 0.80 of the normal service from its second second on"),
+        (changed(4, served=0.8), "SYN flood as client: 0.80 of the normal service from its second second on"),
         (blocked("client", 150.0), "client was blocked, and had done nothing"),
         (changed(0, misnamed=["client"]), "client: named, and had done nothing"),
         ({**GOOD, "named": ["client"]}, "client: named, and had done nothing"),
@@ -166,7 +166,7 @@ def test_a_host_that_attacks_is_not_honest_meanwhile_and_again_afterwards() -> N
 def test_it_is_shown_and_drawn() -> None:
     evidence = DetectionEvidence.parse({**GOOD, "left_out": ["sqlmap"]})
     shown = show.show(evidence, checks.judge(evidence))
-    assert "nmap -p-                     scan     20        80          200 of 65,535 (0.3%)  9,000" in shown
+    assert "nmap -p-             scan      20       80       0.3%     13.7%    99.0%" in shown
     assert "reader: 900 visits, 10,000 requests, 0 refused, 0 not answered" in shown
     assert "left out, the program is missing: sqlmap" in shown
     assert "<td>SYN flood</td>" in show.page(evidence)

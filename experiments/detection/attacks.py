@@ -111,7 +111,7 @@ def floods(plan: Plan) -> Iterator[Attack]:
         ("ICMP", "icmp", balancer, 0),
     )
     for name, protocol, target, port in aims:
-        for words, src in (("", attacker.ip), (", forged at random", "random"), (", forged as client", client.ip)):
+        for words, src in (("", attacker.ip), (" as anybody", "random"), (" as client", client.ip)):
             forged = src != attacker.ip
             settings = flood_settings(attacker, target, src, protocol=protocol, port=port, rate=FLOOD_RATE)
             yield Attack(
@@ -151,7 +151,7 @@ def log_ins(plan: Plan, victim: str) -> Iterator[Attack]:
     attacker, client = plan.host_of(roles.ATTACKER).name, plan.host_of(roles.CLIENT).name
     yield Attack("brute force", LOGIN, {attacker: _web("guess", name=victim)}, ("brute-force",), 1000, 12.0)
     both = {host: _web("spray", tag=host) for host in (attacker, client)}
-    yield Attack("password spraying from two hosts", LOGIN, both, ("spraying", "brute-force"), 1000, 15.0)
+    yield Attack("spraying, two hosts", LOGIN, both, ("spraying", "brute-force"), 1000, 15.0)
 
 
 def probes(plan: Plan) -> Iterator[Attack]:

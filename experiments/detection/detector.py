@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from controllers import northbound
 from experiments.detection.lookout import ROLE, blocked_now, lift
 from services.controller import northbound_socket
 from topo import plan as roles
+from topo.errors import RefusedError
 from topo.paths import BOX
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class DetectorFixture:
 
     def stop(self) -> None:
         for service_id in self._ids:
-            self.testbed.supervisor.stop(service_id)
+            with suppress(RefusedError):  # it does not run
+                self.testbed.supervisor.stop(service_id)
         lift(self.testbed, blocked_now(self.testbed))
 
     def fresh(self) -> None:

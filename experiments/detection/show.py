@@ -11,7 +11,7 @@ from experiments.detection.scoring import of_honest
 from experiments.engine.plots import Plot, Series
 from experiments.engine.verdict import Verdict
 
-COLUMNS = ("attack", "seen as", "after ms", "blocked ms", "got through", "without detector", "served")
+COLUMNS = ("attack", "seen as", "seen ms", "blocked", "through", "without", "served")
 
 
 def show(evidence: DetectionEvidence, _: Verdict) -> str:
@@ -23,7 +23,7 @@ def show(evidence: DetectionEvidence, _: Verdict) -> str:
 
 
 def attack_rows(evidence: DetectionEvidence) -> list[tuple[str, ...]]:
-    """The values of ``COLUMNS`` for every attack. Times count from when the source had shown enough of itself."""
+    """The values of ``COLUMNS`` for every attack: times in ms since the source had shown enough of itself, and shares."""
     controls = {row["attack"]: row for row in evidence.attacks if row["control"]}
     return [
         (
@@ -39,6 +39,10 @@ def attack_rows(evidence: DetectionEvidence) -> list[tuple[str, ...]]:
         )
         for row in watched(evidence)
     ]
+
+
+def _through(row: AttackRow) -> str:
+    return "refused" if row["family"] == FORGED else f"{share(row):.1%}"
 
 
 def _after(row: AttackRow, moment: float | None) -> str:
