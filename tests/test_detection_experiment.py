@@ -166,7 +166,7 @@ def test_a_host_that_attacks_is_not_honest_meanwhile_and_again_afterwards() -> N
 def test_it_is_shown_and_drawn() -> None:
     evidence = DetectionEvidence.parse({**GOOD, "left_out": ["sqlmap"]})
     shown = show.show(evidence, checks.judge(evidence))
-    assert "nmap -p-             scan      20       80       0.3%     13.7%    99.0%" in shown
+    assert "nmap -p-             scan     20       80       0.3%     13.7%    99.0%" in shown
     assert "reader: 900 visits, 10,000 requests, 0 refused, 0 not answered" in shown
     assert "left out, the program is missing: sqlmap" in shown
     assert "<td>SYN flood</td>" in show.page(evidence)
@@ -195,6 +195,7 @@ def test_attacks_are_chosen_by_a_word(plan: Plan) -> None:
     assert chosen(every, "all") == every
     assert [each.name for each in every if each not in chosen(every, "quick")] == ["one probe every 15 s"]
     assert [each.name for each in chosen(every, "sweep")] == ["ping sweep", "ARP sweep"]
+    assert [each.name for each in chosen(every, "brute,slow")] == ["slowloris", "slow POST", "brute force"]
     with pytest.raises(UsageError, match="--attacks nmpa: none is called so; there are: nmap -sS, "):
         chosen(every, "nmpa")
 

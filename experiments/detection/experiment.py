@@ -31,7 +31,11 @@ class DetectionExperiment(Experiment[DetectionEvidence]):
         Option("requests", 100_000, "requests of honest visitors before the first attack", least=50, most=10**8),
         Option("forged", 1_000_000, "packets that the attacker sends as if the client did", least=1000, most=10**9),
         Option("rate", 60, "honest requests per second", least=5, most=1000),
-        Option("attacks", "all", "all, quick (without what takes minutes), or those with a word in their names"),
+        Option(
+            "attacks",
+            "all",
+            "all, quick (without what takes minutes), or those with one of these words (a,b) in their names",
+        ),
         Option("spoil", "nothing", "what is wrong with the detector, to see that found out", values=SPOILT),
     )
     evidence = DetectionEvidence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -185,7 +186,7 @@ class DetectionMeasurement:
         settings["macs"] = (client.mac, target.mac)
         with self.run.phase("forged as client", count) as progress:
             began, before = time.time(), self._spoofed()
-            process = self.testbed.inside(attacker.name).popen(flood_words(settings))
+            process = self.testbed.inside(attacker.name).popen(flood_words(settings), stdout=subprocess.DEVNULL)
             try:
                 known = before
                 while process.poll() is None:

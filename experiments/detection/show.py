@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 
+from experiments.detection.attacks import FORGED
 from experiments.detection.checks import guilty, share, watched
 from experiments.detection.evidence import AttackRow, DetectionEvidence
 from experiments.detection.scoring import of_honest
@@ -23,7 +24,7 @@ def show(evidence: DetectionEvidence, _: Verdict) -> str:
 
 
 def attack_rows(evidence: DetectionEvidence) -> list[tuple[str, ...]]:
-    """The values of ``COLUMNS`` for every attack: times in ms since the source had shown enough of itself, and shares."""
+    """The values of ``COLUMNS`` for every attack: ms since the source had shown enough of itself, and shares."""
     controls = {row["attack"]: row for row in evidence.attacks if row["control"]}
     return [
         (
@@ -31,10 +32,8 @@ def attack_rows(evidence: DetectionEvidence) -> list[tuple[str, ...]]:
             row["kind"] or "not seen",
             _after(row, row["seen"]),
             _after(row, row["blocked"]),
-            "refused"
-            if row["family"] == "forged flood"
-            else f"{row['before']:,} of {row['whole']:,} ({share(row):.1%})",
-            f"{controls[row['attack']]['sent']:,}" if row["attack"] in controls else "-",
+            _through(row),
+            _through(controls[row["attack"]]) if row["attack"] in controls else "-",
             "-" if row["served"] is None else f"{row['served']:.1%}",
         )
         for row in watched(evidence)
