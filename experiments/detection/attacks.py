@@ -53,7 +53,10 @@ def attacks(plan: Plan, victim: str) -> list[Attack]:
 
 
 def chosen(every: Sequence[Attack], which: str) -> list[Attack]:
-    """``all`` of them, the ``quick`` ones, or those with one of these words (a,b) in their names. Raises UsageError for none."""
+    """``all`` of them, the ``quick`` ones, or those with one of some words (a,b) in their names.
+
+    Raises UsageError for none.
+    """
     found = [attack for attack in every if which == "all" or not attack.slow]
     if which not in ("all", "quick"):
         found = [attack for attack in every if any(word in attack.name for word in which.split(","))]

@@ -34,7 +34,7 @@ class DetectionExperiment(Experiment[DetectionEvidence]):
         Option(
             "attacks",
             "all",
-            "all, quick (without what takes minutes), or those with one of these words (a,b) in their names",
+            "all, quick (without what takes minutes), or words (a,b) of their names",
         ),
         Option("spoil", "nothing", "what is wrong with the detector, to see that found out", values=SPOILT),
     )
