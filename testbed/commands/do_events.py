@@ -32,15 +32,15 @@ def _logs() -> dict[str, str]:
     return {controller.Controller.role: controller.BLOCKS, manager.Failover.role: manager.LOG}
 
 
-def _events(testbed: Testbed, after: float) -> list[dict[str, Any]]:
-    """The events that were written after that time, in order, at most the newest thousand; ``by``: whose they are."""
+def _events(testbed: Testbed, after: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The events after these times, by log, in order, at most the newest thousand. ``by``: whose they are."""
     logs = _logs()
     rows = [
         {**event, "by": unit.service.role}
         for unit in testbed.supervisor.units
         if unit.service.role in logs
         for event in events_in(unit.written(logs[unit.service.role]))
-        if event["time"] > after
+        if event["time"] > after.get(unit.service.role, 0.0)
     ]
     return sorted(rows, key=lambda event: event["time"])[-MOST_EVENTS:]
 
@@ -50,7 +50,7 @@ def line(event: Mapping[str, Any]) -> str:
     when, own = event["time"], ("time", "event", "by")
     clock = time.strftime("%H:%M:%S", time.localtime(when)) + f"{when % 1:.3f}"[1:]
     details = " ".join(f"{name}={json.dumps(value)}" for name, value in event.items() if name not in own)
-    return f"{clock}  {event['by']} {event['event']}: {event.get('text', details)}"
+    return f"{clock}  {event['by']} {event['event']}: {event.get('text', details)}".removesuffix(": ")
 
 
 class EventsCommand(Command):
@@ -71,10 +71,11 @@ class EventsCommand(Command):
         parser.add_argument("--json", action="store_true", help="as JSON, one object a line")
 
     def run(self, options: Namespace, origin: Origin) -> int:
-        target, after = origin.target(options.name), 0.0
+        target = origin.target(options.name)
+        after: dict[str, float] = {}
         while True:
             for event in target.ask("events", after=after):
-                after = event["time"]
+                after[event["by"]] = event["time"]
                 say(json.dumps(event) if options.json else line(event), flush=True)
             if not options.follow:
                 return EXIT_HOLDS
