@@ -222,21 +222,27 @@ def _policy(plan: Plan, switch: Switch, rules: tuple[Rule, ...]) -> Iterator[Flo
     yield _flow(switch, POLICY, INVALID, own["invalid"], invalid)
     yield _flow(switch, POLICY, RELATED, own["related"], related, Goto(FORWARD))
     marks = set()
-    decided = {pair: 0 for pair in permutations(plan.hosts, 2) if switch.name in plan.policed_by(*_names(pair))}
+    decided = {
+        pair: 0 for pair in permutations(plan.hosts, 2) if switch.name in plan.policed_by(pair[0].name, pair[1].name)
+    }
     for number, rule in enumerate(rules[:-1], start=1):  # the last rule is the table's default
         ends = [pair for pair in policies.pairs(rule, plan) if pair in decided]
         if ends and rule.action == "allow" and rule.mark not in marks:
             marks.add(rule.mark)
             known = ip | {"ct_state": (CT_TRK | CT_EST, TRACKED), "ct_mark": rule.mark}
-            yield _flow(switch, POLICY, ESTABLISHED, rule_cookie(number), known, Goto(FORWARD))
+            for sender in _senders(rule, ends):
+                yield _flow(switch, POLICY, ESTABLISHED, rule_cookie(number), known | sender, Goto(FORWARD))
         said = rule.conversations
         yield from _rule_flows(switch, number, rule, [pair for pair in ends if said & ~decided[pair]])
         decided |= {pair: decided[pair] | said for pair in ends}
     yield _flow(switch, POLICY, DEFAULT, rule_cookie(len(rules)), {})
 
 
-def _names(pair: tuple[Host, Host]) -> tuple[str, str]:
-    return pair[0].name, pair[1].name
+def _senders(rule: Rule, ends: Iterable[tuple[Host, Host]]) -> list[dict[str, MatchValue]]:
+    """Each host apart where no handshake tells a conversation from a flood: so it is counted who sends how much."""
+    hosts = dict.fromkeys(host for pair in ends for host in pair)
+    loose = rule.proto in ("icmp", "udp")
+    return [{"ip_proto": PROTO_NUMBERS[rule.proto], "ipv4_src": host.ip} for host in hosts] if loose else [{}]
 
 
 def _rule_flows(switch: Switch, number: int, rule: Rule, ends: Iterable[tuple[Host, Host]]) -> Iterator[Flow]:

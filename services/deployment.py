@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from controllers.flow import Flow
 from controllers.policy import Rule
 from services.controller import Controller
+from services.detection.sentinel import Sentinel
 from services.failover.manager import Failover
 from services.gunicorn import Gunicorn
 from services.haproxy import HAProxy
@@ -54,6 +55,7 @@ def _monitoring(plan: Plan, profile: Profile, secrets: Secrets, site: tuple[Serv
     if profile.monitored:
         mon = plan.host_of(MONITOR).name
         tools = (Prometheus(mon, plan, profile, secrets), LogCollector(mon, plan, profile, secrets))
+        tools += (Sentinel(mon, plan),) if profile.detecting else ()
     yield from tools
     for host in plan.watched:
         client = Vmagent(host.name, plan, profile, secrets)

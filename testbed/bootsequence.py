@@ -67,6 +67,8 @@ class BootSequence:
     def _start_openvswitch(self) -> None:
         self.supervisor.launch(OVSDB)
         vsctl.prefer_offloads()
+        if self.testbed.profile.detecting:
+            vsctl.count_often()
         self.supervisor.launch(SWITCHD)
         self.testbed.datapath = vsctl.detect_datapath()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from testbed import monitored, recovery, steady
 from testbed.bootsequence import BootSequence
 from testbed.core import Mark, TestbedCore
 from testbed.disturbancewatch import DisturbanceWatch
+from testbed.pausing import blocks_paused
 from testbed.rollout import PolicyRollout
 from topo import wait
 from topo.errors import DeadlineError, UsageError
@@ -93,15 +94,15 @@ class Testbed(TestbedCore):
     def measuring(self, experiment: str, *, blocks: bool = False) -> Iterator[Callable[[str], None]]:
         """In this block an experiment measures: no look sends what it could see, and none is under way.
 
-        ``blocks``: hosts that are blocked are a part of it, and disturb nothing. Gives something to be told the name
-        of each phase.
+        ``blocks``: hosts that are blocked are a part of it, and disturb nothing; else detection blocks none meanwhile.
+        Gives something to be told the name of each phase.
         """
         self.measured = experiment
         self.publication.measure(experiment)
         try:
             with suppress(DeadlineError):
                 wait.until(lambda: "a look" if self.looks else None, what="no look", seconds=LOOK_SECONDS)
-            with DisturbanceWatch(self, blocks=blocks):
+            with nullcontext() if blocks else blocks_paused(self), DisturbanceWatch(self, blocks=blocks):
                 yield lambda phase: self.publication.measure(experiment, phase)
         finally:
             self.measured = ""

@@ -118,7 +118,7 @@ def test_a_verdict_says_what_was_seen_and_since_when_and_the_next_begins_anew() 
     assert first.evidence == ("tcp/0 of srv1", "tcp/1 of srv1", "tcp/2 of srv1", "tcp/3 of srv1")
     assert first.odds == pytest.approx(80**4)
     assert (second.since, second.time) == (4.0, 7.0)
-    assert first.text == f"scan: {', '.join(first.evidence)}"
+    assert first.text == f"scan: {', '.join(first.evidence)} (odds 4e+07 to 1)"
 
 
 @pytest.mark.parametrize("spread", ["source", "within", "what"])

@@ -75,7 +75,7 @@ def test_the_controllers_file_holds_every_flow_by_dpid(
     assert desired.switches == {str(s.dpid): s.name for s in plan.switches}
     assert desired.hosts["10.0.3.11"] == "srv1"
     dropping = {str(len(rules)): "deny-rest"}
-    for name in ("fragment", "spoofed", "invalid", "no-route", "arp-unknown"):
+    for name in ("fragment", "spoofed", "invalid", "no-route", "arp-unknown", "block"):
         dropping[str(OWN_COOKIES[name])] = name
     assert content["rules"] == dropping
     policy = {str(number): [rule.name, rule.action] for number, rule in enumerate(rules, start=1)}

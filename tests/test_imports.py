@@ -26,6 +26,7 @@ FLOORS = (
     "controllers/policyfile.py",
     "controllers/requests.py",
     "controllers/blocks.py",
+    "controllers/sourcecounters.py",
     "controllers/policycounters.py",
     "controllers/firewall.py",
     "services",

@@ -40,7 +40,7 @@ def test_the_catalog_lists_every_service(
     plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...], secrets: Secrets
 ) -> None:
     found = set()
-    for profile in (Profile(), Profile(db="semisync"), Profile(db="galera")):
+    for profile in (Profile(ids="on"), Profile(db="semisync"), Profile(db="galera")):
         listed = (*deployment.network_services(plan, rules, flows), *deployment.host_services(plan, profile, secrets))
         found |= {type(service) for service in listed}
         ids = [service.id for service in listed]

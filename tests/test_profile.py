@@ -17,6 +17,7 @@ AXES = {
     "stack": ("uniform", "diverse"),
     "monitoring": ("on", "off"),
     "waf": ("off", "on"),
+    "ids": ("off", "on"),
     "firewall": ("on", "off"),
     "balance": ("roundrobin", "leastconn", "source"),
     "health": ("default", "fast"),
@@ -95,6 +96,16 @@ def test_wrong_values_are_refused_with_the_possible_ones(words: str, line: str) 
     with pytest.raises(UsageError) as caught:
         parse(*words.split())
     assert str(caught.value) == line
+
+
+def test_detection_needs_the_monitoring() -> None:
+    line = r"^--ids on --monitoring off: detection reads what monitoring collects; use --monitoring on or --ids off$"
+    for words in (("--ids", "on", "--monitoring", "off"), ("--profile", "hardened", "--monitoring", "off")):
+        with pytest.raises(UsageError, match=line):
+            parse(*words)
+    assert parse("--profile", "hardened", "--monitoring", "off", "--ids", "off") == replace(
+        HARDENED, monitoring="off", ids="off"
+    )
 
 
 def test_a_profile_cannot_be_made_wrong_in_code_either() -> None:

@@ -76,7 +76,7 @@ def test_each_attack_is_found_in_the_lines_that_it_leaves() -> None:
     assert kinds([login(401, f"a{at}", at) for at in range(5)]) == {("spraying", "attacker")}
     assert kinds([balancer(f"/{at}.php", 404, number=at) for at in range(8)]) == {("probing", "attacker")}
     assert kinds([refusal(at) for at in range(4)]) == {("probing", "attacker")}
-    slow = [balancer("", 408, number=at, ending="cR--", request="<BADREQ>") for at in range(4)]
+    slow = [balancer("", 408, number=at, ending="cR--", request="<BADREQ>", request_id="-") for at in range(4)]
     assert kinds(slow) == {("slow-client", "attacker")}
 
 
@@ -91,7 +91,8 @@ def test_the_same_again_is_no_more_evidence() -> None:
 def test_who_is_too_many_or_meets_a_dead_server_is_not_to_blame() -> None:
     assert kinds([login(429, number=at) for at in range(50)]) == set()
     assert kinds([balancer(f"/{at}", status, number=at) for at in range(50) for status in (429, 500, 503)]) == set()
-    assert kinds([denied(rule=None, port=port) for port in range(50)]) == set()
+    for rule in (None, "block"):
+        assert kinds([denied(rule=rule, port=port) for port in range(50)]) == set()
 
 
 def test_a_search_engine_that_finds_pages_and_old_links_is_no_prober() -> None:
@@ -126,6 +127,7 @@ def test_what_is_no_false_address_is_no_spoofing() -> None:
         denied("203.0.113.9"),
         login(401, came_from="203.0.113.9"),
         login(401, came_from="unknown"),
+        login(401, came_from=f"{ADDRESS['client']}, 203.0.113.9, {ADDRESS['lb']}"),
         refusal(client="203.0.113.9"),
         balancer(client="203.0.113.9:1"),
         balancer(client="-"),

@@ -48,6 +48,7 @@ class Profile:
     )
     monitoring: str = axis("on", ("on", "off"), why="metrics, logs and alerts: clients on the hosts, the tool on mon")
     waf: str = axis("off", ("off", "on"), hardened="on", why="a web application firewall in front of each application")
+    ids: str = axis("off", ("off", "on"), hardened="on", why="intrusion detection, which blocks whoever attacks")
     firewall: str = axis("on", ("on", "off"), why="the three firewalls; off is the baseline to compare with")
     balance: str = axis("roundrobin", ("roundrobin", "leastconn", "source"), why="how HAProxy picks a server")
     health: str = axis(
@@ -66,6 +67,11 @@ class Profile:
             raise UsageError(f"--db {self.db} --servers 1: no server could take over; use --servers {fewest} or more")
         if self.cluster and self.tls == "mutual":
             raise UsageError("--db galera --tls mutual: databases of a cluster are not encrypted; use --tls reencrypt")
+
+        if self.detecting and not self.monitored:
+            raise UsageError(
+                "--ids on --monitoring off: detection reads what monitoring collects; use --monitoring on or --ids off"
+            )
 
     @property
     def cluster(self) -> bool:
@@ -86,6 +92,11 @@ class Profile:
     def monitored(self) -> bool:
         """True if every host of the site has a monitoring client, and the monitoring host the tool."""
         return self.monitoring == "on"
+
+    @property
+    def detecting(self) -> bool:
+        """True if attacks are looked for, and answered."""
+        return self.ids == "on"
 
     def as_dict(self) -> dict[str, Any]:
         """Every axis and its value, in the order of declaration."""

@@ -19,6 +19,11 @@ def prefer_offloads() -> None:
     run("ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".", "other_config:userspace-tso-enable=true")
 
 
+def count_often() -> None:
+    """Have the counters of flows follow the packets by 0.2 s at most, in place of 0.5 s."""
+    run("ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".", "other_config:max-revalidator=200")
+
+
 def part_from_controller(switch: str) -> None:
     """Take a switch's controller away, so that it closes its connection."""
     run("ovs-vsctl", "del-controller", switch)

@@ -6,8 +6,10 @@ what a contact says, so that a detector can be asked about recorded contacts as 
 
 from __future__ import annotations
 
+import time as clock
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 SCAN, FLOOD, SPOOFING, BRUTE_FORCE, SPRAYING, PROBING, SLOW_CLIENT = KINDS = (
@@ -53,12 +55,26 @@ class Detection:
     since: float
     time: float
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     @property
     def text(self) -> str:
-        return f"{self.kind}: {', '.join(self.evidence)}"
+        odds = "" if self.odds is None else f" (odds {self.odds:.0e} to 1)"
+        shown = [what if times == 1 else f"{times} x {what}" for what, times in Counter(self.evidence).items()]
+        return f"{self.kind}: {', '.join(shown)}{odds}"
+
+    def event(self, until: float | None, why: str = "") -> dict[str, Any]:
+        """As the event log has it (sentinel.py). ``until``: the end of the block; None: nobody is, and ``why`` not."""
+        ending = f"not blocked: {why}" if until is None else clock.strftime("blocked until %T", clock.localtime(until))
+        return {
+            "kind": self.kind,
+            "source": self.source,
+            "evidence": list(self.evidence),
+            "odds": self.odds,
+            "since": round(self.since, 6),
+            "seen": round(self.time, 6),
+            "block": until,
+            **({"why": why} if why else {}),
+            "text": f"{self.source}: {self.text}; {ending}",
+        }
 
 
 class Detector(Protocol):

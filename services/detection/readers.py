@@ -86,7 +86,8 @@ class Readers:
         host = self._known.addresses.get(str(row["client"]).rpartition(":")[0])
         if host is None:
             return
-        when, mark, status = float(row["time"]) / 1000, str(row["request_id"]), int(row["status"])
+        when, status = float(row["time"]) / 1000, int(row["status"])
+        mark = f"{row['client']} {row['time']} {row['request_id']}"  # what is no request has no id
         request, late = str(row["request"]), str(row["ending"]).startswith("c")
         path = _path(_target(request))
         words = f"{path} not whole in time" if late else ""
@@ -101,7 +102,7 @@ class Readers:
 
     def _of_application(self, row: Mapping[str, Any]) -> Iterator[Weighed]:
         """A log-in: the application alone knows its account."""
-        host = self._known.addresses.get(str(row["from"]).partition(",")[0].strip())
+        host = self._known.addresses.get(_visitor(str(row["from"])))
         request, status = str(row["request"]), int(row["status"])
         is_login = request.startswith("POST ") and _path(_target(request)) == LOGIN
         if host is None or not is_login or status not in (WRONG_PASSWORD, LOGGED_IN):
@@ -118,6 +119,11 @@ class Readers:
             what = " ".join(str(row.get(key, "")) for key in ("path", "target", "rule", "matched"))
             words = f"{row.get('message', '')} in {row.get('target', '')}"[:LONGEST]
             yield self._detectors.refused, Contact(float(row["time"]), host, what, True, words=words)
+
+
+def _visitor(came_from: str) -> str:
+    """The address that HAProxy has seen, to which nginx adds HAProxy's own; what a visitor makes up stands before."""
+    return came_from.split(",")[-2:][0].strip()
 
 
 def _target(request: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass
 
-from flask import request, session
+from flask import current_app, request, session
 
 from services.site import gtid, requestid
 from services.site.store import Caller, User
@@ -22,6 +24,12 @@ class Visitor:
 def current() -> Visitor | None:
     """The user who is logged in."""
     return Visitor(session["id"], session["name"]) if "id" in session else None
+
+
+def pseudonym(name: str) -> str:
+    """A name as logs may hold it: the same for the same name, and only whoever has the key can try which it is."""
+    key = str(current_app.config["SECRET_KEY"]).encode()
+    return hmac.new(key, name.casefold().encode(errors="replace"), hashlib.sha256).hexdigest()[:12]
 
 
 def caller() -> Caller:

@@ -23,6 +23,8 @@ log = logging.getLogger("foobar.site")
 PAGE = 50
 LATEST = 5
 REPLAY = "Idempotent-Replay"
+#: where the access log finds which account a log-in was for
+ACCOUNT = "foobar.account"
 WRONG_LOGIN = "That name and password do not go together."
 GUESSED = f"Too many wrong passwords for this name. Try again in {inputs.PAUSE_MINUTES} minutes."
 
@@ -66,6 +68,7 @@ class Pages:
         if request.method != "POST":
             return render_template("login.html", name=request.args.get("name", ""), problem="")
         typed = Credentials.of(request.form)
+        request.environ[ACCOUNT] = cookie.pseudonym(typed.name)
         is_name = not inputs.name_problem(typed.name)
         user = self.store.find_user(cookie.caller(), typed.name) if is_name else None
         known = user.password_hash if user else None

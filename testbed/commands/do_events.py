@@ -27,9 +27,14 @@ def _logs() -> dict[str, str]:
     An event may have a ``text``: the line for people; else its details are shown.
     """
     from services import controller
+    from services.detection import sentinel
     from services.failover import manager
 
-    return {controller.Controller.role: controller.BLOCKS, manager.Failover.role: manager.LOG}
+    return {
+        controller.Controller.role: controller.BLOCKS,
+        manager.Failover.role: manager.LOG,
+        sentinel.Sentinel.role: sentinel.LOG,
+    }
 
 
 def _events(testbed: Testbed, after: Mapping[str, float]) -> list[dict[str, Any]]:

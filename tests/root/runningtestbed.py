@@ -73,7 +73,7 @@ class Commands:
 
     def up(self, name: str, *flags: str) -> RunningTestbed:
         """Booted. Without monitoring and firewall of the site, unless asked for: that is twice as many daemons here."""
-        without = [word for axis in ("--monitoring", "--waf") if axis not in flags for word in (axis, "off")]
+        without = [word for axis in ("--monitoring", "--waf", "--ids") if axis not in flags for word in (axis, "off")]
         done = self("up", "--detach", "--name", name, *flags, *without)
         assert done.returncode == 0, done.stdout + done.stderr
         return RunningTestbed(self, name)
