@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import struct
 from random import Random
 from typing import Any
@@ -277,12 +276,6 @@ def test_service_is_an_answer_in_time() -> None:
     ]
 
 
-@pytest.mark.parametrize(("events", "trials", "bound"), [(0, 100_000, 3.0e-5), (1, 1000, 4.735e-3), (0, 10, 0.2589)])
-def test_the_bound_is_clopper_and_pearsons(events: int, trials: int, bound: float) -> None:
-    assert scoring.upper_bound(events, trials) == pytest.approx(bound, rel=2e-3)
-    assert scoring.upper_bound(trials, trials) == scoring.upper_bound(0, 0) == 1.0
-
-
 # --- honest visitors -----------------------------------------------------------------------------------------------
 
 FORM = '<form action="{}"><input name="csrf_token" value="t">{}</form>'
@@ -365,12 +358,6 @@ def test_a_page_without_its_form_ends_a_visit() -> None:
 
     with pytest.raises(LookupError):
         RefusingSite().visited(member(Random(1), "a"))
-
-
-def test_bounds_are_sums_of_probabilities() -> None:
-    assert scoring._at_most(0, 10, 0.0) == 1.0
-    assert scoring._at_most(0, 10, 1.0) == 0.0
-    assert scoring._at_most(3, 10, 0.5) == pytest.approx(sum(math.comb(10, k) for k in range(4)) / 1024)
 
 
 def test_the_evidence_goes_through_json() -> None:

@@ -133,11 +133,20 @@ def test_a_testbed_without_monitoring_stores_nothing() -> None:
     assert judged(Waf(), changed(refusals=None)).holds is True
 
 
-@pytest.mark.parametrize(("seen", "of", "bound"), [(0, 100, 0.0362), (0, 10_000, 0.000369), (3, 100, 0.0857)])
-def test_the_bound_is_that_of_clopper_and_pearson(seen: int, of: int, bound: float) -> None:
-    """One-sided 97.5 %: the values of the two-sided table, and of the rule of 3.69 / n."""
-    assert upper_bound(seen, of, 0.975) == pytest.approx(bound, rel=0.02)
-    assert upper_bound(of, of) == 1
+@pytest.mark.parametrize(
+    ("seen", "of", "confidence", "bound"),
+    [
+        (0, 100_000, 0.95, 3.0e-5),
+        (1, 1000, 0.95, 4.735e-3),
+        (0, 10, 0.95, 0.2589),
+        (0, 100, 0.975, 0.0362),
+        (0, 10_000, 0.975, 0.000369),
+        (3, 100, 0.975, 0.0852),
+    ],
+)
+def test_the_bound_is_that_of_clopper_and_pearson(seen: int, of: int, confidence: float, bound: float) -> None:
+    assert upper_bound(seen, of, confidence) == pytest.approx(bound, rel=2e-3)
+    assert upper_bound(of, of) == upper_bound(0, 0) == 1
 
 
 # --- attacks -------------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from experiments.detection.attacks import FLOOD, FORGED, LOGIN, SCAN
 from experiments.detection.evidence import AttackRow, DetectionEvidence
-from experiments.detection.scoring import of_honest, upper_bound
-from experiments.engine.numbers import distribution
+from experiments.detection.scoring import of_honest
+from experiments.engine.numbers import distribution, upper_bound
 from experiments.engine.verdict import CheckResult, ClaimCheck, Verdict, composed
 
 #: s after a source has shown enough of itself: at the fourth denied target, at the fifth failure

@@ -13,7 +13,6 @@ from controllers.denied import Headers, parse
 from experiments.detection.evidence import BlockedWhile, HonestRow
 from experiments.wire.pcap import Pcap
 
-CONFIDENCE = 0.95
 #: an answer that takes longer is no service (s)
 IN_TIME = 1.0
 REFUSED = (400, 403, 413, 429, 431)
@@ -97,32 +96,3 @@ def of_honest(blocks: Iterable[BlockedWhile], client: str, guilty: Sequence[tupl
         for block in blocks
         if block["host"] == client and not any(began <= block["began"] <= ended for began, ended in guilty)
     ]
-
-
-def upper_bound(events: int, trials: int) -> float:
-    """The largest share that is still likely, when so many of these were seen (Clopper and Pearson, one-sided 95 %)."""
-    if not trials or events >= trials:
-        return 1.0
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        share = (low + high) / 2
-        if _at_most(events, trials, share) > 1 - CONFIDENCE:
-            low = share
-        else:
-            high = share
-    return high
-
-
-def _at_most(events: int, trials: int, share: float) -> float:
-    """The probability of so many events or fewer."""
-    if share <= 0.0:
-        return 1.0
-    logs = (
-        math.lgamma(trials + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(trials - k + 1)
-        + k * math.log(share)
-        + (trials - k) * math.log1p(-share)
-        for k in range(events + 1)
-    )
-    return sum(math.exp(value) for value in logs) if share < 1.0 else 0.0

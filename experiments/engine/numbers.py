@@ -71,7 +71,7 @@ def upper_bound(count: int, of: int, confidence: float = CONFIDENCE) -> float:
 
     3 / ``of``, nearly, where none was seen.
     """
-    low, high = count / of, 1.0
+    low, high = count / of if of else 1.0, 1.0
     while high - low > 1e-9:
         p = (low + high) / 2
         if count < of and 1 - _at_least(count + 1, of, p) > 1 - confidence:

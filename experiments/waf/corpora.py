@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import string
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 from urllib.parse import quote
@@ -21,7 +21,6 @@ from topo.plan import SITE
 FREE = "free text"
 #: the site takes no longer text; some people try
 LONGEST = 500
-_URL_SAFE = string.ascii_letters + string.digits + "-_"
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,3 @@ def _address(random: Random, number: int, session: Session) -> HonestRequest:
     own = random.choice(("/", "/login", "/signup", f"/login?name={name}", f"/messages?before={before}"))
     refers = f"https://{SITE}{own}" if number % 2 else phrases.referrer(random)
     return HonestRequest("addresses", "own" if number % 2 else "elsewhere", refers, page(own, session, Referer=refers))
-
-
-def shares(rows: Mapping[str, tuple[int, int]]) -> dict[str, float]:
-    """By kind, the share that was refused, of those of which any was."""
-    return {kind: refused / judged for kind, (judged, refused) in rows.items() if refused}
