@@ -49,10 +49,9 @@ class WireRow(TypedDict):
 
 
 class CostRow(TypedDict):
-    """Processor milliseconds of nginx for a request of a page, with the firewall and without it."""
+    """Processor milliseconds of nginx for a request of one kind, with the firewall and without it."""
 
     page: str
-    requests: int
     ms: float
     bare_ms: float | None
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from experiments.instruments import load
 from experiments.waf import attackmatrix, attacktexts, corpora, effects, firewallswitch, sender, tiers
@@ -21,7 +21,7 @@ from experiments.waf.webrequest import WebRequest, form, page
 from topo import plan as roles
 
 if TYPE_CHECKING:
-    from experiments.engine.run import Progress, Run
+    from experiments.engine.run import Run
     from services.waf.engine import Engine
     from testbed.testbed import Testbed
 
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 SAMPLE, LOG_INS = 60, 20
 #: of each kind, refused ones that the evidence keeps
 EXAMPLES = 4
-PAGES = {"dynamic page": "/", "board with an argument": "/messages?before=9999", "static file": "/static/style.css"}
-ASKED = 200
-QUIET_SECONDS = 1.5
+#: requests of which the cost is measured: the share that are messages; for so long (s), and by their outcomes' file
+COSTS = {"dynamic page": 0.0, "a message": 1.0}
+COST_SECONDS, ASKED = 3.0, "asked.jsonl"
+#: the library is asked so often for its own part of it
+OFTEN = 500
 BOARD_PAGES = 40
 #: judged between two signs of progress
 STEP = 250
@@ -116,17 +118,28 @@ class WafMeasurement:
     # --- the cost --------------------------------------------------------------------------------------------------
 
     def _cost(self) -> dict[str, float]:
-        """Milliseconds of nginx's processor time for a request of each page."""
-        with self.run.phase("cost", ASKED * len(PAGES)) as progress:
-            return {name: self._cost_of(target, progress) for name, target in PAGES.items()}
+        """Milliseconds of nginx's processor time for a request of each kind."""
+        with self.run.phase("cost", len(COSTS)) as progress:
+            found = {}
+            for name, writes in COSTS.items():
+                found[name] = self._cost_of(writes)
+                progress.advance(1)
+            return found
 
-    def _cost_of(self, target: str, progress: Progress) -> float:
+    def _cost_of(self, writes: float) -> float:
         """Less what health checks cost meanwhile, as they do in a while without requests."""
-        raws = [page(target, self.session).raw] * ASKED
-        sender.sent(self.client, raws[: ASKED // 5], self.run.progress)
-        quiet = self._spent(lambda: time.sleep(QUIET_SECONDS))
-        seconds, spent = self._spent(lambda: sender.sent(self.client, raws, progress))
-        return round(max(0.0, spent - quiet[1] * seconds / quiet[0]) * 1000 / ASKED, 4)
+        tag = f"waf-{self.run.random.getrandbits(32):08x}"
+        settings = load.LoadSettings(None, self.run.seed, tag, [self.session], writes=writes, fresh=0.0, clients=4)
+        idle, checks = self._spent(lambda: time.sleep(COST_SECONDS))
+        with self.run.folder.create(ASKED, "w") as out:
+            seconds, spent = self._spent(lambda: self._load(settings, out))
+        done = sum(outcome.ok for outcome in load.outcomes(self.run.folder.path / ASKED))
+        self.run.folder.remove(ASKED)
+        return round(max(0.0, spent - checks * seconds / idle) * 1000 / max(1, done), 4)
+
+    def _load(self, settings: load.LoadSettings, out: IO[str]) -> None:
+        with load.loading(self.balancer, settings, out):
+            time.sleep(COST_SECONDS)
 
     def _spent(self, work: Callable[[], object]) -> tuple[float, float]:
         """The seconds that something took, and the processor seconds of nginx in them."""
@@ -150,9 +163,7 @@ class WafMeasurement:
                 without = self._cost()
                 bare = self._tried("attacks without it", chosen)
         self._note(attacks=effects.rows(chosen, answers, bare))
-        rows: list[CostRow] = [
-            {"page": name, "requests": ASKED, "ms": ms, "bare_ms": without.get(name)} for name, ms in cost.items()
-        ]
+        rows: list[CostRow] = [{"page": name, "ms": ms, "bare_ms": without.get(name)} for name, ms in cost.items()]
         self._note(cost=rows)
 
     def _tried(self, phase: str, chosen: Sequence[WebAttack]) -> list[AttackAnswer]:
@@ -201,9 +212,9 @@ def judging(spoilt: str) -> Iterator[Engine]:
 def library_ms(judge: Engine, request: WebRequest) -> float:
     """The processor milliseconds in which the library judges a request."""
     asked, began = request.judged, time.process_time()
-    for _ in range(ASKED):
+    for _ in range(OFTEN):
         judge.status(asked)
-    return round((time.process_time() - began) * 1000 / ASKED, 4)
+    return round((time.process_time() - began) * 1000 / OFTEN, 4)
 
 
 def count(rows: dict[tuple[str, str], CorpusRow], honest: HonestRequest, refused: bool) -> None:
