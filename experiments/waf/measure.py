@@ -138,7 +138,7 @@ class WafMeasurement:
         return round(max(0.0, spent - checks * seconds / idle) * 1000 / max(1, done), 4)
 
     def _load(self, settings: load.LoadSettings, out: IO[str]) -> None:
-        with load.loading(self.balancer, settings, out):
+        with load.loading(self.client, settings, out):
             time.sleep(COST_SECONDS)
 
     def _spent(self, work: Callable[[], object]) -> tuple[float, float]:
