@@ -16,6 +16,8 @@ from experiments.waf.evidence import WafEvidence, WebAttackRow
 SHORT = dict(zip(KINDS, ("SQL", "XSS", "path", "command", "protocol", "smuggling", "scanner"), strict=True))
 CORPORA = ("honest", "kind", "judged", "refused", "for example")
 NONE = "-"
+#: attacks that had their way, one by one
+TOLD = 5
 
 
 def matrix(rows: Sequence[WebAttackRow]) -> list[tuple[str, ...]]:
@@ -44,9 +46,11 @@ def story(evidence: WafEvidence) -> Iterator[str]:
     rows = evidence.attacks
     yield f"refused of sent; ! had their way. Refused by: {_by(row['answer'] for row in rows)}"
     yield from _without(rows)
-    for row in rows:
-        if row["answer"]["worked"]:
-            yield f"{row['kind']} in {row['input']}: {row['text'][:60]!r}: {row['answer']['worked']}"
+    worked = [row for row in rows if row["answer"]["worked"]]
+    for row in worked[:TOLD]:
+        yield f"{row['kind']} in {row['input']}: {row['text'][:60]!r}: {row['answer']['worked']}"
+    if worked[TOLD:]:
+        yield f"and {len(worked) - TOLD} more that had their way"
     if evidence.scripts:
         yield f"scripts in free text: {evidence.scripts_refused} of {evidence.scripts} spellings refused by the library"
     for wire in evidence.wire:
