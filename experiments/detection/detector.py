@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from controllers import northbound
-from experiments.detection.lookout import ROLE, blocked_now, lift
+from experiments.detection.lookout import blocked_now, lift
 from services.controller import northbound_socket
+from services.detection.sentinel import Sentinel
 from topo import plan as roles
 from topo.errors import RefusedError
 from topo.paths import BOX
@@ -36,7 +37,7 @@ class DetectorFixture:
 
     @property
     def _ids(self) -> list[str]:
-        return [unit.service.id for unit in self.testbed.supervisor.units if unit.service.role == ROLE]
+        return [unit.service.id for unit in self.testbed.supervisor.units if unit.service.role == Sentinel.role]
 
     @contextmanager
     def away(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from controllers import northbound
 from experiments.detection.evidence import BlockedWhile
 from services.controller import northbound_socket
+from services.detection import sentinel
 from services.failover.events import Events
 from topo import plan as roles
 from topo.errors import FoobarError
@@ -19,17 +20,15 @@ from topo.paths import BOX
 if TYPE_CHECKING:
     from testbed.testbed import Testbed
 
-EVENTS = "/var/log/detection.log"
-ROLE = "detection"
 EVERY = 0.004
 
 
 class Lookout:
-    """``with Lookout(testbed) as lookout``: ``blocks`` and ``events`` since then; ``at``: when one could be read."""
+    """``with Lookout(testbed) as lookout``: ``blocks`` and ``events`` since then; ``at``: when one was found."""
 
     def __init__(self, testbed: Testbed) -> None:
         self._testbed = testbed
-        self._log = Events(testbed.inside(testbed.plan.host_of(roles.MONITOR).name).path(EVENTS))
+        self._log = Events(testbed.inside(testbed.plan.host_of(roles.MONITOR).name).path(sentinel.LOG))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="lookout")
         self.blocks: list[BlockedWhile] = []
@@ -70,7 +69,7 @@ class Lookout:
                 block["ended"] = now
         known = {block["host"] for block in self.blocks if block["ended"] is None}
         self.blocks += [{"host": host, "began": now, "ended": None} for host in standing - known]
-        self.events += [{**event, "at": now} for event in self._log.take() if "source" in event]
+        self.events += [{**event, "at": event.get("found", now)} for event in self._log.take() if "source" in event]
 
 
 def blocked_now(testbed: Testbed) -> set[str]:

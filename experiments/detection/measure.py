@@ -17,7 +17,7 @@ from controllers.compile import OWN_COOKIES
 from controllers.ovs import ofctl
 from experiments.detection import scoring
 from experiments.detection.assault import Assault
-from experiments.detection.attacks import Attack, attacks, chosen, flood_settings, flood_words, needed
+from experiments.detection.attacks import LOGIN, SLOW, Attack, attacks, chosen, flood_settings, flood_words, needed
 from experiments.detection.crowd import CrowdSettings
 from experiments.detection.detector import DetectorFixture
 from experiments.detection.evidence import AttackRow, DetectionEvidence, ForgedRow
@@ -38,6 +38,8 @@ CROWD = "experiments.detection.crowd"
 HONEST = "honest.jsonl"
 #: s: between two attacks, so that what one has left behind is over; how long the visitors may take for a first request
 PAUSE_SECONDS, FIRST_SECONDS = 1.0, 20.0
+#: ... and when it was about connections or log-ins, which the balancer counts for 10 s (--limits on)
+COUNTED_SECONDS = 11.0
 FORGED_RATE = 15_000
 #: of an attack, the second in which it may still be felt
 FELT_SECONDS = 1.0
@@ -162,11 +164,14 @@ class DetectionMeasurement:
         """With the detector; and where there is one, without it: the same must get through then."""
         with self.detector.watching():
             rows.append(self.assault.carried_out(attack, control=False, patient=self.detector.there))
+        pause = PAUSE_SECONDS
+        if attack.family in (SLOW, LOGIN) and self.plan.profile.limits == "on":
+            pause = COUNTED_SECONDS
         with self.detector.away():
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(pause)
             if self.detector.there:
                 rows.append(self.assault.carried_out(attack, control=True, patient=False))
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(pause)
 
     @contextmanager
     def _without(self, crowd: HostWorker, attack: Attack) -> Iterator[None]:

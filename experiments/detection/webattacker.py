@@ -99,7 +99,7 @@ def _side_by_side(typed: Callable[[int], tuple[str, str]]) -> None:
             status = form.ask(*typed(next(numbers)))
             say(1, status)
             if status == 429:
-                time.sleep(0.2)
+                time.sleep(1.0)
 
     guessers = [threading.Thread(target=work) for _ in range(GUESSERS)]
     for guesser in guessers:

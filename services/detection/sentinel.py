@@ -3,10 +3,11 @@
 Its event log, /var/log/detection.log, has one JSON object a line:
 
     {"time": unix s, "event": "detection", "kind": "scan", "source": "attacker", "evidence": ["tcp/22 of srv1", ...],
-     "odds": 4.1e7, "since": unix s, "seen": unix s, "block": unix s}
+     "odds": 4.1e7, "since": unix s, "seen": unix s, "found": unix s, "block": unix s}
 
-``since`` is the time of the first evidence, ``seen`` of the last; ``block`` is the block's end, null where nobody was
-blocked, with a ``why``: the controller refuses (controllers/blocks.py), which is tried again, or has never to be asked.
+``since`` is the time of the first evidence, ``seen`` of the last, ``found`` of the verdict (where it led to a block);
+``block`` is the block's end, null where nobody was blocked, with a ``why``: the controller refuses
+(controllers/blocks.py), which is tried again, or has never to be asked.
 ``odds`` is null of a flood, which is counted and not weighed. The other event is ``started``.
 """
 

@@ -140,10 +140,11 @@ class AttackWatch:
     def _block(self, detection: Detection) -> None:
         """Block its source. What cannot be done now is tried again for a while."""
         self._waiting.pop(detection.source, None)
+        found = round(time.time(), 6)
         try:
             if detection.source not in self._controller.standing():
                 until = self._controller.block(detection.source, detection.text)
-                self._log.note("detection", **detection.event(until))
+                self._log.note("detection", found=found, **detection.event(until))
         except FoobarError as error:
             self._note(detection, why=str(error))
             if time.time() < detection.time + RETRY_S:
