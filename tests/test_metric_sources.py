@@ -35,6 +35,7 @@ from controllers.ovs.flowcounters import FlowCount
 from controllers.policycounters import PolicyCounters
 from services.monitoring import certificates, databasestatus, dnscounts, metric
 from services.monitoring.databasestatus import DatabaseStatus
+from services.monitoring.detectionstatus import DetectionStatus
 from services.monitoring.exporterserver import ExporterServer
 from services.monitoring.failoverstatus import FailoverStatus
 from services.monitoring.firewallcounts import FirewallCounts
@@ -529,6 +530,21 @@ def test_a_controller_that_is_silent_is_down_and_denials_are_told_all_the_same(t
 
 
 # --- failover manager and testbed ----------------------------------------------------------------------------------
+
+
+def test_the_sentinel_says_itself_what_it_has_found(tmp_path: Path) -> None:
+    told = {"contacts": 9, "detections": {"scan": 1, "flood": 0}, "cpu_s": 0.5, "memory_bytes": 21_000_000}
+    source = DetectionStatus(str(tmp_path / "detection.sock"))
+    with pytest.raises(RefusedError, match="the sentinel does not answer"):
+        values(source)
+    listening(tmp_path / "detection.sock", {"status": lambda: told})
+    assert values(source) == {
+        ("detection_contacts_total",): 9,
+        ("detection_detections_total", "scan"): 1,
+        ("detection_detections_total", "flood"): 0,
+        ("detection_cpu_seconds_total",): 0.5,
+        ("detection_memory_bytes",): 21_000_000,
+    }
 
 
 def test_the_failover_manager_is_asked_itself(tmp_path: Path) -> None:

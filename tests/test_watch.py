@@ -167,3 +167,13 @@ def test_a_paused_watch_tells_and_blocks_nobody(watched: Watched) -> None:
     watch.look()
     assert watched.controller.blocks == {}
     assert watched.events()[-1]["why"] == "blocking is paused"
+
+
+def test_it_says_what_it_has_seen_and_what_it_uses(watched: Watched) -> None:
+    watch = watched.begin()
+    append(watched.samples, *scan())
+    watch.look()
+    told = watch.status()
+    assert (told["contacts"], told["detections"]["scan"], told["detections"]["flood"]) == (4, 1, 0)
+    assert told["cpu_s"] > 0
+    assert 10**6 < told["memory_bytes"] < 10**9

@@ -7,18 +7,21 @@ nothing has come; the counters five times a second.
 from __future__ import annotations
 
 import os
+import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from controllers import denied, northbound
-from services.detection.detection import Detection
+from controllers import denied, jsonsocket, northbound
+from services.detection.detection import KINDS, Detection
 from services.detection.detectors import Detectors
 from services.detection.floods import FloodDetector, Traffic
 from services.detection.readers import KnownHosts, Readers, Weighed
 from services.monitoring import logstore
+from services.monitoring.detectionstatus import ASK
 from services.monitoring.logfollower import LogFollower
 from topo.errors import FoobarError
 from topo.eventlog import EventLog
@@ -101,6 +104,8 @@ class AttackWatch:
         self._controller = controller or ControllerLink()
         self._log = EventLog(Path(config["log"]))
         self._paused = Path(paused)
+        self._contacts = 0
+        self._detections = Counter(dict.fromkeys(KINDS, 0))
         self._waiting: dict[str, Detection] = {}
         self._said: dict[tuple[str, str, str], float] = {}
         self._since = time.time()
@@ -110,16 +115,27 @@ class AttackWatch:
         self._log.note("started")
 
     def run(self) -> None:
-        """Until it is killed."""
+        """Until it is killed; asked meanwhile, it says how it does (detectionstatus.py)."""
+        Path(ASK).unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(ASK)
+        listening.listen()
+        jsonsocket.serve(listening.detach(), {"status": self.status})
         while True:
             self.look()
             time.sleep(LOOK_S)
+
+    def status(self) -> dict[str, Any]:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        used = {"cpu_s": round(time.process_time(), 3), "memory_bytes": pages * os.sysconf("SC_PAGE_SIZE")}
+        return {"contacts": self._contacts, "detections": dict(self._detections), **used}
 
     def look(self) -> None:
         """One look at everything that is due."""
         for inlet in self._inlets:
             for detector, contact in inlet.weighed():
                 if contact.time >= self._since:
+                    self._contacts += 1
                     self._found(detector.take(contact))
         if time.monotonic() >= self._counters_at:
             self._counters_at = time.monotonic() + COUNTERS_S
@@ -130,6 +146,7 @@ class AttackWatch:
 
     def _found(self, detections: Iterable[Detection]) -> None:
         for detection in detections:
+            self._detections[detection.kind] += 1
             if detection.source not in self._visitors:
                 self._note(detection, why="the site needs this host")
             elif self._paused.exists():

@@ -20,6 +20,7 @@ SOURCES = {
     "resolver": ("dnscounts", "DnsCounts"),
     "firewall": ("firewallcounts", "FirewallCounts"),
     "failover": ("failoverstatus", "FailoverStatus"),
+    "detection": ("detectionstatus", "DetectionStatus"),
     "testbed": ("testbedstate", "TestbedState"),
 }
 

@@ -22,7 +22,7 @@ PORT = 9100
 #: the source that every host has: its own processes, interfaces and disks
 USAGE = "host"
 #: those of the monitoring host: what the controller counts, what the failover manager sees, what the testbed does
-FIREWALL, FAILOVER, TESTBED = "firewall", "failover", "testbed"
+FIREWALL, FAILOVER, DETECTION, TESTBED = "firewall", "failover", "detection", "testbed"
 CERTIFICATE = "BEGIN CERTIFICATE"
 #: a host's folders that are file systems of its own, each once
 FOLDERS = tuple(path for path in PRIVATE if path != "/var/run")
@@ -32,7 +32,8 @@ def sources(host: Host, plan: Plan) -> tuple[str, ...]:
     """The sources on a host, by the role whose part they look at; each is a path of its own, and so a job."""
     roles = tuple(role for role in (WEB, APP, DATABASE, RESOLVER) if role in host.roles)
     managed = (FAILOVER,) if plan.profile.managed else ()
-    return (USAGE, *roles, *((FIREWALL, *managed, TESTBED) if MONITOR in host.roles else ()))
+    detecting = (DETECTION,) if plan.profile.detecting else ()
+    return (USAGE, *roles, *((FIREWALL, *managed, *detecting, TESTBED) if MONITOR in host.roles else ()))
 
 
 class Exporter(Service):
@@ -74,6 +75,7 @@ class Exporter(Service):
             RESOLVER: lambda: {"interface": self.plan.host(self.host).interface, "port": self.plan.port(RESOLVER)},
             FIREWALL: lambda: {"hosts": [host.name for host in self.plan.hosts]},
             FAILOVER: lambda: {"ask": manager.ASK},
+            DETECTION: dict,
             TESTBED: dict,
         }
 
