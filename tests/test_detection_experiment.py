@@ -152,6 +152,20 @@ def test_what_was_not_measured_or_has_no_control_is_unknown(evidence: Raw) -> No
     assert judged(DetectionExperiment(), evidence).holds is None
 
 
+def test_an_attack_that_is_stopped_before_it_has_shown_itself_was_stopped_in_time() -> None:
+    verdict = judged(DetectionExperiment(), changed(2, owed=None))
+    assert (verdict.holds, verdict.numbers["login_blocked_s"]["max"]) == (True, 0.0)
+
+
+def test_what_was_over_before_it_was_stopped_needs_no_control_that_got_further() -> None:
+    assert judged(DetectionExperiment(), changed(0, before=300)).holds is True
+    over = {
+        **changed(0, before=300),
+        "attacks": [row("nmap -p-", before=300), row("nmap -p-", **{**UNWATCHED, "before": 90}), *ROWS[2:]],
+    }
+    assert judged(DetectionExperiment(), over).holds is True
+
+
 def test_a_host_that_attacks_is_not_honest_meanwhile_and_again_afterwards() -> None:
     both = row("spraying", LOGIN, sources=["attacker", "client"], kinds=["spraying"], began=400.0, owed=401.0)
     told = {**both, "seen": 401.1, "blocked": 401.2, "kind": "spraying"}

@@ -100,8 +100,8 @@ def _in_time(
 def _delays(rows: Iterable[AttackRow], family: str, moment: Moment) -> Iterable[tuple[str, float]]:
     for row in rows:
         at = moment(row)
-        if row["family"] == family and at is not None and row["owed"] is not None:
-            yield row["attack"], at - row["owed"]
+        if row["family"] == family and at is not None:  # stopped before it had shown itself: sooner than it must be
+            yield row["attack"], 0.0 if row["owed"] is None else at - row["owed"]
 
 
 def _ports(evidence: DetectionEvidence) -> CheckResult:
@@ -161,7 +161,7 @@ def _never_the_client(evidence: DetectionEvidence) -> CheckResult:
 
 
 def _controls(evidence: DetectionEvidence) -> CheckResult:
-    """Without a detector nothing is seen, and more gets through: so it was the detector."""
+    """Without a detector nothing is seen, and of what was cut short more gets through: so it was the detector."""
     controls = {row["attack"]: row for row in evidence.attacks if row["control"]}
     for row in watched(evidence):
         control = controls.get(row["attack"], row)
@@ -169,7 +169,7 @@ def _controls(evidence: DetectionEvidence) -> CheckResult:
             return CheckResult(None, f"{row['attack']} sent nothing")
         if control["control"] and (control["seen"] is not None or control["blocked"] is not None):
             return CheckResult(None, f"{row['attack']} was stopped without a detector, too")
-        if control["control"] and control["before"] < row["before"]:
+        if control["control"] and row["before"] < row["sent"] and control["before"] <= row["before"]:
             return CheckResult(None, f"{row['attack']} got no further without a detector")
     return CheckResult(True, f"{len(controls)} attacks got further without a detector", {"controls": len(controls)})
 
