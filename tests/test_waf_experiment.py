@@ -319,6 +319,18 @@ def test_the_rules_refuse_scripts_and_no_honest_input_and_each_control_is_found_
     ), wrong[:3]
 
 
+def test_the_rules_refuse_every_text_of_every_class_in_every_closed_input(spoilt: Any) -> None:
+    what, judge = spoilt
+    through = [
+        (name, payload.text)
+        for kind in attacktexts.KINDS[:4]
+        for payload in attacktexts.payloads(kind)[: attacktexts.FEW_SCRIPTS]
+        for name, asked in attackmatrix.inputs(SESSION).items()
+        if name not in attackmatrix.OPEN and not judge.status(asked(payload.numbered(1_234_567).text).judged)
+    ]
+    assert bool(through) == (what == "asleep"), through[:3]
+
+
 def test_every_control_is_offered_and_changes_the_rules() -> None:
     rules = "SecRuleEngine On\nSecAuditEngine RelevantOnly\n"
     assert set(SPOILT) == set(firewallswitch.SPOILING)
