@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.browserpolicy import POLICY
 from services.pki import CIPHERS, CURVES
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens, render
@@ -69,6 +70,7 @@ class Nginx(Service):
             static=SERVED,
             access=ACCESS,
             error=ERROR,
+            restrictions=POLICY,
             waf=Shield() if self.profile.shielded else None,
         )
         return (File(CONFIG, text), *self._rules(), *self._certificates())

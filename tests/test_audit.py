@@ -304,6 +304,12 @@ def test_software_without_news_of_it_is_unknown(facts: packageversions.MachineSo
     assert [type(result) for result in found("software", facts)] == [Unknown]
 
 
+def test_a_listener_that_says_nothing_hides_no_other() -> None:
+    silent = replace(LISTENER, offer=TlsOffer(), silent="timed out")
+    assert found("tls", (silent,)) == [Unknown("tls", "srv1:tcp/3306", "timed out")]
+    assert len(found("tls", (silent, *with_tls(versions=())))) == 2
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 def test_a_place_that_cannot_be_read_is_unknown_never_passed(check: AuditCheck[Any]) -> None:
     def broken() -> Any:

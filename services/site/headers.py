@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, session
 
-POLICY = {
-    "Content-Security-Policy": (
-        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "X-Frame-Options": "DENY",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-}
+from services.browserpolicy import POLICY
 
 
 def install(app: Flask, server: str) -> None:

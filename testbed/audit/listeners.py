@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import cache, partial
 from http.client import HTTPConnection, HTTPException
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from testbed.audit import tlsoffer
 from testbed.audit.auditor import Auditor, Places
-from testbed.audit.finding import HIGH, LOW, MEDIUM, Finding
+from testbed.audit.finding import HIGH, LOW, MEDIUM, Finding, Unknown
 from testbed.audit.hostprocesses import ListeningSocket
 from testbed.audit.openports import reachable
 from testbed.audit.tlsoffer import TlsOffer
@@ -75,7 +75,10 @@ PLAIN = {
 
 @dataclass(frozen=True)
 class Listener:
-    """A TCP listener that others may reach. ``duty``: by the plan, its part of the site (a key of the plan's ports)."""
+    """A TCP listener that others may reach. ``duty``: by the plan, its part of the site (a key of the plan's ports).
+
+    ``silent``: why nothing is known of it.
+    """
 
     host: str
     socket: ListeningSocket
@@ -83,6 +86,7 @@ class Listener:
     reached_from: tuple[str, ...]
     offer: TlsOffer
     redirects: bool = False
+    silent: str = ""
 
     @property
     def where(self) -> str:
@@ -109,10 +113,13 @@ def _listener(auditor: Auditor, host: Host, one: ListeningSocket) -> Listener:
     if duty in (WEB, BALANCER) and means(plan.profile).passthrough:
         name, prelude = SITE, b"PROXY UNKNOWN\r\n" if duty == WEB else b""
     origins = tuple(reachable(testbed.rules, plan, host.name, one.proto, one.port))
-    offer = (
-        TlsOffer() if duty in (HTTP, RESOLVER) else tlsoffer.offer(connect, name, prelude, database=duty == DATABASE)
-    )
-    return Listener(host.name, one, duty, origins, offer, duty == HTTP and _redirects(connect))
+    known = Listener(host.name, one, duty, origins, TlsOffer())
+    try:
+        if duty in (HTTP, RESOLVER):
+            return replace(known, redirects=duty == HTTP and _redirects(connect))
+        return replace(known, offer=tlsoffer.offer(connect, name, prelude, database=duty == DATABASE))
+    except OSError as error:
+        return replace(known, silent=str(error) or type(error).__name__)
 
 
 def _duty(plan: Plan, host: Host, port: int) -> str:
@@ -141,10 +148,13 @@ def _redirects(connect: tlsoffer.Connect) -> bool:
 # --- what is found -------------------------------------------------------------------------------------------------
 
 
-def judge(listeners: tuple[Listener, ...]) -> Iterator[Finding]:
+def judge(listeners: tuple[Listener, ...]) -> Iterator[Finding | Unknown]:
     """Versions, suites and groups outside of the profile; and plain text."""
     for one in listeners:
-        yield from _encrypted(one) if one.offer.versions else _plain(one)
+        if one.silent:
+            yield Unknown("tls", one.where, one.silent)
+        else:
+            yield from _encrypted(one) if one.offer.versions else _plain(one)
 
 
 def _plain(one: Listener) -> Iterator[Finding]:

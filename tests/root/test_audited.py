@@ -1,0 +1,85 @@
+"""audit on a running testbed: flaws that are planted there are found, and what is silent is unknown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from runningtestbed import RunningTestbed
+
+from testbed.namespaces import CAPABILITIES
+from topo import wait
+from topo.errors import EXIT_FAILS
+
+LISTEN = "import socket, sys; s = socket.create_server(('', 4444)); print('ready', flush=True); sys.stdin.read()"
+KEY = "-----BEGIN " + "PRIVATE KEY-----"
+
+
+def audit(bed: RunningTestbed, *flags: str) -> dict[str, Any]:
+    done = bed.commands("audit", "--name", bed.name, "--json", *flags, seconds=200)
+    assert done.returncode == EXIT_FAILS, done.stdout + done.stderr
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
+
+
+@contextmanager
+def planted(bed: RunningTestbed) -> Iterator[None]:
+    """A listener and a file with a key on srv1, an account of its database; a silent monitoring tool."""
+    words = ("exec", "--name", bed.name, "srv1", "--", "python3", "-c", LISTEN)
+    with bed.commands.popen(*words, stdin=-1, stdout=-1) as listener:
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "ready\n"
+        bed.run(
+            "srv1", "sh", "-c", f"echo '{KEY}' >/tmp/planted; cp /tmp/planted /var/log/planted; chmod 644 /tmp/planted"
+        )
+        bed.sql("srv1", "SET sql_log_bin = 0; CREATE USER planted@'%'")
+        assert bed.commands("fault", "freeze", "mon", "prometheus", "--name", bed.name).returncode == 0
+        try:
+            yield
+        finally:
+            bed.commands("heal", "--name", bed.name)
+            bed.sql("srv1", "SET sql_log_bin = 0; DROP USER planted@'%'")
+            bed.run("srv1", "rm", "/tmp/planted", "/var/log/planted")
+            assert listener.stdin is not None
+            listener.stdin.close()
+
+
+def test_planted_flaws_are_found_and_nothing_of_them_is_left(second: RunningTestbed, tmp_path: Path) -> None:
+    with planted(second):
+        content = audit(second, "--junit", str(tmp_path / "audit.xml"))
+    found = {(finding["id"], finding["where"]) for finding in content["findings"]}
+    assert {
+        ("socket-stray", "srv1:tcp/4444"),
+        ("tls-plain", "srv1:tcp/4444"),
+        ("secret-file-mode", "srv1:/tmp/planted"),
+        ("secret-in-log", "srv1:/var/log/planted"),
+        ("db-empty-password", "srv1: account planted@%"),
+        ("db-any-host", "srv1: account planted@%"),
+    } <= found
+    # and the seed's own weaknesses
+    assert {("tls-plain", "srv1:tcp/80"), ("tls-plain", "lb:tcp/3306"), ("login-unlimited", "srv1/app")} <= found
+    assert ("tls", "mon:tcp/9090") in {(place["check"], place["where"]) for place in content["unknown"]}
+    cases = {case.get("name"): case for case in ElementTree.parse(tmp_path / "audit.xml").iter("testcase")}
+    assert cases["sockets"].find("failure") is not None
+    wait.until(lambda: None if second.status()["steady"] else "not yet", what="steady again", seconds=30)
+
+
+def test_no_daemon_on_a_host_has_a_capability_or_a_way_to_one(second: RunningTestbed) -> None:
+    """But for the exporter of the DNS host; and a person's own command has those of root on a host."""
+    for host in ("lb", "srv1", "mon", "dns"):
+        shown = second.run(host, "sh", "-c", "grep -H -E '^(CapBnd|NoNewPrivs)' /proc/[0-9]*/status; echo $$")
+        *lines, own = shown.splitlines()
+        status = {tuple(line.split(":")[:2]): line.split()[-1] for line in lines}
+        pids = {name.split("/")[2] for name, _ in status} - {"1", own}
+        bounds = {
+            status[f"/proc/{pid}/status", "CapBnd"]
+            for pid in pids
+            if status[f"/proc/{pid}/status", "NoNewPrivs"] == "1"
+        }
+        net_raw = f"{1 << CAPABILITIES['net_raw']:016x}"
+        assert bounds == ({"0" * 16, net_raw} if host == "dns" else {"0" * 16}), (host, status)
+        assert int(second.run(host, "sh", "-c", "grep CapBnd /proc/self/status").split()[1], 16) != 0
