@@ -100,19 +100,21 @@ def places(auditor: Auditor) -> Places[tuple[Listener, ...]]:
 
 
 def _listeners(auditor: Auditor, host: Host) -> tuple[Listener, ...]:
-    """Ask each listener from its own host: no firewall is on the way, and none counts anything."""
+    """Ask each listener from its own host, where that can be: no firewall is on the way, and none counts anything."""
     by_port = {one.port: one for one in auditor.sockets(host) if one.proto == "tcp" and not one.local}
     return tuple(_listener(auditor, host, one) for one in by_port.values())
 
 
 def _listener(auditor: Auditor, host: Host, one: ListeningSocket) -> Listener:
     testbed, plan = auditor.testbed, auditor.plan
-    connect = partial(testbed.inside(host.name).connect, one.port, host.ip, tlsoffer.SECONDS)
     duty = _duty(plan, host, one.port)
+    origins = tuple(reachable(testbed.rules, plan, host.name, one.proto, one.port))
+    # a database says nothing of itself to a host that none of its accounts may come from
+    origin = origins[0] if duty == DATABASE and origins else host.name
+    connect = partial(testbed.inside(origin).connect, one.port, host.ip, tlsoffer.SECONDS)
     name, prelude = host.name, b""
     if duty in (WEB, BALANCER) and means(plan.profile).passthrough:
         name, prelude = SITE, b"PROXY UNKNOWN\r\n" if duty == WEB else b""
-    origins = tuple(reachable(testbed.rules, plan, host.name, one.proto, one.port))
     known = Listener(host.name, one, duty, origins, TlsOffer())
     try:
         if duty in (HTTP, RESOLVER):
