@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controllers.compile import BIND, cookie_name
+from controllers.flow import Flow
 from services.detection.detection import Contact, Detection
 from services.detection.detectors import Detectors
-from services.detection.readers import KnownHosts, Readers
+from services.detection.readers import UNBOUND, KnownHosts, Readers
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
@@ -42,9 +44,9 @@ def login(status: int, account: str = "a1", number: int = 1, came_from: str = ""
     return stored("app", {**row, "request": "POST /login HTTP/1.1", "status": status, "account": account}, "srv1")
 
 
-def refusal(number: int = 1, client: str = "") -> bytes:
-    row = {"time": 1.5, "id": f"id-{number}", "client": client or ADDRESS["attacker"], "rule": [942100 + number]}
-    more = {"path": "/messages", "message": "SQL injection", "target": "ARGS:q", "matched": f"' or {number}=1"}
+def refusal(number: int = 1, client: str = "", target: str = "ARGS:before") -> bytes:
+    row = {"time": 1.5, "id": f"id-{number}", "client": client or ADDRESS["attacker"], "rule": [942100]}
+    more = {"path": "/messages", "message": "SQL injection", "target": target, "matched": f"' or {number}=1"}
     return stored("web", {**row, **more, "event": "refused"}, "srv1")
 
 
@@ -86,6 +88,7 @@ def test_the_same_again_is_no_more_evidence() -> None:
     assert kinds([login(401) for _ in range(50)]) == set()
     assert kinds([balancer("/favicon.ico", 404, number=at) for at in range(50)]) == set()
     assert kinds([refusal() for _ in range(50)]) == set()
+    assert kinds([refusal(at, target="ARGS:text") for at in range(50)]) == set(), "somebody rewrites a text"
 
 
 def test_who_is_too_many_or_meets_a_dead_server_is_not_to_blame() -> None:
@@ -93,6 +96,8 @@ def test_who_is_too_many_or_meets_a_dead_server_is_not_to_blame() -> None:
     assert kinds([balancer(f"/{at}", status, number=at) for at in range(50) for status in (429, 500, 503)]) == set()
     for rule in (None, "block"):
         assert kinds([denied(rule=rule, port=port) for port in range(50)]) == set()
+    assert kinds([denied(rule="invalid", port=33000 + port) for port in range(50)]) == set()
+    assert kinds([denied(rule="invalid", port=port) for port in range(50)]) == {("scan", "attacker")}
 
 
 def test_a_search_engine_that_finds_pages_and_old_links_is_no_prober() -> None:
@@ -112,6 +117,15 @@ def test_texts_of_which_the_firewall_refuses_some_are_no_probing() -> None:
 def test_a_false_address_blames_the_port_it_came_by_and_no_other(claimed: str, port: int, proto: str) -> None:
     line = denied(claimed, rule="spoofed", port=port, proto=proto)
     assert [(kind, contact.source) for kind, contact in contacts(line)] == [("spoofing", "attacker")]
+
+
+def test_every_sample_of_a_packet_before_its_source_is_known_blames_the_port(flows: tuple[Flow, ...]) -> None:
+    """A forged fragment was blamed on the host whose address it had: the first table refuses it before it is bound."""
+    early = {cookie_name(flow.cookie, ()) for flow in flows if flow.table == BIND and flow.drops}
+    assert early == UNBOUND
+    for rule in UNBOUND:
+        lines = [denied("client", rule=rule, port=port, time=port) for port in range(9)]
+        assert kinds(lines) == {("spoofing", "attacker")}
 
 
 def test_what_is_no_false_address_is_no_spoofing() -> None:

@@ -22,6 +22,10 @@ Weighed = tuple[SequentialDetector, Contact]
 LOGIN = "/login"
 #: answers that say: there is no such page, or no such request; and those of a log-in
 MISSING, WRONG_PASSWORD, LOGGED_IN = frozenset((400, 403, 404, 405, 414, 431, 501)), 401, 303
+#: what refuses packets before it is known whose they are; and the ports that kernels give to those who begin
+UNBOUND, EPHEMERAL = frozenset(("spoofed", "fragment")), 32768
+#: the one input in which people write, and write again what was refused (services/site/routes.py)
+FREE_TEXT = "ARGS:text"
 #: a word of a line, as long as it is evidence
 LONGEST = 120
 
@@ -54,9 +58,9 @@ class Readers:
         row = row_of(line) or {}
         try:
             when, source, rule = float(row["time"]), str(row["src"]), row["rule"]
-            if rule == "spoofed":
+            if rule in UNBOUND:
                 yield from self._of_spoofed(when, row)
-            elif rule and rule != "block" and source in self._hosts:
+            elif source in self._hosts and not _is_silent(rule, row["port"]):
                 port = "" if row["port"] is None else f"/{row['port']}"
                 yield self._detectors.scan, Contact(when, source, f"{row['proto']}{port} of {row['dst']}", True)
         except (KeyError, TypeError, ValueError):
@@ -116,9 +120,16 @@ class Readers:
         """A request that the web application firewall refused (services/waf); nginx' own lines name no rule."""
         host = self._known.addresses.get(str(row.get("client", "")))
         if host and row.get("rule"):
-            what = " ".join(str(row.get(key, "")) for key in ("path", "target", "rule", "matched"))
+            keys = ("path", "target", "rule", *(() if row.get("target") == FREE_TEXT else ("matched",)))
+            what = " ".join(str(row.get(key, "")) for key in keys)
             words = f"{row.get('message', '')} in {row.get('target', '')}"[:LONGEST]
             yield self._detectors.refused, Contact(float(row["time"]), host, what, True, words=words)
+
+
+def _is_silent(rule: str | None, port: int | None) -> bool:
+    """True for samples that say nothing: of no rule; of the blocked, who are refused everything; and of late packets
+    of connections that are gone, which go back to where those had begun."""
+    return rule in (None, "block") or (rule == "invalid" and (port or 0) >= EPHEMERAL)
 
 
 def _visitor(came_from: str) -> str:

@@ -67,22 +67,22 @@ class Inlet:
 class ControllerLink:
     """The controller, as far as detection asks it. Raises FoobarError."""
 
-    def __init__(self, socket: Path = northbound.SOCKET) -> None:
-        self._socket = socket
+    def __init__(self, path: Path = northbound.SOCKET) -> None:
+        self._path = path
 
     def standing(self) -> set[str]:
         """The hosts that are blocked."""
-        told = northbound.ask("overlays", socket=self._socket, seconds=BLOCK_S)["overlays"]
+        told = northbound.ask("overlays", socket=self._path, seconds=BLOCK_S)["overlays"]
         return {row["match"]["src"] for row in told if row["name"].startswith("block ")}
 
     def block(self, host: str, reason: str) -> float:
         """It is in force when this returns; until when, the controller decides (controllers/blocks.py)."""
-        told = northbound.ask("block", socket=self._socket, seconds=BLOCK_S, host=host, reason=reason)
+        told = northbound.ask("block", socket=self._path, seconds=BLOCK_S, host=host, reason=reason)
         return float(told["until"])
 
     def traffic(self, visitors: Collection[str]) -> Traffic:
         """The counters of visitors: another host's answers to a flood are none."""
-        told = northbound.ask("counters", socket=self._socket, seconds=ANSWER_S)
+        told = northbound.ask("counters", socket=self._path, seconds=ANSWER_S)
         return Traffic(time.time(), {host: counts for host, counts in told["sources"].items() if host in visitors})
 
 
