@@ -88,7 +88,7 @@ def test_the_same_again_is_no_more_evidence() -> None:
     assert kinds([login(401) for _ in range(50)]) == set()
     assert kinds([balancer("/favicon.ico", 404, number=at) for at in range(50)]) == set()
     assert kinds([refusal() for _ in range(50)]) == set()
-    assert kinds([refusal(at, target="ARGS:text") for at in range(50)]) == set(), "somebody rewrites a text"
+    assert kinds([refusal(at, target="ARGS:message") for at in range(50)]) == set(), "somebody rewrites a text"
 
 
 def test_who_is_too_many_or_meets_a_dead_server_is_not_to_blame() -> None:

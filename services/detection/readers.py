@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from services.detection.detection import Contact
 from services.detection.detectors import Detectors
 from services.detection.sequential import SequentialDetector
+from services.site.routes import MESSAGE
 from topo.jsonlines import row_of
 from topo.plan import APP, BALANCER, WEB, Plan
 
@@ -24,8 +25,6 @@ LOGIN = "/login"
 MISSING, WRONG_PASSWORD, LOGGED_IN = frozenset((400, 403, 404, 405, 414, 431, 501)), 401, 303
 #: what refuses packets before it is known whose they are; and the ports that kernels give to those who begin
 UNBOUND, EPHEMERAL = frozenset(("spoofed", "fragment")), 32768
-#: the one input in which people write, and write again what was refused (services/site/routes.py)
-FREE_TEXT = "ARGS:text"
 #: a word of a line, as long as it is evidence
 LONGEST = 120
 
@@ -120,8 +119,9 @@ class Readers:
         """A request that the web application firewall refused (services/waf); nginx' own lines name no rule."""
         host = self._known.addresses.get(str(row.get("client", "")))
         if host and row.get("rule"):
-            keys = ("path", "target", "rule", *(() if row.get("target") == FREE_TEXT else ("matched",)))
-            what = " ".join(str(row.get(key, "")) for key in keys)
+            # people rewrite the text that was refused: it is one input, however it is sent
+            rewritten = str(row["target"]).endswith(MESSAGE.name)
+            what = " ".join(str(row[key]) for key in ("path", "target", "rule", *(() if rewritten else ("matched",))))
             words = f"{row.get('message', '')} in {row.get('target', '')}"[:LONGEST]
             yield self._detectors.refused, Contact(float(row["time"]), host, what, True, words=words)
 
