@@ -317,7 +317,7 @@ def test_a_place_that_cannot_be_read_is_unknown_never_passed(check: AuditCheck[A
 
     results = check.on("srv1", broken)
     assert results == [Unknown(check.name, "srv1", "PermissionError: not for you")]
-    assert collected(CHECKS[:1], [(CHECKS[0], "srv1", results)]).holds is None
+    assert collected(CHECKS[:1], [(CHECKS[0], results)]).holds is None
 
 
 def test_a_check_without_a_place_is_unknown() -> None:

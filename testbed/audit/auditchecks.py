@@ -17,18 +17,16 @@ from testbed.audit import (
 from testbed.audit.auditor import AuditCheck
 
 CHECKS: tuple[AuditCheck[Any], ...] = (
-    AuditCheck("tls", "TLS of every listener, against Mozilla's profile", listeners.places, listeners.judge),
-    AuditCheck("certificates", "dates, keys and signatures", listeners.places, listeners.judge_certificates),
-    AuditCheck("sockets", "every listening socket, against the policy", openports.places, openports.judge),
-    AuditCheck("database", "accounts, passwords and rights", dbaccounts.places, dbaccounts.judge),
-    AuditCheck("files", "who may read the files that hold secrets", secretplaces.file_places, secretplaces.judge_files),
-    AuditCheck("logs", "secrets in logs", secretplaces.log_places, secretplaces.judge_logs),
-    AuditCheck("processes", "users, capabilities, command lines", privileges.places, privileges.judge),
-    AuditCheck("site", "headers, cookies, tokens, sessions, error pages", webanswers.places, webanswers.judge),
-    AuditCheck("guesses", "limits for guesses at passwords", webanswers.guess_places, webanswers.judge_guesses),
-    AuditCheck(
-        "software", "packages, against the distribution's newest", packageversions.places, packageversions.judge
-    ),
-    AuditCheck("python", "Python's packages, against the pins", packageversions.pin_places, packageversions.judge_pins),
-    AuditCheck("rules", "rules that are too wide, or not used", rulesinuse.places, rulesinuse.judge),
+    AuditCheck("tls", listeners.places, listeners.judge),
+    AuditCheck("certificates", listeners.places, listeners.judge_certificates),
+    AuditCheck("sockets", openports.places, openports.judge),
+    AuditCheck("database", dbaccounts.places, dbaccounts.judge),
+    AuditCheck("files", secretplaces.file_places, secretplaces.judge_files),
+    AuditCheck("logs", secretplaces.log_places, secretplaces.judge_logs),
+    AuditCheck("processes", privileges.places, privileges.judge),
+    AuditCheck("site", webanswers.places, webanswers.judge),
+    AuditCheck("guesses", webanswers.guess_places, webanswers.judge_guesses),
+    AuditCheck("software", packageversions.places, packageversions.judge),
+    AuditCheck("python", packageversions.pin_places, packageversions.judge_pins),
+    AuditCheck("rules", rulesinuse.places, rulesinuse.judge),
 )

@@ -34,7 +34,6 @@ class Auditor:
     def __init__(self, testbed: TestbedCore, pool: ThreadPoolExecutor) -> None:
         self.testbed = testbed
         self.plan = testbed.plan
-        self._pool = pool
         self._processes = {host.name: pool.submit(self._read, host) for host in self.plan.hosts}
         self._visit = pool.submit(visited, testbed, self.secrets)
 
@@ -77,7 +76,6 @@ class AuditCheck(Generic[F]):
     """``places``: whatever is looked at, each with the look that gives its facts; ``judge`` is pure."""
 
     name: str
-    about: str
     places: Callable[[Auditor], Places[F]]
     judge: Callable[[F], Result]
 
@@ -101,7 +99,7 @@ def audited(testbed: TestbedCore, checks: Sequence[AuditCheck[Any]], seconds: fl
             for check in checks
             for where, facts in check.places(auditor)
         ]
-        return collected(checks, [(check, where, _answer(check, where, future, end)) for check, where, future in asked])
+        return collected(checks, [(check, _answer(check, where, future, end)) for check, where, future in asked])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -116,12 +114,12 @@ def _answer(
 
 
 def collected(
-    checks: Sequence[AuditCheck[Any]], results: Iterable[tuple[AuditCheck[Any], str, Sequence[Finding | Unknown]]]
+    checks: Sequence[AuditCheck[Any]], results: Iterable[tuple[AuditCheck[Any], Sequence[Finding | Unknown]]]
 ) -> AuditReport:
     """The results of all places as a report: the worst finding first. A check without a place is unknown."""
     looked = {check.name: 0 for check in checks}
     found: list[Finding | Unknown] = []
-    for check, _, some in results:
+    for check, some in results:
         looked[check.name] += 1
         found += some
     found += [

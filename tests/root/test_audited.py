@@ -15,7 +15,16 @@ from testbed.namespaces import CAPABILITIES
 from topo import wait
 from topo.errors import EXIT_FAILS
 
-LISTEN = "import socket, sys; s = socket.create_server(('', 4444)); print('ready', flush=True); sys.stdin.read()"
+LISTEN = """
+import socket, sys, threading
+server = socket.create_server(("", 4444))
+def serve():
+    while True:
+        server.accept()[0].sendall(b"hello\\n")
+threading.Thread(target=serve, daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
+"""
 KEY = "-----BEGIN " + "PRIVATE KEY-----"
 
 
