@@ -143,6 +143,7 @@ def test_a_client_that_is_blocked_for_forgeries_fails_by_that_name() -> None:
         {**GOOD, "stopped": "nmap -sS: the switch has gone"},
         {**GOOD, "left_out": ["nmap -sS"]},
         changed(0, sent=0, whole=65_535, before=0),
+        changed(2, sent=0, before=0, seen=None, blocked=None, owed=None),
         changed(1, seen=203.0),
         changed(1, blocked=203.0),
         changed(1, before=100),

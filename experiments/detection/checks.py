@@ -39,7 +39,7 @@ def guilty(evidence: DetectionEvidence) -> list[tuple[float, float]]:
 
 def _seen(evidence: DetectionEvidence) -> CheckResult:
     rows = watched(evidence)
-    missed = [row["attack"] for row in rows if row["seen"] is None]
+    missed = [row["attack"] for row in rows if row["seen"] is None and row["sent"]]
     otherwise = [f"{row['attack']} as {row['kind']}" for row in rows if row["kind"] not in (None, *row["kinds"])]
     delays = [row["seen"] - (row["owed"] or row["began"]) for row in rows if row["seen"] is not None]
     numbers = {
@@ -70,7 +70,7 @@ def share(row: AttackRow) -> float:
 
 def _stopped(evidence: DetectionEvidence) -> CheckResult:
     rows = watched(evidence)
-    through = [row["attack"] for row in rows if not stopped(row)]
+    through = [row["attack"] for row in rows if not stopped(row) and row["sent"]]
     numbers = {"not_stopped": through, "share_before": distribution([share(row) for row in rows if stopped(row)])}
     if through:
         return CheckResult(False, f"{_first(through)} not stopped", numbers)

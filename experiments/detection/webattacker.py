@@ -97,7 +97,7 @@ def _side_by_side(typed: Callable[[int], tuple[str, str]]) -> None:
         form = LogInForm()
         while True:
             status = form.ask(*typed(next(numbers)))
-            say(1, status)
+            say(int(status is not None and status < 500), status)  # a site that fails has judged no guess
             if status == 429:
                 time.sleep(1.0)
 
