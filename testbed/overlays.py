@@ -7,6 +7,7 @@ confirms it, and the datapath has forgotten its earlier decisions before ``put``
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
@@ -78,6 +79,19 @@ class Overlays:
         with self._lock:
             self._refuse_while_away(wanted)
             self._ask(wanted, "unblock", host=host)
+
+    @contextmanager
+    def without_blocks(self) -> Iterator[None]:
+        """In this block nobody is blocked; who was before is again afterwards, for the rest of his time."""
+        blocks = [overlay for overlay in self.standing if overlay.kind == "block"]
+        for overlay in blocks:
+            self._ask(overlay, "lift", name=overlay.name)
+        try:
+            yield
+        finally:
+            for overlay in blocks:
+                if overlay.until is None or overlay.until > time.time():
+                    self._ask(overlay, "put", overlay=overlay.as_dict())
 
     def lift(self, overlay: Overlay) -> None:
         """In force no longer, when nothing else holds it; with the controller away, as soon as it is back."""

@@ -113,6 +113,7 @@ class SteadyTestbed:
         unit = SimpleNamespace(service=service, written=lambda _, most: log.read_bytes()[-most:] if log else b"")
         self.supervisor = SimpleNamespace(units=[unit] if log else [])
         self.disturbances = Disturbances()
+        self.overlays = SimpleNamespace(without_blocks=nullcontext)
 
     def measuring(self, experiment: str, *, blocks: bool = False) -> Any:
         return nullcontext(lambda _: None)

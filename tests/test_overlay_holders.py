@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,24 @@ def held(plan: Plan, controller: FakeController, powerless: set[str]) -> Overlay
 @pytest.fixture
 def hole(plan: Plan) -> Overlay:
     return black_hole(plan, "lb", "srv1")
+
+
+def test_who_is_blocked_is_free_for_a_time_and_then_blocked_again(
+    held: Overlays, controller: FakeController, plan: Plan, hole: Overlay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one whose time is over meanwhile; and what is no block stays as it is."""
+    now = 1000.0
+    monkeypatch.setattr(overlays.time, "time", lambda: now)
+    lasting, ending, by_hand = (
+        block(plan, host, until=until) for host, until in (("client", 1100.0), ("attacker", 1010.0), ("mon", None))
+    )
+    controller.kept = {overlay.name: overlay.as_dict() for overlay in (lasting, ending, by_hand, hole)}
+    controller.path(OVERLAYS).write_text(json.dumps(list(controller.kept.values())))
+    with suppress(KeyError), held.without_blocks():
+        assert held.standing == (hole,)
+        now = 1050.0
+        raise KeyError("whatever happens")
+    assert set(held.standing) == {hole, lasting, by_hand}
 
 
 def test_the_last_to_let_go_lifts_it(held: Overlays, controller: FakeController, hole: Overlay) -> None:

@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timezone
 from operator import itemgetter
 from pathlib import Path
@@ -54,12 +54,14 @@ def run(
     result = _begun(experiment, testbed, this)
     began, started = time.monotonic(), time.time()
     try:
-        if _steady(testbed, this, evidence, "before", BEFORE_SECONDS):
-            _measure(experiment, testbed, this, evidence)
-            _steady(testbed, this, evidence, "after", AFTER_SECONDS)
-            result["status"] = "completed"
-        else:
-            result["status"] = "refused"
+        # the design is measured, and not whom somebody has blocked in it just now
+        with nullcontext() if experiment.blocks else testbed.overlays.without_blocks():
+            if _steady(testbed, this, evidence, "before", BEFORE_SECONDS):
+                _measure(experiment, testbed, this, evidence)
+                _steady(testbed, this, evidence, "after", AFTER_SECONDS)
+                result["status"] = "completed"
+            else:
+                result["status"] = "refused"
     except BaseException as error:
         evidence["aborted"] = _why(error)
         raise

@@ -20,7 +20,7 @@ from testbed.testbed import Testbed
 from topo import profile, wait
 
 #: in this order; the last ones leave the testbed broken
-ROUNDS = ("nothing", "read", "refused", "policy", "block", "fault", "link", "halt", "kill")
+ROUNDS = ("nothing", "read", "refused", "blocked", "policy", "block", "fault", "link", "halt", "kill")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,12 @@ class PatientRounds(Body):
     def __call__(self, testbed: Testbed) -> int:
         for name in ROUNDS:
             # it would fail: so it is seen that a disturbed run does not
+            if name == "blocked":
+                testbed.overlays.block("attacker", 60.0, "before it began")
             result = self._run(testbed, holds=False)
+            result["blocked"] = [overlay.match.src for overlay in testbed.overlays.standing]
+            if name == "blocked":
+                testbed.overlays.unblock("attacker")
             (self.folder / f"{name}.part").write_text(json.dumps(result))
             (self.folder / f"{name}.part").rename(self.folder / f"{name}.json")
         return 0

@@ -36,6 +36,10 @@ def refused(bed: RunningTestbed) -> None:
     assert bed.commands("heal", "--name", bed.name).returncode == 0
 
 
+def blocked(bed: RunningTestbed) -> None:
+    assert bed.commands("blocks", "--name", bed.name).stdout == "no host is blocked\n"
+
+
 def policy(bed: RunningTestbed) -> None:
     file = bed.commands.state / "my.policy"
     file.write_text(bed.commands("policy", "show", "--name", bed.name, "--file").stdout)
@@ -70,6 +74,7 @@ DONE: dict[str, tuple[Callable[[RunningTestbed], None], str]] = {
     "nothing": (lambda _: None, ""),
     "read": (read, ""),
     "refused": (refused, ""),
+    "blocked": (blocked, ""),
     "policy": (policy, "apply {state}/my.policy (another terminal)"),
     "fault": (fault, "fault kill srv3 web (another terminal); heal (another terminal)"),
     "block": (block, "attacker is blocked: scan (by hand)"),
@@ -121,3 +126,9 @@ def test_what_a_person_does_meanwhile_makes_it_unknown_and_looking_does_not(resu
         return
     assert result["verdict"]["holds"] is None
     assert f"disturbed while it was measured: {words}" in result["verdict"]["because"]
+
+
+def test_who_was_blocked_before_a_run_is_not_meanwhile_and_is_again_afterwards(results: dict[str, Any]) -> None:
+    assert {name: result["blocked"] for name, result in results.items() if result["blocked"]} == {
+        "blocked": ["attacker"]
+    }
