@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from experiments.detection.lookout import Lookout
 from experiments.detection.scoring import Deed
 from experiments.instruments.capture import capturing
 from experiments.instruments.worker import ENVIRONMENT
+from topo import wait
+from topo.errors import DeadlineError
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -156,11 +158,8 @@ class Assault:
 
 
 def _ended(process: Popen[Any]) -> None:
-    try:
-        process.wait(END_SECONDS)
-    except Exception:  # it does not listen
-        process.kill()
-        process.wait()
+    with suppress(DeadlineError):  # it does not listen, and is killed
+        wait.for_process(process, ("the attack's program",), END_SECONDS)
 
 
 def owed(attack: Attack, deeds: Mapping[str, list[Deed]]) -> float | None:

@@ -17,11 +17,11 @@ LONGEST = 160
 
 
 def answered_by(answer: RawAnswer) -> str:
-    """The part of the site that answered: each adds its own headers."""
-    if answer.header("Content-Security-Policy") is not None:
-        return APPLICATION
+    """The part of the site that answered. Only the application's answers vary with the session's cookie."""
     if answer.header("X-Served-By") is not None:
-        return FIREWALL if Shield.says in answer.text else SERVER
+        if Shield.says in answer.text:
+            return FIREWALL
+        return APPLICATION if answer.header("Vary") == "Cookie" else SERVER
     return NOBODY if answer.status is None and "<" not in answer.text else BALANCER
 
 

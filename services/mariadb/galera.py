@@ -31,6 +31,8 @@ class Galera(MariaDB):
 
     aliases = ("galera",)
     patience = 40.0
+    #: rsync, by which a server is sent all, takes the user's rights again that it has already
+    capabilities = ("setgid", "setuid")
 
     @property
     def environment(self) -> Mapping[str, str]:

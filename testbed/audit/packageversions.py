@@ -7,7 +7,6 @@ or old it is unknown.
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,9 +90,7 @@ def existing(files: Iterable[str]) -> Iterator[str]:
 def _said(*command: str) -> str:
     """A command's output; some of what dpkg is asked for belongs to no package, which it takes for an error."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=SECONDS * wait.patience(), check=False
-    ).stdout
+    return wait.for_command(command, seconds=SECONDS, env=environment).stdout
 
 
 def _age() -> float:

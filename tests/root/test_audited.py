@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
 from runningtestbed import RunningTestbed
 
 from testbed.namespaces import CAPABILITIES
 from topo import wait
 from topo.errors import EXIT_FAILS
 
+pytestmark = pytest.mark.root
 LISTEN = """
 import socket, sys, threading
 server = socket.create_server(("", 4444))

@@ -15,6 +15,7 @@ from topo import wait
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
+pytestmark = pytest.mark.root
 PLAN = plan_of(Profile())
 LB, SRV1, DNS = (PLAN.host(name).ip for name in ("lb", "srv1", "dns"))
 #: frames from the attacker's interface: under which addresses, to which ports of which host, how many

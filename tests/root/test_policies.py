@@ -21,7 +21,7 @@ from services.controller import FLOWS
 from topo import wait
 
 pytestmark = pytest.mark.root
-SECOND_SITE = Rule("second-site", "client", "lb", "tcp", ((8000, 8404), (9000, 9000)), "allow", "a range, in masks")
+SECOND_SITE = Rule("second-site", "client", "lb", "tcp", ((8000, 8410), (9000, 9000)), "allow", "a range, in masks")
 # a connection that echoes: "open", then for each line of input whether it comes back
 TALK = """
 import socket, sys
@@ -41,6 +41,13 @@ while True:
     talk, _ = listening.accept()
     while data := talk.recv(500): talk.sendall(data)
 """
+
+
+@contextmanager
+def ends(bed: RunningTestbed) -> Iterator[None]:
+    """Something listens on the last port of the range, and on the one after it."""
+    with process(bed, "lb", ECHO, "8410"), process(bed, "lb", ECHO, "8411"):
+        yield
 
 
 def verify(bed: RunningTestbed) -> tuple[int, dict[str, Any]]:
@@ -126,12 +133,12 @@ def test_what_cannot_be_judged_is_unknown(second: RunningTestbed) -> None:
 def test_a_port_is_opened_and_connections_are_judged(second: RunningTestbed, tmp_path: Path) -> None:
     """Open a range; talk through it; shut it: that connection is cut, the others go on, and deny-rest counts it."""
     file = tmp_path / "my.policy"
-    with restored(second, file), process(second, "lb", ECHO, "8100"):
+    with restored(second, file), process(second, "lb", ECHO, "8100"), ends(second):
         assert not second.connects("client", "lb", 8100)
         apply(second, file, SECOND_SITE, *RULES)
         assert verify(second)[0] == 0
-        assert second.connects("client", "lb", 8404), "a range has its end"
-        assert not second.connects("client", "lb", 8405), "and no more"
+        assert second.connects("client", "lb", 8410), "a range has its end"
+        assert not second.connects("client", "lb", 8411), "and no more"
         renamed = Rule(**{**vars(SECOND_SITE), "name": "moved"})
         wide = Rule("wide", "client,dns", "lb", "tcp", 8100, "allow", "another rule that allows it too")
         with process(second, "client", TALK, "10.0.2.10", "8100") as talk:
