@@ -38,8 +38,8 @@ CROWD = "experiments.detection.crowd"
 HONEST = "honest.jsonl"
 #: s: between two attacks, so that what one has left behind is over; how long the visitors may take for a first request
 PAUSE_SECONDS, FIRST_SECONDS = 1.0, 20.0
-#: ... and when it was about connections or log-ins, which the balancer counts for 10 s (--limits on)
-COUNTED_SECONDS = 11.0
+#: ... and when it was about connections or log-ins, which the balancer counts for 10 s, in part for 10 s more
+COUNTED_SECONDS = 21.0
 FORGED_RATE = 15_000
 #: of an attack, the second in which it may still be felt
 FELT_SECONDS = 1.0
@@ -171,7 +171,7 @@ class DetectionMeasurement:
             time.sleep(pause)
             if self.detector.there:
                 rows.append(self.assault.carried_out(attack, control=True, patient=False))
-        time.sleep(pause)
+            time.sleep(pause)  # what is still on its way is none of the next detector's
 
     @contextmanager
     def _without(self, crowd: HostWorker, attack: Attack) -> Iterator[None]:
