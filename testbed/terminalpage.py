@@ -9,7 +9,7 @@ import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rich.console import Group
@@ -34,15 +34,18 @@ def show(draw: Draw) -> None:
 def _shown(console: PlainConsole, draw: Draw) -> bool:
     """True if it is to be continued later."""
     asked: list[int] = []
-    with _signals(asked), _keys() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
+    with (
+        suppress(KeyboardInterrupt),  # a wish to leave, also while it is drawn
+        _signals(asked),
+        _keys() as keyboard,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
         while not asked:
             live.update(Group(*draw(console.width, console.height)), refresh=True)
-            try:
-                if b"q" in _typed(keyboard):
-                    return False
-            except KeyboardInterrupt:
+            if b"q" in _typed(keyboard):
                 return False
-    return True
+        return True
+    return False
 
 
 def _typed(keyboard: int) -> bytes:

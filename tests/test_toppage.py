@@ -117,11 +117,13 @@ def test_old_values_are_not_shown(content: dict[str, Any], age: float, words: st
 
 SHOWS = """
 from rich.text import Text
+import os, signal
 from testbed import terminalpage
 calls = []
 def draw(width, height):
     calls.append(1)
     if {fails} and len(calls) > 2: raise RuntimeError("drawn wrongly")
+    if {drawing} and len(calls) > 2: os.kill(os.getpid(), signal.SIGINT)
     return [Text(f"size {{width}}x{{height}}")]
 terminalpage.show(draw)
 print("left")
@@ -169,8 +171,9 @@ class PageTerminal:
 
 
 @contextmanager
-def terminal(*, fails: bool = False) -> Iterator[PageTerminal]:
-    terminal = PageTerminal(SHOWS.format(fails=fails))
+def terminal(*, fails: bool = False, drawing: bool = False) -> Iterator[PageTerminal]:
+    """``drawing``: a Ctrl-C comes while the page is drawn."""
+    terminal = PageTerminal(SHOWS.format(fails=fails, drawing=drawing))
     try:
         yield terminal
     finally:
@@ -180,16 +183,16 @@ def terminal(*, fails: bool = False) -> Iterator[PageTerminal]:
         os.close(terminal._ours)
 
 
-@pytest.mark.parametrize("leave", ["q", "interrupt", "terminate", "exception"])
+@pytest.mark.parametrize("leave", ["q", "interrupt", "drawing", "terminate", "exception"])
 def test_the_terminal_is_as_before(leave: str) -> None:
-    with terminal(fails=leave == "exception") as shown:
+    with terminal(fails=leave == "exception", drawing=leave == "drawing") as shown:
         shown.wait_for(b"size 80x24")
         assert termios.tcgetattr(shown._ours) != shown.before, "a negative control: keys come at once"
         if leave == "q":
             os.write(shown.screen, b"q")
-        elif leave != "exception":
+        elif leave in ("interrupt", "terminate"):
             shown.process.send_signal(signal.SIGINT if leave == "interrupt" else signal.SIGTERM)
-        assert shown.ended() == {"q": 0, "interrupt": 0, "terminate": 130, "exception": 1}[leave]
+        assert shown.ended() == {"q": 0, "interrupt": 0, "drawing": 0, "terminate": 130, "exception": 1}[leave]
 
 
 def test_another_size_and_a_pause() -> None:
