@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -103,3 +103,26 @@ def columns(rows: list[Mapping[str, float]], name: str) -> tuple[float, ...]:
 def say(kind: str, content: Any) -> None:
     """One report to the process outside: ``progress`` (a text) or ``result`` (plain JSON data)."""
     print(json.dumps({"report": kind, "content": content}), flush=True)
+
+
+def side_by_side(
+    measures: Mapping[str, tuple[str, Target]],
+    rows: Sequence[Mapping[str, Mapping[str, float]]],
+    ours: str,
+    reference: str,
+    reference_name: str,
+) -> Report:
+    """Pure: each measure (with its unit and target) from rows of pairs, ``{variant: {measure: value}}``."""
+    return Report(
+        tuple(
+            PairedSeries(
+                measure,
+                unit,
+                tuple(row[ours][measure] for row in rows),
+                tuple(row[reference][measure] for row in rows),
+                reference_name,
+                target,
+            )
+            for measure, (unit, target) in measures.items()
+        )
+    )

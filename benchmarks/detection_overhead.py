@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, say
+from benchmarks.comparison import Benchmark, Report, Size, Target, Tell, say, side_by_side
 from testbed.body import Body
 from topo.errors import EXIT_HOLDS
 from topo.plan import CLIENT
@@ -90,16 +90,4 @@ def _processor(units: Sequence[Unit]) -> float:
 
 def report(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> Report:
     """Pure: from ``{"guarded": {measure: value}, "detector stopped": ...}`` of each pair to series."""
-    return Report(
-        tuple(
-            PairedSeries(
-                measure,
-                unit,
-                tuple(row[GUARDED][measure] for row in rows),
-                tuple(row[UNGUARDED][measure] for row in rows),
-                UNGUARDED,
-                target,
-            )
-            for measure, (unit, target) in MEASURES.items()
-        )
-    )
+    return side_by_side(MEASURES, rows, GUARDED, UNGUARDED, UNGUARDED)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks import child
-from benchmarks.comparison import Benchmark, PairedSeries, Report, Size, Target, Tell, say
+from benchmarks.comparison import Benchmark, Report, Size, Target, Tell, say, side_by_side
 from benchmarks.footprint import footprint
 from testbed.body import Body
 from topo.plan import CLIENT
@@ -72,16 +72,4 @@ class UnderRequests(Body):
 
 def report(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> Report:
     """Pure: from ``{"on": {measure: value}, "off": ...}`` of each pair to series."""
-    return Report(
-        tuple(
-            PairedSeries(
-                measure,
-                unit,
-                tuple(row[ON][measure] for row in rows),
-                tuple(row[OFF][measure] for row in rows),
-                "--monitoring off",
-                target,
-            )
-            for measure, (unit, target) in MEASURES.items()
-        )
-    )
+    return side_by_side(MEASURES, rows, ON, OFF, "--monitoring off")

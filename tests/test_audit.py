@@ -417,9 +417,9 @@ haproxy:
   Candidate: 2.6.12-1+deb12u4
   Version table:
      2.6.12-1+deb12u4 500
-        500 http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
+        500 http://mirror.example/debian-security bookworm-security/main amd64 Packages
  *** 2.6.12-1+deb12u3 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://mirror.example/debian bookworm/main amd64 Packages
         100 /var/lib/dpkg/status
 own:
   Installed: 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 
 from experiments.detection.attacks import FORGED
 from experiments.detection.checks import guilty, share, watched
 from experiments.detection.evidence import AttackRow, DetectionEvidence
 from experiments.detection.scoring import of_honest
+from experiments.engine import markup
 from experiments.engine.plots import Plot, Series
 from experiments.engine.verdict import Verdict
 
@@ -63,12 +63,7 @@ def story(evidence: DetectionEvidence) -> Iterator[str]:
 
 def page(evidence: DetectionEvidence) -> str:
     """The same as tables of report.html."""
-    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in attack_rows(evidence)
-    )
-    lines = "".join(f"<li>{html.escape(line)}</li>" for line in story(evidence))
-    return f"<table><tr>{head}</tr>{body}</table><ul>{lines}</ul>"
+    return markup.page([[COLUMNS, *attack_rows(evidence)]], story(evidence))
 
 
 def plots(evidence: DetectionEvidence) -> Sequence[Plot]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 
+from experiments.engine import markup
 from experiments.engine.plots import Mark, Plot, Series
 from experiments.engine.verdict import Verdict
 from experiments.monitoring.checks import delays, off
@@ -59,12 +59,7 @@ def story(evidence: MonitoringEvidence) -> Iterator[str]:
 
 def page(evidence: MonitoringEvidence) -> str:
     """The same as tables of report.html."""
-    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in fault_rows(evidence)
-    )
-    lines = "".join(f"<li>{html.escape(line)}</li>" for line in story(evidence))
-    return f"<table><tr>{head}</tr>{body}</table><ul>{lines}</ul>"
+    return markup.page([[COLUMNS, *fault_rows(evidence)]], story(evidence))
 
 
 def plots(evidence: MonitoringEvidence) -> Sequence[Plot]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Sequence
 
+from experiments.engine import markup
 from experiments.engine.plots import Plot, Series
 from experiments.engine.verdict import Verdict
 from experiments.waf.attacktexts import KINDS
@@ -120,14 +120,7 @@ def page(evidence: WafEvidence) -> str:
         [CORPORA, *corpus_rows(evidence)],
         through,
     )
-    lines = "".join(f"<li>{html.escape(line)}</li>" for line in story(evidence))
-    return f"{''.join(map(_table, tables))}<ul>{lines}</ul>"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows[1:])
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return markup.page(tables, story(evidence))
 
 
 def plots(evidence: WafEvidence) -> Sequence[Plot]:
