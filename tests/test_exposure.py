@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
@@ -309,13 +310,16 @@ class CapturedConversation:
 @pytest.fixture(scope="module")
 def conversation(tmp_path_factory: pytest.TempPathFactory) -> CapturedConversation:
     """A real one."""
-    folder, authority = tmp_path_factory.mktemp("tls"), Authority()
+    return conversation_on(Wire(), tmp_path_factory.mktemp("tls"))
+
+
+def conversation_on(wire: Wire, folder: Path) -> CapturedConversation:
+    authority = Authority()
     (folder / "server.pem").write_text(authority.issue(SITE).bundle)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(folder / "server.pem")
     client = ssl.create_default_context(cadata=authority.certificate)
     client.keylog_filename = str(folder / "keys.log")
-    wire = Wire()
     asks = client.wrap_bio(*wire.at_client, server_hostname=SITE)
     answers = server.wrap_bio(*wire.at_server, server_side=True)
     for end in (asks, answers, asks, answers):
@@ -332,15 +336,17 @@ def conversation(tmp_path_factory: pytest.TempPathFactory) -> CapturedConversati
 class Wire:
     """Between two ends of a TLS conversation, each with (what comes in, what goes out): carries it over in frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 443) -> None:
         self.at_client = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.at_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-        https = (SERVER[0], 443)
+        server = (SERVER[0], port)
         self.ways = (
-            (CLIENT, https, self.at_client[1], self.at_server[0]),
-            (https, CLIENT, self.at_server[1], self.at_client[0]),
+            (CLIENT, server, self.at_client[1], self.at_server[0]),
+            (server, CLIENT, self.at_server[1], self.at_client[0]),
         )
-        self.sent = {CLIENT: 1, https: 1}
+        self.sent = {CLIENT: 1, server: 1}
+        #: is said before TLS begins: in a frame of its own by the server, together with the ClientHello by the client
+        self.first: dict[tuple[str, int], bytes] = {}
         # tshark 4.4 takes nothing apart of a connection whose second SYN acknowledges nothing
         opening = (pcaps.SYN, pcaps.SYN | pcaps.ACK)
         self.frames = [
@@ -351,8 +357,38 @@ class Wire:
         for src, dst, out, into in self.ways:
             if said := out.read():
                 into.write(said)
-                self.frames.append(pcaps.tcp(src, dst, self.sent[src], said))
-                self.sent[src] += len(said)
+                self.say(src, dst, self.first.pop(src, b"") + said)
+
+    def say(self, src: tuple[str, int], dst: tuple[str, int], said: bytes) -> None:
+        self.frames.append(pcaps.tcp(src, dst, self.sent[src], said))
+        self.sent[src] += len(said)
+
+
+#: a database's greeting, which offers TLS, and the client's request for it
+OFFER = bytes.fromhex("0a") + b"10.11.6-MariaDB\0" + b"\1\0\0\0" + b"abcdefgh\0" + b"\xfe\xff\x2d\x02\0\xff\xc1\x15"
+OFFER += bytes(6) + b"\x1d\0\0\0" + b"abcdefghijkl\0" + b"mysql_native_password\0"
+SSL_REQUEST = b"\x20\0\0\x01" + b"\x0d\xae\xff\x1f" + b"\0\0\0\x40" + b"\x2d" + bytes(23)
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
+@pytest.mark.parametrize("together", [False, True])
+def test_tls_that_begins_in_the_frame_that_asks_for_it_is_opened(tmp_path: Path, together: bool) -> None:
+    """As a balancer that is late passes it on."""
+    wire = Wire(3306)
+    (client, server, _, _), _ = wire.ways
+    wire.say(server, client, len(OFFER).to_bytes(3, "little") + b"\0" + OFFER)
+    if together:
+        wire.first[client] = SSL_REQUEST
+    else:
+        wire.say(client, server, SSL_REQUEST)
+    conversation = conversation_on(wire, tmp_path)
+    assert b"canary in the answer" in conversation.opened.data
+    assert set(conversation.versions) <= {frame for run in conversation.said.runs for *_, frame in run.parts}
+    row = conversation.link(conversation.opened)
+    assert (row["link"], row["tls"], row["dark"]) == ("client-lb:3306", {"TLS 1.3": 1}, 0)
+    (hit,) = Search([("question", "canary+in+the+query")]).said(conversation.opened, Counter())
+    assert conversation.said.data.count(SSL_REQUEST) == 1
+    assert hit.frames == (len(wire.frames) - 1,), "the numbers are those of the capture itself"
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")

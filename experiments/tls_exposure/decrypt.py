@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from experiments.wire import starttls
 from experiments.wire.streams import StreamRun, Text
 from topo import wait
 from topo.environment import ENVIRONMENT, SYSTEM_PATH
@@ -36,8 +39,10 @@ def decrypted(file: Path, keys: Path, said: Text) -> Text:
     """
     senders = {frame: (run.src, run.dst) for run in said.runs for _, _, frame in run.parts}
     chunks: dict[tuple[str, str], list[tuple[bytes, int]]] = {}
-    for frame, plain in _plain(tshark(file, "-o", f"tls.keylog_file:{keys}", "-Y", "tls", *NUMBERS, "-P", "-x")):
-        if frame in senders:
+    with _separated(file) as (copy, own):
+        dumped = tshark(copy, "-o", f"tls.keylog_file:{keys}", "-Y", "tls", *NUMBERS, "-P", "-x")
+    for number, plain in _plain(dumped):
+        if (frame := own(number)) in senders:
             said_inside = chunks.setdefault(senders[frame], [])
             said_inside += [] if is_handshake(plain) else [(plain, frame)]
     return _text(chunks)
@@ -47,7 +52,22 @@ def versions(file: Path) -> dict[int, str]:
     """The TLS version of each ServerHello, by its frame."""
     wanted = ("frame.number", "tls.handshake.version", "tls.handshake.extensions.supported_version")
     fields = [word for field in wanted for word in ("-e", field)]
-    return versions_in(tshark(file, "-Y", "tls.handshake.type == 2", "-T", "fields", *fields))
+    with _separated(file) as (copy, own):
+        rows = tshark(copy, "-Y", "tls.handshake.type == 2", "-T", "fields", *fields)
+    return {own(number): version for number, version in versions_in(rows).items()}
+
+
+@contextmanager
+def _separated(file: Path) -> Iterator[tuple[Path, Callable[[int], int]]]:
+    """A capture in which tshark finds each ClientHello, and from its frames' numbers to those in ``file``."""
+    content, numbers = starttls.separated(file.read_bytes())
+    if not numbers:
+        yield file, int
+        return
+    with tempfile.NamedTemporaryFile(suffix=".pcap") as copy:
+        copy.write(content)
+        copy.flush()
+        yield Path(copy.name), lambda number: numbers[number - 1]
 
 
 def versions_in(rows: str) -> dict[int, str]:

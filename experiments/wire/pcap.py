@@ -46,7 +46,8 @@ class Pcap:
         if struct.unpack_from(order + "I", data, 20)[0] & 0xFFFF != ETHERNET:
             raise UsageError("this pcap file does not hold Ethernet frames")
         self.data = data
-        self._two = struct.Struct(order + "II").unpack_from
+        two = struct.Struct(order + "II")
+        self._two, self.packed = two.unpack_from, two.pack
 
     def records(self) -> Iterator[tuple[int, int, int, int]]:
         """(frame, where it begins, where it ends, its length on the wire); a last one that is not whole is left out."""
