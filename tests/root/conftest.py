@@ -23,9 +23,16 @@ def bed(shared_commands: Commands) -> RunningTestbed:
 
 
 @pytest.fixture(scope="session")
-def second(shared_commands: Commands, bed: RunningTestbed) -> RunningTestbed:
-    """Another one beside it, for tests that break something."""
+def second_booted(shared_commands: Commands, bed: RunningTestbed) -> RunningTestbed:
+    """Another one beside it: tests ask for ``second``."""
     return shared_commands.up("b", "--monitoring", "on")
+
+
+@pytest.fixture(scope="module")
+def second(second_booted: RunningTestbed) -> Iterator[RunningTestbed]:
+    """One for tests that break something. A file that does not leave it steady fails, and not the file after it."""
+    yield second_booted
+    second_booted.becomes_steady()
 
 
 @pytest.fixture

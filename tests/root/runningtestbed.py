@@ -112,6 +112,15 @@ class RunningTestbed:
         value: dict[str, Any] = json.loads(done.stdout)
         return value
 
+    def becomes_steady(self, seconds: float = 30) -> None:
+        """Return when it is steady. Raises DeadlineError that names what is not."""
+
+        def look() -> str | None:
+            now = self.status()
+            return None if now["steady"] else "; ".join(now["problems"])
+
+        wait.until(look, what=f"{self.name} is steady", seconds=seconds)
+
     def service(self, service_id: str) -> dict[str, Any]:
         row: dict[str, Any] = next(row for row in self.status()["services"] if row["id"] == service_id)
         return row

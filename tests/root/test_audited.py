@@ -13,7 +13,6 @@ import pytest
 from runningtestbed import RunningTestbed
 
 from testbed.namespaces import CAPABILITIES
-from topo import wait
 from topo.errors import EXIT_FAILS
 
 pytestmark = pytest.mark.root
@@ -76,7 +75,7 @@ def test_planted_flaws_are_found_and_nothing_of_them_is_left(second: RunningTest
     assert ("tls", "mon:tcp/9090") in {(place["check"], place["where"]) for place in content["unknown"]}
     cases = {case.get("name"): case for case in ElementTree.parse(tmp_path / "audit.xml").iter("testcase")}
     assert cases["sockets"].find("failure") is not None
-    wait.until(lambda: None if second.status()["steady"] else "not yet", what="steady again", seconds=30)
+    second.becomes_steady()
 
 
 def test_no_daemon_on_a_host_has_a_capability_or_a_way_to_one(second: RunningTestbed) -> None:
