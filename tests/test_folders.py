@@ -208,6 +208,7 @@ ELSEWHERE = {
     "testbed/toppage.py": "cuts the text of a line",
     "testbed/preflight.py": "opens devices to see whether they may be opened",
     "experiments/instruments/keylog.py": HOST,
+    "experiments/tls_exposure/decrypt.py": "a new temporary file for tshark",
     "experiments/waf/measure.py": "a new temporary folder for the library's log",
     "experiments/tls_tampering/impostor.py": BOX,
     "experiments/tls_tampering/measure.py": BOX,
