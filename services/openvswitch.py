@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
-from pathlib import Path
 
 from controllers.ovs.program import run
 from controllers.ovs.vswitchd import DIRECTORY
-from services.service import Command, Look, Service
+from services.service import Command, Look, Service, accepts
 
 DATABASE, DATABASE_SOCKET = f"{DIRECTORY}/conf.db", f"{DIRECTORY}/db.sock"
 # The userspace datapath allocates for every packet it is woken for; keeping freed memory at hand saves a tenth of that
@@ -31,7 +29,7 @@ class OvsdbServer(Service):
         return ("ovsdb-server", DATABASE, f"--remote=punix:{DATABASE_SOCKET}", "--pidfile", "--no-chdir")
 
     def ready(self, look: Look) -> str | None:
-        return _accepts(look.path(DATABASE_SOCKET))
+        return accepts(look.path(DATABASE_SOCKET))
 
 
 class Vswitchd(Service):
@@ -49,15 +47,6 @@ class Vswitchd(Service):
     def ready(self, look: Look) -> str | None:
         pidfile = look.path(f"{DIRECTORY}/ovs-vswitchd.pid")
         try:
-            return _accepts(look.path(f"{DIRECTORY}/ovs-vswitchd.{pidfile.read_text().strip()}.ctl"))
+            return accepts(look.path(f"{DIRECTORY}/ovs-vswitchd.{pidfile.read_text().strip()}.ctl"))
         except OSError as error:
             return str(error)
-
-
-def _accepts(path: Path) -> str | None:
-    with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            connection.connect(str(path))
-        except OSError as error:
-            return f"{path}: {error}"
-    return None

@@ -183,3 +183,13 @@ def listens(look: Look, port: int, address: str = "127.0.0.1") -> str | None:
     except OSError as error:
         return f"port {port}: {error}"
     return None
+
+
+def accepts(path: Path) -> str | None:
+    """The same of a UNIX socket. One that an earlier process has left behind refuses, where a file of it would not."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+        except OSError as error:
+            return f"{path}: {error}"
+    return None

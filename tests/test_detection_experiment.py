@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
+from contextlib import suppress
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from benchmarks import detection_overhead
 from controllers.denied import Headers, parse
 from controllers.policy import policy
 from experiments.detection import checks, scoring, show, webattacker
-from experiments.detection.assault import may_pass, owed
+from experiments.detection.assault import Assault, may_pass, owed
 from experiments.detection.attacks import DENIED, FLOOD, FORGED, LOGIN, SCAN, Attack, attacks, chosen, needed
 from experiments.detection.evidence import DetectionEvidence
 from experiments.detection.experiment import DetectionExperiment
@@ -373,6 +376,35 @@ def test_a_page_without_its_form_ends_a_visit() -> None:
 
     with pytest.raises(LookupError):
         RefusingSite().visited(member(Random(1), "a"))
+
+
+@pytest.mark.parametrize("who", [*PASSERS_BY, *MEMBERS])
+def test_a_visit_ends_in_order_whichever_of_its_answers_is_an_error(who: Callable[[Random, str], Visit]) -> None:
+    """One that ended by an error of its own took the whole crowd with it, at the end of the run."""
+
+    class FailingSite(SmallSite):
+        def __init__(self, failing: int) -> None:
+            super().__init__(right_at=3 if who is forgetful else 1)
+            self.failing = failing
+
+        def answer(self, ask: Ask) -> SiteAnswer:
+            good = super().answer(ask)
+            return SiteAnswer(503, "busy") if len(self.asked) == self.failing else good
+
+    for failing in range(1, 40):
+        with suppress(LookupError):
+            FailingSite(failing).visited(who(Random(3), "a"))
+
+
+def test_what_asks_one_target_only_is_counted_by_packets(plan: Plan) -> None:
+    testbed = SimpleNamespace(plan=plan, rules=policy(plan))
+    assault = Assault(testbed, None, None)  # type: ignore[arg-type]
+    lb, attacker = bytes([10, 0, 2, 10]), bytes([10, 0, 1, 66])
+    sent = capture([(100.0 + n, flood.frame(bytes(12), "tcp", attacker, lb, (9, 443))) for n in range(5)])
+    found = {each.name: each for each in attacks(plan, "victim")}
+    for name, count in (("sqlmap", 5), ("nmap -sS", 1)):
+        deeds = assault._deeds(found[name], {}, {"attacker": sent})
+        assert scoring.in_all(deeds["attacker"]) == count
 
 
 def test_the_evidence_goes_through_json() -> None:

@@ -49,6 +49,13 @@ def test_a_flood_is_found_in_half_a_second_and_once_in_the_next() -> None:
         assert sources({"attacker": {what: 10_000}}, seconds=2.4, begins=1.0) == ["attacker"]
 
 
+def test_only_what_is_compared_with_another_counter_waits_for_the_next_look() -> None:
+    """Of 2,000 a second the 500th comes after 0.25 s: the second look has it."""
+    for what, seconds in ((REFUSED, 0.6), (FORGED, 0.6), (LOOSE, 0.6), (BEGUN, 0.8)):
+        assert sources({"attacker": {what: 2000}}, seconds=1.0 + seconds) == ["attacker"], what
+        assert sources({"attacker": {what: 2000}}, seconds=1.0 + seconds - LOOK_S) == [], what
+
+
 def test_what_was_counted_before_a_verdict_is_no_evidence_after_it() -> None:
     """A block that is lifted by hand does not come back for the flood that it was for."""
     detector = FloodDetector()

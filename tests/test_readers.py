@@ -14,6 +14,7 @@ from controllers.flow import Flow
 from services.detection.detection import Contact, Detection
 from services.detection.detectors import Detectors
 from services.detection.readers import UNBOUND, KnownHosts, Readers
+from services.waf.refusal import SCANNERS
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
@@ -44,10 +45,10 @@ def login(status: int, account: str = "a1", number: int = 1, came_from: str = ""
     return stored("app", {**row, "request": "POST /login HTTP/1.1", "status": status, "account": account}, "srv1")
 
 
-def refusal(number: int = 1, client: str = "", target: str = "ARGS:before") -> bytes:
+def refusal(number: int = 1, client: str = "", target: str = "ARGS:before", **changed: Any) -> bytes:
     row = {"time": 1.5, "id": f"id-{number}", "client": client or ADDRESS["attacker"], "rule": [942100]}
     more = {"path": "/messages", "message": "SQL injection", "target": target, "matched": f"' or {number}=1"}
-    return stored("web", {**row, **more, "event": "refused"}, "srv1")
+    return stored("web", {**row, **more, "event": "refused", **changed}, "srv1")
 
 
 def contacts(line: bytes) -> list[tuple[str, Contact]]:
@@ -103,6 +104,14 @@ def test_who_is_too_many_or_meets_a_dead_server_is_not_to_blame() -> None:
 def test_a_search_engine_that_finds_pages_and_old_links_is_no_prober() -> None:
     lines = [balancer(f"/page/{at}", 404 if at % 5 == 0 else 200, number=at) for at in range(400)]
     assert kinds(lines) == set()
+
+
+def test_each_request_of_a_scanner_that_says_so_is_evidence_and_of_an_odd_program_one() -> None:
+    """The name is judged first, so that no line says that each of them asked for something else."""
+    name: dict[str, Any] = {"target": "REQUEST_HEADERS:user-agent", "matched": "sqlmap/1.7.2#stable"}
+    for rule in SCANNERS:
+        assert kinds([refusal(at, rule=[rule], **name) for at in range(4)]) == {("probing", "attacker")}
+    assert kinds([refusal(at, rule=[1114], **name) for at in range(50)]) == set()
 
 
 def test_texts_of_which_the_firewall_refuses_some_are_no_probing() -> None:

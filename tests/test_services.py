@@ -20,11 +20,14 @@ from controllers.policy import Rule
 from services import deployment, pki
 from services import haproxy as haproxies
 from services.controller import Controller
+from services.detection.sentinel import Sentinel
+from services.failover import manager as failover
 from services.gunicorn import Gunicorn
 from services.haproxy import HAProxy, Limits
 from services.mariadb import datadir
 from services.mariadb.galera import Galera
 from services.mariadb.mariadb import DATA, SOCKET, MariaDB
+from services.monitoring import detectionstatus
 from services.nginx import Nginx
 from services.openvswitch import Vswitchd
 from services.secrets import Secrets, fresh
@@ -460,6 +463,28 @@ def test_a_clusters_check_is_a_login_without_a_password_and_a_question() -> None
     assert login[:4] == bytes([len(login) - 4, 0, 0, 1])
     assert login.endswith(b"haproxy_check\0\0")
     assert haproxies.packet(0, haproxies.ASK)[4:5] == b"\x03"  # COM_QUERY
+
+
+def test_what_a_process_before_it_has_left_makes_nobody_ready(
+    tmp_path: Path, plan: Plan, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A detector that was started anew counted as watching a tenth of a second before it did, by its old log."""
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    look, sentinel = FakeLook(Path()), Sentinel("mon", plan)
+    manager = failover.Failover("mon", plan, Profile(db="semisync"), secrets)
+    for path, text in ((sentinel.logs[1], '{"event": "started"}\n'), (failover.STATE, '{"primary": "srv1"}')):
+        look.path(path).parent.mkdir(parents=True, exist_ok=True)
+        look.path(path).write_text(text)
+    for service, path in ((sentinel, detectionstatus.ASK), (manager, failover.ASK)):
+        place = look.path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(place))
+            server.listen()
+            assert service.ready(look) is None
+        assert "refused" in str(service.ready(look)), "its socket is there, and nobody listens"
+        place.unlink()
+        assert "No such file" in str(service.ready(look))
 
 
 def test_ovs_vswitchd_is_not_ready_without_its_pidfile(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from judgedclient import shared_engine
 from services.site.routes import COOKIE, FILES, ROUTES, Field, PageRoute
 from services.waf import refusal
 from services.waf.engine import Engine, JudgedRequest, engine
+from services.waf.refusal import SCANNERS
 from testbed.commands import do_waf
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -180,6 +181,15 @@ def test_a_page_takes_its_methods_and_its_inputs(judge: Engine, route: PageRoute
 )
 def test_addresses(judge: Engine, target: str, status: int) -> None:
     assert judge.status(asked(target)) == status
+
+
+def test_a_scanner_is_known_by_the_name_that_it_gives_itself(judge: Engine) -> None:
+    """Before its name counts as an odd one, whose refusal says less (services/detection/readers.py)."""
+    for name in ("sqlmap/1.7.2#stable (https://sqlmap.org)", "Mozilla/5.00 (Nikto/2.1.6) (Evasions:None)", "ffuf"):
+        others = [header for header in BROWSER if header[0] != "User-Agent"]
+        refusal = judge.refusal(asked("/messages?before=1", *others, ("User-Agent", name), own=False))
+        assert refusal is not None
+        assert set(refusal.rule) & set(SCANNERS), name
 
 
 @pytest.mark.parametrize(

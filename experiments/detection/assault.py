@@ -6,13 +6,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
 from controllers.denied import Headers
 from controllers.policy import decide
 from experiments.detection import scoring, webattacker
-from experiments.detection.attacks import DENIED, FAILURES, FORGED, LOGIN, SCAN, Attack
+from experiments.detection.attacks import DENIED, FAILURES, FORGED, LOGIN, PROBING, SCAN, Attack
 from experiments.detection.evidence import AttackRow
 from experiments.detection.lookout import Lookout
 from experiments.detection.scoring import Deed
@@ -54,7 +54,7 @@ class Assault:
                     ended = time.time()
                 if patient:
                     self._wait(attack, began, ended + attack.patience)
-            deeds = self._deeds(outputs, packets)
+            deeds = self._deeds(attack, outputs, packets)
         return self._row(attack, control, began, ended, deeds)
 
     @contextmanager
@@ -109,8 +109,10 @@ class Assault:
         known = [event for event in events if event]
         return max(known, key=lambda event: event["at"]) if len(known) == len(events) else None
 
-    def _deeds(self, outputs: Mapping[str, IO[str]], packets: Mapping[str, bytes]) -> dict[str, list[Deed]]:
-        """By host: what its program says that it did, or what was captured."""
+    def _deeds(
+        self, attack: Attack, outputs: Mapping[str, IO[str]], packets: Mapping[str, bytes]
+    ) -> dict[str, list[Deed]]:
+        """By host: what its program says that it did, or what was captured. Who asks one target only sends packets."""
         deeds: dict[str, list[Deed]] = {}
         for host, output in outputs.items():
             output.seek(0)
@@ -118,7 +120,8 @@ class Assault:
             deeds[host] = [Deed(row["time"], row["count"], status=row.get("status")) for row in rows]
         for host, captured in packets.items():
             source = self.testbed.plan.host(host).ip
-            deeds[host] = list(scoring.sent_by(source, captured, self._allowed(host)))
+            sent = scoring.sent_by(source, captured, self._allowed(host))
+            deeds[host] = [replace(deed, target=None) if attack.family == PROBING else deed for deed in sent]
         return deeds
 
     def _allowed(self, source: str) -> Any:

@@ -164,7 +164,7 @@ def probes(plan: Plan) -> Iterator[Attack]:
     yield Attack("probing", PROBING, {attacker: _web("probe")}, called, 200, 12.0)
     words = ("sqlmap", "--batch", "--flush-session", "-u", f"{site}/messages?before=1", "--level", "3", "--risk", "2")
     for program in (words, ("nikto", "-nointeractive", "-ask", "no", "-host", site)):
-        yield Attack(program[0], PROBING, {attacker: program}, called, 1000, 20.0, captured=True)
+        yield Attack(program[0], PROBING, {attacker: program}, called, 2000, 20.0, captured=True)
 
 
 def _web(kind: str, **settings: Any) -> Words:

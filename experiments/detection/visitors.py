@@ -133,8 +133,7 @@ def member(random: Random, tag: str, forgotten: int = 0) -> Visit:
     board = yield from browser.submit(board.form_with("password"), name=name, password=password)
     for _ in range(random.randrange(1, 4)):
         board = yield from browser.submit(board.form_with("message"), message=random.choice(TEXTS))
-    leaving = next(form for form in board.forms if form.action.endswith("/logout"))
-    yield from browser.submit(leaving)
+    yield from browser.submit(board.form_to("/logout"))
 
 
 def forgetful(random: Random, tag: str) -> Visit:

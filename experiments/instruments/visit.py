@@ -81,6 +81,13 @@ class Page(HTMLParser):
                 return form
         raise LookupError(f"the page {self.title!r} has no form with a field {name}")
 
+    def form_to(self, path: str) -> PageForm:
+        """The form that is sent to that path. Raises LookupError when the page has none."""
+        for form in self.forms:
+            if form.action.endswith(path):
+                return form
+        raise LookupError(f"the page {self.title!r} has no form to {path}")
+
 
 class Browser:
     """One person's browser: one connection, one cookie jar, a record of every request."""

@@ -8,8 +8,8 @@ A flood is ``MOST`` packets of a source in a second that an honest host does not
              sends are such beginnings: whoever goes on with a connection sends more packets than beginnings
     loose    pings and datagrams, which nothing answers for
 
-So no alarm is false, unless an honest host sends itself that many. Counters are read one switch after the other, so a
-large number is taken from the look before, and what it is compared with from the present one.
+So no alarm is false, unless an honest host sends itself that many. Counters are read one switch after the other, so
+beginnings, which are compared with something, are taken from the look before, and the latter from the present one.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class FloodDetector:
 
 def _evidence(source: str, first: Traffic, before: Traffic, now: Traffic) -> Iterator[str]:
     for what, words in WORDS.items():
-        grown = before.of(source, what) - first.of(source, what)
+        grown = (before if what == BEGUN else now).of(source, what) - first.of(source, what)
         sent = now.of(source, SENT) - first.of(source, SENT)
         if grown >= MOST and (what != BEGUN or grown >= BEGINNINGS * sent):
             yield f"{grown} packets {words}"

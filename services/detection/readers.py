@@ -16,6 +16,7 @@ from services.detection.detection import Contact
 from services.detection.detectors import Detectors
 from services.detection.sequential import SequentialDetector
 from services.site.routes import MESSAGE
+from services.waf.refusal import SCANNERS
 from topo.jsonlines import row_of
 from topo.plan import APP, BALANCER, WEB, Plan
 
@@ -119,11 +120,17 @@ class Readers:
         """A request that the web application firewall refused (services/waf); nginx' own lines name no rule."""
         host = self._known.addresses.get(str(row.get("client", "")))
         if host and row.get("rule"):
-            # people rewrite the text that was refused: it is one input, however it is sent
-            rewritten = str(row["target"]).endswith(MESSAGE.name)
-            what = " ".join(str(row[key]) for key in ("path", "target", "rule", *(() if rewritten else ("matched",))))
             words = f"{row.get('message', '')} in {row.get('target', '')}"[:LONGEST]
-            yield self._detectors.refused, Contact(float(row["time"]), host, what, True, words=words)
+            yield self._detectors.refused, Contact(float(row["time"]), host, _refused(row), True, words=words)
+
+
+def _refused(row: Mapping[str, Any]) -> str:
+    """The input that was refused. Of who says that he scans each request is one: only the name was judged. And people
+    rewrite a text that was refused: it stays one, however it is sent."""
+    if set(SCANNERS) & set(row["rule"]):
+        return str(row["id"])
+    rewritten = str(row["target"]).endswith(MESSAGE.name)
+    return " ".join(str(row[key]) for key in ("path", "target", "rule", *(() if rewritten else ("matched",))))
 
 
 def _is_silent(rule: str | None, port: int | None) -> bool:

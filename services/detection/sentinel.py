@@ -18,7 +18,8 @@ import sys
 from collections.abc import Mapping
 
 from controllers.overlay import strangers
-from services.service import Command, File, Look, Service
+from services.monitoring.detectionstatus import ASK
+from services.service import Command, File, Look, Service, accepts
 from topo.paths import PROJECT
 from topo.plan import Plan
 
@@ -64,6 +65,5 @@ class Sentinel(Service):
         return (sys.executable, "-m", "services.detection", CONFIG)
 
     def ready(self, look: Look) -> str | None:
-        """It watches from the first line of its log on."""
-        log = look.path(LOG)
-        return None if log.exists() and log.stat().st_size else "it does not watch yet"
+        """It watches before it listens."""
+        return accepts(look.path(ASK))

@@ -33,7 +33,7 @@ from typing import Any
 from services.mariadb.guarantees import guarantees
 from services.mariadb.mariadb import ENCRYPTED, FOLLOW, PLAIN
 from services.secrets import Secrets
-from services.service import Command, File, Look, Service
+from services.service import Command, File, Look, Service, accepts
 from topo.paths import PROJECT
 from topo.plan import BALANCER, DATABASE, RUNTIME, Plan
 from topo.profile import Profile
@@ -113,9 +113,8 @@ class Failover(Service):
         return (sys.executable, "-m", "services.failover", CONFIG)
 
     def ready(self, look: Look) -> str | None:
-        """It has found or made a primary."""
-        state = noted(look)
-        return None if state.get("primary") else "no primary yet"
+        """It is there, and somebody has found or made a primary: the note may be of the process before it."""
+        return accepts(look.path(ASK)) or (None if noted(look).get("primary") else "no primary yet")
 
     def checks(self) -> tuple[Command, ...]:
         return ((sys.executable, "-c", f"import json, services.failover.decide; json.load(open('{CONFIG}'))"),)

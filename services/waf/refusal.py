@@ -15,6 +15,8 @@ from typing import Any
 LOG = "/var/log/nginx/waf.log"
 #: characters of a value that are kept
 LONGEST = 300
+#: the rules that know a scanner by the name that it gives itself
+SCANNERS = (1115, 1125)
 
 _MARK = f'"file":"{LOG}"'.replace("/", "\\/").encode()
 _DATA = re.compile(

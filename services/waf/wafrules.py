@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from services.service import render
 from services.site.routes import ASKED_ANYWAY, COOKIE, FILES, KEY, NAME, ROUTES, VALID_NAME, Field, PageRoute
+from services.waf.refusal import SCANNERS
 from topo.plan import SITE
 
 CORE_RULES = "/usr/share/modsecurity-crs/rules"
@@ -44,6 +45,7 @@ def rules(log: str, work: str) -> str:
         cookie=COOKIE,
         key=KEY,
         site=re.escape(SITE),
+        scanners=SCANNERS,
         own_headers="".join(f"|!REQUEST_HEADERS:{name}" for name in OWN_PATTERN),
     )
 
