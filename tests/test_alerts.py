@@ -109,6 +109,7 @@ def healthy(made: Plan) -> dict[str, str]:
         name = f'host="{host.name}",job="host"'
         for role in host.roles:
             series[f'host_service_running{{{name},service="{role}"}}'] = level(1, 1)
+        series[f"scrape_duration_seconds{{{name}}}"] = level(0.01, 0.01)
         series[f"host_clock_seconds{{{name}}}"] = f"0+1x{2 * LOOKED}"
         series[f'host_filesystem_size_bytes{{{name},mount="/var/log"}}'] = level(1e6, 1e6)
         series[f'host_filesystem_free_bytes{{{name},mount="/var/log"}}'] = level(9e5, 9e5)
@@ -149,6 +150,17 @@ def jobs_of(host: str, but: str = "") -> dict[str, str | None]:
     return {up(*source): level(1, 0) for source in sources(PLANS["seed"]) if source[0] == host and source[1] != but}
 
 
+def others_than(monitor: str, values: str) -> dict[str, str | None]:
+    """Every series of all hosts but one is as told."""
+    return {
+        name: values
+        for host in PLANS["seed"].watched
+        if host.name != monitor
+        for name in all_of(host.name)
+        if name.startswith("up{")
+    }
+
+
 NEWS = 'web_requests_total{host="srv2",job="web",path="/",status="500"}'
 DENIED = 'firewall_denied_total{host="mon",switch="fw1",rule="deny-rest",src="attacker"}'
 RUNS = 'host_service_running{host="srv1",job="host",service="web"}'
@@ -157,6 +169,7 @@ FIRST = f"{BEGUN}x{STEADY}"
 
 FIRES = (
     Case("a host is cut off", all_of("srv2"), {"HostSilent": [{"host": "srv2"}]}, apart=True),
+    Case("mon is cut off", others_than("mon", f"1x{STEADY} stale"), {"MonitoringBlind": [{"host": "mon"}]}, apart=True),
     Case("one is never seen", all_of("dns", None), {"HostSilent": [{"host": "dns"}]}, at=CATCHING_UP_S + 4),
     Case(
         "an exporter dies", jobs_of("srv1"), {"MonitoringClientSilent": [{"host": "srv1", "job": "host"}]}, apart=True
@@ -298,6 +311,22 @@ SILENT = (
     Case(
         "a host comes back",
         {up("srv2", job): f"1x9 _x9 1x{LOOKED}" for job in ("host", WEB, APP, DATABASE)},
+        apart=True,
+    ),
+    Case("the machine is late, and so are all hosts", others_than("mon", f"1x{LOOKED - 4} _x9"), apart=True),
+    Case(
+        "one catches up before the others",
+        others_than("mon", f"1x{LOOKED - 4} _x9") | {up("srv1", "host"): f"1x{LOOKED - 4} _x3 1x9"},
+        apart=True,
+    ),
+    Case(
+        "a host is late with everything",
+        {up("srv2", DATABASE): level(1, 0), 'scrape_duration_seconds{host="srv2",job="host"}': level(0.01, 0.4)},
+        apart=True,
+    ),
+    Case(
+        "several exporters miss one look",
+        {up(host, job): f"1x{LOOKED - 1} 0x9" for host in ("srv1", "srv2") for job in ("host", WEB, APP, DATABASE)},
         apart=True,
     ),
     Case("one error in many answers", {NEWS: counter(1, 1)}),

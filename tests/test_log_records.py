@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.monitoring import logrecord, logrewind, logsearch, logstore
+from services.monitoring import logrecord, logrewind, logsearch, logstore, relp
 from services.monitoring.logrecord import LEVELS, LogRecord
 from services.monitoring.logstore import Cursor, LogQuery, LogSearch
-from services.monitoring.logwriter import Pieces, confirmations
+from services.monitoring.logwriter import Pieces, confirmed, serve
 from testbed.commandline import seconds
 from testbed.commands import do_logs
 from topo import folders
@@ -262,9 +265,13 @@ def pieces(tmp_path: Path) -> Pieces:
     return Pieces(str(tmp_path / logstore.NAME), 2 * len(stored("[0]")) + 2, logstore.PIECES)
 
 
+def sent(*lines: bytes, number: int = 2) -> list[relp.Frame]:
+    return [relp.Frame(b"%d" % at, b"syslog", line) for at, line in enumerate(lines, number)]
+
+
 def test_the_store_is_bounded_and_loses_the_oldest(tmp_path: Path, pieces: Pieces) -> None:
-    answers = list(confirmations(pieces, (stored(f"[{number}]") + b"\n" for number in range(10))))
-    assert answers == ["OK"] * 11
+    for number in range(10):
+        assert confirmed(pieces, sent(stored(f"[{number}]"), number=number)) == b"%d rsp 6 200 OK\n" % number
     names = [logstore.NAME, *(f"{logstore.NAME}.{number}" for number in range(1, logstore.PIECES))]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
@@ -278,16 +285,49 @@ def test_the_writer_goes_on_where_it_was(tmp_path: Path, pieces: Pieces) -> None
     assert (tmp_path / logstore.NAME).read_bytes() == stored("[2]") + b"\n"
 
 
-def test_a_line_without_room_is_refused_whole(tmp_path: Path, pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And taken when it comes again."""
-    line, write = stored("[1]") + b"\n", os.write
-    answers = confirmations(pieces, iter([line, line, line]))
-    assert [next(answers), next(answers)] == ["OK", "OK"]
-    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:5]))
-    assert next(answers) == "Error: no room"
+def test_lines_without_room_are_refused_whole(tmp_path: Path, pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them is confirmed, and they are taken when they come again."""
+    lines, write = [stored("[1]"), stored("[2]")], os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[: len(lines[0]) + 5]))
+    with pytest.raises(OSError, match=r"^no room$"):
+        confirmed(pieces, sent(*lines))
     monkeypatch.undo()
-    assert next(answers) == "OK"
-    assert (tmp_path / logstore.NAME).read_bytes() == line * 2
+    assert (tmp_path / logstore.NAME).read_bytes() == b""
+    assert confirmed(pieces, sent(*lines)) == b"2 rsp 6 200 OK\n3 rsp 6 200 OK\n"
+    assert (tmp_path / logstore.NAME).read_bytes() == lines[0] + b"\n" + lines[1] + b"\n"
+
+
+TALK = b"1 open 14 relp_version=0\n2 syslog 5 [a] b\n3 syslog 3 \n\n\n\n4 syslog 0\n5 close 0\n"
+
+
+@given(st.lists(st.integers(0, len(TALK)), max_size=6))
+def test_frames_are_the_same_however_they_come(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(TALK)]
+    frames = relp.Frames()
+    seen = [frame for first, last in pairwise(edges) for frame in frames.of(TALK[first:last])]
+    assert [frame.content for frame in seen] == [b"relp_version=0", b"[a] b", b"\n\n\n", b"", b""]
+    assert [frame.command for frame in seen] == [b"open", b"syslog", b"syslog", b"syslog", b"close"]
+    assert relp.answer(seen[0]) == b"1 rsp %d %s\n" % (len(relp.OFFER), relp.OFFER)
+    assert relp.answer(seen[-1]) == b"5 rsp 0\n0 serverclose 0\n"
+
+
+@pytest.mark.parametrize("content", [b"x" * 64, b"2 syslog 3 abcd", b"2 syslog 99999999 ", b"GET / HTTP/1.1\r\n" * 9])
+def test_what_is_no_frame_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="frame"):
+        list(relp.Frames().of(content))
+
+
+def test_a_connection_is_confirmed_what_is_written_and_nothing_else(tmp_path: Path, pieces: Pieces) -> None:
+    shipper, collector = socket.socketpair()
+    with shipper, collector:
+        thread = threading.Thread(target=serve, args=(collector, pieces))
+        thread.start()
+        shipper.sendall(b"2 syslog 3 [a]\n3 syslog 3 [b")
+        assert shipper.recv(100) == b"2 rsp 6 200 OK\n"
+        assert (tmp_path / logstore.NAME).read_bytes() == b"[a]\n"
+        shipper.close()
+        thread.join(5)
+    assert (tmp_path / logstore.NAME).read_bytes() == b"[a]\n"
 
 
 def test_raw_bytes_are_shown_as_such() -> None:

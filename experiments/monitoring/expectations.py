@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from testbed.faults.kind import Fault
+from testbed.faults.selection import PRIMARY
 from topo import plan as roles
 from topo.plan import Plan
 
 LATE_S = 2.0
 #: a link that flaps is away for a second first, then for less: the first while that is a silence begins after 3.3 s
 FLAPPING_LATE_S = 6.0
+#: faults that are made of several say when the first of them began, and take so long until the first that shows
+COMPOUND_LATE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def _every(plan: Plan) -> Iterator[Expectation]:
     """Servers other than the first primary are hit where it is not asked for: they are alike."""
     databases = [host.name for host in plan.hosts_of(roles.DATABASE)]
     servers = [host.name for host in plan.hosts_of(roles.WEB)]
-    server, database, primary = servers[-1], databases[-1], databases[0]
+    server, database = servers[-1], databases[-1]
     balancer, resolver = plan.host_of(roles.BALANCER).name, plan.host_of(roles.RESOLVER).name
     monitor = plan.host_of(roles.MONITOR).name
     yield Expectation(Fault("kill", server, roles.WEB), ("ServerDown",))
@@ -64,4 +67,19 @@ def _every(plan: Plan) -> Iterator[Expectation]:
     yield Expectation(Fault("error500", server), ("ErrorRate",))
     yield Expectation(Fault("full", server, "log"), ("DiskFull",))
     yield Expectation(Fault("stop-controller"), ("ControllerDown",), hosts=(monitor,))
-    yield Expectation(Fault("kill", primary, roles.DATABASE), ("ServerDown", "NoPrimary"), designs=MANAGED)
+    yield Expectation(Fault("blackhole", server, monitor), ("HostSilent",))
+    yield Expectation(Fault("stuck", PRIMARY), ("WritesWait",), designs=("single",))
+    yield Expectation(Fault("kill", PRIMARY, roles.DATABASE), ("ServerDown", "NoPrimary"), designs=MANAGED)
+    yield from _compound([host.name for host in plan.hosts_of(roles.DATABASE)])
+
+
+def _compound(databases: Sequence[str]) -> Iterator[Expectation]:
+    """Those of which the failover manager, the replicas or their links are a part; the primary is not always the same.
+
+    Not ``planned``: a hand-over that goes well is no trouble, and no alert is right for it.
+    """
+    for kind in ("manager", "unwatched", "candidate", "lag", "severed"):
+        yield Expectation(Fault(kind, PRIMARY), ("ServerDown",), designs=MANAGED, late_s=COMPOUND_LATE_S)
+    # one database is dead, and the other one's host comes and goes: which of them, chance says
+    hosts = tuple(databases)
+    yield Expectation(Fault("lone", PRIMARY), ("ServerDown",), designs=MANAGED, hosts=hosts, late_s=COMPOUND_LATE_S)

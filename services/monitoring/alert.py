@@ -9,11 +9,18 @@ from dataclasses import dataclass
 BEYOND_S = 1.6
 #: no sample of a host that is not silent is older
 OLDEST_S = 3.0
+#: the host that is heard soonest is late by less, if only some are silent; if it is later (or was, a little before, for
+#: not all catch up at once), then it is the watcher, its own link, or the machine: no host is to blame
+ALL_LATE_S, GRACE_S = 1.3, 2
 #: the time over which a rate is taken; an answer of three samples
 WINDOW_S = 3
 #: when each host's newest sample was taken, also when that is long ago (rules.py records it)
 SEEN = "max by (host) (timestamp(up)) or monitoring_seen"
 SILENT = f"time() - ({SEEN}) > on(host) (monitoring_lag + {BEYOND_S})"
+#: what is told of a host that is silent while others are heard (rules.py records how late the soonest of them is)
+ALONE = f"unless on() (max_over_time(monitoring_late[{GRACE_S}s]) > {ALL_LATE_S})"
+#: s that a host's exporter may take for its own look; where it takes longer, that host is late with everything
+LATE_LOOK_S = 0.25
 
 
 @dataclass(frozen=True)

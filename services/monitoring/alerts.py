@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.monitoring.alert import BEYOND_S, SILENT, WINDOW_S, Alert, fresh, grown
+from services.monitoring.alert import ALONE, BEYOND_S, LATE_LOOK_S, SILENT, WINDOW_S, Alert, fresh, grown
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, RESOLVER, WEB, Plan
 
 #: Prometheus has judged for so long without a break: what it has never seen by then is not there (a client that found
 #: it dead waits up to 16 s until it tries again)
 CATCHING_UP_S = 20
+#: for so long no host was heard, and not only because the machine was busy for a while
+BLIND_S = 4
 #: the sources that look at a daemon of the site; ``up`` is 0 when it does not answer
 DAEMONS = "|".join((WEB, APP, DATABASE, RESOLVER, BALANCER))
 HOST = "{{ $labels.host }}"
@@ -21,7 +23,7 @@ HOST = "{{ $labels.host }}"
 
 def alerts(plan: Plan) -> Iterator[Alert]:
     """Every alert of a plan."""
-    yield from _monitoring()
+    yield from _monitoring(plan)
     yield from _hosts()
     yield from _site(plan)
     yield from _firewalls()
@@ -32,8 +34,12 @@ def alerts(plan: Plan) -> Iterator[Alert]:
 
 
 def _answers(jobs: str) -> str:
-    """The sources that do not answer, while the exporter that asks them does: in the same second, or later."""
-    exporter = '(timestamp(up{job="host"}) and on(host) (up{job="host"} == 1))'
+    """The sources that do not answer, while the exporter that asks them does, and soon: in the same second, or later.
+
+    Where that takes long, too, the host is late with everything (a busy machine), and no daemon to blame.
+    """
+    soon = f'(scrape_duration_seconds{{job="host"}} < {LATE_LOOK_S})'
+    exporter = f'(timestamp(up{{job="host"}}) and on(host) (up{{job="host"}} == 1) and on(host) {soon})'
     later = f"timestamp(up{{{jobs}}}) - on(host) group_left() {exporter} < 0.5"
     return f"up{{{jobs}}} == 0 and on(host, job) ({later})"
 
@@ -43,19 +49,30 @@ def _at(host: str, vector: str) -> str:
     return f'label_replace({vector}, "host", "$1", "{host}", "(.+)")'
 
 
-def _monitoring() -> Iterator[Alert]:
+def _monitoring(plan: Plan) -> Iterator[Alert]:
     never = '(monitoring_expected{job="host"} * scalar(time() - monitoring_began) unless on(host) monitoring_seen)'
     yield Alert(
         "HostSilent",
-        f"{SILENT} or max by (host) ({never}) > {CATCHING_UP_S}",
+        f"({SILENT}) {ALONE} or max by (host) ({never}) > {CATCHING_UP_S}",
         f"a sample each second, late by {BEYOND_S - 1:.1f} s at most",
         f'{HOST}: no news for {{{{ printf "%.1f" $value }}}} s',
         f"fault list; status; exec {HOST} -- true (it answers: its monitoring client is dead)",
         hold=1,
     )
     yield Alert(
+        "MonitoringBlind",
+        f'label_replace(monitoring_late > {BEYOND_S}, "host", "{plan.host_of(MONITOR).name}", "", "")',
+        f"some host is heard within {BEYOND_S + BLIND_S:.1f} s",
+        f"{HOST}: hears of no other host: it is cut off, or the machine is too busy",
+        f"fault list; status; exec {HOST} -- ip -br link",
+        after=BLIND_S,
+    )
+    dead = 'up{job="host"} == 0'
+    several = f"on() (count({dead}) > 1)"
+    yield Alert(
         "MonitoringClientSilent",
-        'up{job="host"} == 0',
+        # of several at once a second look tells: the machine may have been late for one
+        f"{dead} unless {several} or {dead} and on(host) (up{{job='host'}} offset 1s == 0)",
         "its exporter answers within 0.5 s",
         f"{HOST}: its exporter does not answer: nothing is measured there",
         f"status; logs {HOST} exporter",

@@ -1,27 +1,27 @@
-"""The log collector on the monitoring host: rsyslogd, which writes what the shippers send, and then confirms it."""
+"""The log collector on the monitoring host, which writes what the shippers send, and then confirms it."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 
-from services.monitoring import logstore, logwriter
-from services.monitoring.logshipper import LONGEST, client_name
+from services.monitoring import logstore
+from services.monitoring.logshipper import client_name
 from services.secrets import Secrets
-from services.service import Command, File, Look, Service, listens, render
+from services.service import Command, File, Look, Service, listens
 from topo.folders import MIB
 from topo.paths import PROJECT
 from topo.plan import LOGS, Plan
 from topo.profile import Profile
 from topo.tls import means
 
-CONFIG, WRITER = "/run/collector/collector.conf", "/run/collector/writer"
+CONFIG = "/run/collector/collector.json"
 CERTIFICATE, AUTHORITY = "/run/collector/monitor.pem", "/run/collector/ca.pem"
-WORK = "/run/collector/work"
 
 
 class LogCollector(Service):
-    """Its writer writes the log store, which ``services.monitoring.logstore`` reads.
+    """Its process (``services.monitoring.logwriter``) writes the log store, which ``logstore`` there reads.
 
     Killed, frozen or cut off, it has confirmed nothing that it has not written: the shippers send it again.
     """
@@ -43,39 +43,31 @@ class LogCollector(Service):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        writer = {"PYTHON": sys.executable, "PYTHONPATH": str(PROJECT), "LOG_WRITER": logwriter.__file__}
-        return {"MALLOC_ARENA_MAX": "1", **writer}
+        return {"MALLOC_ARENA_MAX": "1", "PYTHONPATH": str(PROJECT)}
 
     def files(self) -> tuple[File, ...]:
         proof = self.secrets.proof(self.secrets.monitor, CERTIFICATE, AUTHORITY) if self.mutual else ()
-        config = render(
-            "collector.conf.j2",
-            host=self.host,
-            work=WORK,
-            longest=LONGEST,
-            port=self.plan.port(LOGS),
-            writer=WRITER,
-            tls=self.mutual,
-            authority=AUTHORITY,
-            proof=CERTIFICATE,
-            clients=[client_name(host.name) for host in self.plan.watched],
-        )
-        return (File(CONFIG, config), File(WRITER, _writer(), 0o755), *proof)
+        config = {
+            "port": self.plan.port(LOGS),
+            "log": logstore.CURRENT,
+            "bytes": logstore.PIECE_MIB * MIB,
+            "pieces": logstore.PIECES,
+            "tls": self._encryption() if self.mutual else None,
+        }
+        return (File(CONFIG, json.dumps(config, indent=1)), *proof)
+
+    def _encryption(self) -> dict[str, object]:
+        clients = [client_name(host.name) for host in self.plan.watched]
+        return {"authority": AUTHORITY, "proof": CERTIFICATE, "clients": clients}
 
     def directories(self) -> tuple[str, ...]:
-        return (WORK, logstore.FOLDER)
+        return (logstore.FOLDER,)
 
     def checks(self) -> tuple[Command, ...]:
-        return (("rsyslogd", "-N1", "-f", CONFIG),)
+        return ((sys.executable, "-c", f"import json; json.load(open('{CONFIG}'))"),)
 
     def command(self) -> Command:
-        return ("rsyslogd", "-n", "-iNONE", "-f", CONFIG)
+        return (sys.executable, "-S", "-m", "services.monitoring.logwriter", CONFIG)
 
     def ready(self, look: Look) -> str | None:
         return listens(look, self.plan.port(LOGS))
-
-
-def _writer() -> str:
-    """A script, because rsyslogd takes a path with a space in it for two words."""
-    bounds = f"{logstore.PIECE_MIB * MIB} {logstore.PIECES}"
-    return f'#!/bin/sh\nexec "$PYTHON" -S "$LOG_WRITER" {logstore.CURRENT} {bounds}\n'

@@ -1,14 +1,37 @@
-"""The log writer: rsyslogd gives it line after line, and confirms to the shippers what this has confirmed.
+"""The log writer, the log collector's process: ``python -S -m services.monitoring.logwriter CONFIG.json``.
 
-A process of the log collector's: ``python -S logwriter.py FILE BYTES PIECES``. rsyslogd itself drops what finds no room
-on its disk; here such a line is refused, so it comes again, and the shippers wait. It is small, and always there.
+It takes lines by RELP from the shippers, writes all that have come at once, and confirms them then. What finds no room
+on its disk is not confirmed: the connection is closed, the shipper makes another and sends it again. It is small.
 """
 
+import json
 import os
+import socket
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
+from services.monitoring import relp
 from services.waf.refusal import as_stored
+
+#: read of a connection at once
+BLOCK = 2**18
+#: s: a host that says nothing for so long is asked whether it is there, and then this often
+IDLE, AGAIN, TIMES = 10, 5, 3
+#: s in which a shipper must have shown its certificate
+GREETING = 10.0
+
+
+class LineStream(Protocol):
+    """A socket, or one in TLS."""
+
+    def recv(self, most: int, /) -> bytes: ...
+    def sendall(self, content: bytes, /) -> None: ...
+
+
+Wrap = Callable[[socket.socket], LineStream]
 
 
 class Pieces:
@@ -16,23 +39,25 @@ class Pieces:
 
     def __init__(self, path: str, size: int, most: int) -> None:
         self.path, self.size, self.most = path, size, most
+        self._turn = threading.Lock()
         self._open()
 
     def _open(self) -> None:
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._written = os.fstat(self._file).st_size
 
-    def write(self, line: bytes) -> None:
-        """Write a whole line, or raise OSError with none of it written."""
-        if self._written + len(line) > self.size:
-            self._begin_anew()
-        try:
-            if os.write(self._file, line) < len(line):
-                raise OSError("no room")
-        except OSError:
-            os.ftruncate(self._file, self._written)
-            raise
-        self._written += len(line)
+    def write(self, lines: bytes) -> None:
+        """Write whole lines, or raise OSError with none of them written."""
+        with self._turn:
+            if self._written + len(lines) > self.size:
+                self._begin_anew()
+            try:
+                if os.write(self._file, lines) < len(lines):
+                    raise OSError("no room")
+            except OSError:
+                os.ftruncate(self._file, self._written)
+                raise
+            self._written += len(lines)
 
     def _begin_anew(self) -> None:
         os.close(self._file)
@@ -43,22 +68,53 @@ class Pieces:
         self._open()
 
 
-def confirmations(pieces: Pieces, lines: Iterable[bytes]) -> Iterator[str]:
-    """The answers that rsyslogd awaits: OK when ready, and then one to each line; one that got no OK comes again."""
-    yield "OK"
-    for line in lines:
-        try:
-            pieces.write(as_stored(line))
-        except OSError as error:
-            yield f"Error: {error}"
-        else:
-            yield "OK"
+def confirmed(pieces: Pieces, frames: list[relp.Frame]) -> bytes:
+    """The answers to frames, whose lines are written by then. Raises OSError where there is no room for them."""
+    if lines := [as_stored(frame.content + b"\n") for frame in frames if frame.command == b"syslog"]:
+        pieces.write(b"".join(lines))
+    return b"".join(map(relp.answer, frames))
 
 
-def main(path: str, size: str, most: str) -> None:
-    """Write until rsyslogd ends."""
-    for answer in confirmations(Pieces(path, int(size), int(most)), sys.stdin.buffer):
-        print(answer, flush=True)
+def serve(connection: LineStream, pieces: Pieces) -> None:
+    """A shipper's lines, until it goes. Raises OSError or ValueError where they cannot be taken."""
+    frames = relp.Frames()
+    while content := connection.recv(BLOCK):
+        if complete := [*frames.of(content)]:
+            connection.sendall(confirmed(pieces, complete))
+
+
+def encrypted(authority: str, proof: str, clients: list[str]) -> Wrap:
+    """Connections become TLS, of those alone who show a certificate with one of these names."""
+    from services.monitoring import sealedconnection  # takes memory, and is not needed where nothing is encrypted
+
+    context = sealedconnection.context(authority, proof)
+    return lambda connection: sealedconnection.Sealed(connection, context, clients)
+
+
+def _take(connection: socket.socket, peer: str, pieces: Pieces, wrap: Wrap) -> None:
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("KEEPIDLE", IDLE), ("KEEPINTVL", AGAIN), ("KEEPCNT", TIMES)):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{option}"), value)
+        connection.settimeout(GREETING)
+        sealed = wrap(connection)
+        connection.settimeout(None)
+        serve(sealed, pieces)
+    except (OSError, ValueError) as error:
+        print(f"{peer}: {error}", file=sys.stderr, flush=True)
+    finally:
+        connection.close()
+
+
+def main(config: str) -> None:
+    """Serve until killed; what is not confirmed then comes again."""
+    given = json.loads(Path(config).read_text())
+    pieces = Pieces(given["log"], given["bytes"], given["pieces"])
+    wrap = encrypted(**given["tls"]) if given["tls"] else lambda connection: connection
+    with socket.create_server(("", given["port"])) as server:
+        while True:
+            connection, (peer, _) = server.accept()
+            threading.Thread(target=_take, args=(connection, peer, pieces, wrap), daemon=True).start()
 
 
 if __name__ == "__main__":

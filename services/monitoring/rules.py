@@ -10,7 +10,7 @@ from typing import Any
 from services.monitoring import exporter
 from services.monitoring.alert import BEYOND_S, OLDEST_S
 from services.monitoring.alerts import alerts
-from topo.plan import BALANCER, Plan
+from topo.plan import BALANCER, MONITOR, Plan
 
 #: how often the silence of hosts is judged; everything else as often as Prometheus' configuration says
 SILENCE_INTERVAL = "200ms"
@@ -32,7 +32,7 @@ def expected(plan: Plan) -> list[tuple[str, str]]:
 
 def facts_file(plan: Plan) -> str:
     """The facts that alerts and people ask for: true of every testbed from its first moment."""
-    return _file({"expected": ("2s", [*_expected(plan), *_ports(plan)]), "seen": (SILENCE_INTERVAL, list(_seen()))})
+    return _file({"expected": ("2s", [*_expected(plan), *_ports(plan)]), "seen": (SILENCE_INTERVAL, list(_seen(plan)))})
 
 
 def alerts_file(plan: Plan) -> str:
@@ -68,10 +68,13 @@ def _ports(plan: Plan) -> Iterator[Rule]:
                 yield _record("monitoring_port", "vector(1)", **labels)
 
 
-def _seen() -> Iterator[Rule]:
+def _seen(plan: Plan) -> Iterator[Rule]:
     """The time of each host's newest sample, also when that is long ago; and since when is judged without a gap."""
     yield _record("monitoring_seen", f"max by (host) (timestamp(up)) or max_over_time(monitoring_seen[{MEMORY}])")
     yield _record("monitoring_age", "time() - monitoring_seen")
     # of one that is silent for longer than that it is not known any more
     yield _record("monitoring_lag", f"clamp_max(min_over_time(monitoring_age[{LAG_WINDOW}]), {LONGEST_LAG_S:.1f})")
+    # how late the soonest of the others is: if even that is late, none of them is silent alone
+    others = f'monitoring_age{{host!="{plan.host_of(MONITOR).name}"}}'
+    yield _record("monitoring_late", f"min({others} - on(host) monitoring_lag)")
     yield _record("monitoring_began", f"max_over_time(monitoring_began[{MEMORY}]) or vector(time())")
