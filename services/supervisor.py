@@ -16,6 +16,8 @@ from topo import wait
 from topo.errors import DeadlineError, RefusedError, ServiceError, UsageError
 
 STOP_SECONDS = 5.0
+#: between two tries to bring back what ends again and again
+PAUSE_S = 1.0
 
 
 class Supervisor:
@@ -164,7 +166,9 @@ class Supervisor:
                 self._note(unit, "ready")
 
     def _revive(self, unit: Unit) -> None:
-        if unit.state == "died" and ("ready" in unit.times or unit.restarts):
+        """The first time at once, then after a pause: what ends it may last, as a disk without room does."""
+        ran = time.monotonic() - self._began - unit.times.get("started", 0.0)
+        if unit.state == "died" and (ran >= PAUSE_S if unit.restarts else "ready" in unit.times):
             unit.restarts += 1
             unit.spawn()
             self._note(unit, "started")

@@ -60,6 +60,12 @@ class FakePlace:
         return wait.for_command(argv, seconds=seconds)
 
 
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def python(code: str) -> Command:
     return (sys.executable, "-S", "-c", code)
 

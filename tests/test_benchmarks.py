@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from fakes import free_port
 
 import benchmarks
 from benchmarks import (
@@ -378,20 +379,13 @@ def test_a_pin_that_fits_nothing_is_an_error() -> None:
 
 
 def test_pingpong_counts_real_round_trips() -> None:
-    port = _free_port()
+    port = free_port()
     with subprocess.Popen([sys.executable, pingpong.__file__, "answer", "127.0.0.1", str(port)]) as server:
         try:
             assert _retried(lambda: pingpong.ask("127.0.0.1", port, 0.05)) > 100
             assert server.wait(timeout=5) == 0
         finally:
             server.kill()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _retried(ask: Any) -> float:

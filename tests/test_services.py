@@ -310,7 +310,7 @@ def test_few_need_more_than_text_files_and_only_databases_join(
         "ovsdb-server",
         "shipper",
     }
-    assert {service.role for service in everything if service.restarts} == {"controller", "exporter"}
+    assert {service.role for service in everything if service.restarts} == {"controller", "exporter", "agent"}
     assert {service.role for service in everything if service.last} == {"balancer"}
 
 

@@ -358,6 +358,23 @@ def test_what_comes_back_is_not_called_ready_before_it_serves(supervised: Superv
     assert supervised.state("srv1/a") == "ready"
 
 
+def test_what_cannot_come_back_is_tried_with_a_pause(supervised: Supervised, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would take a processor, as what finds no room on its disk."""
+    supervised.run(Restarting("a", ("sh", "-c", "test -e broken && exit 1; exec sleep 60")))
+    broken = supervised.place.path("broken")
+    broken.touch()
+    os.kill(supervised.pid("srv1/a"), signal.SIGKILL)
+    for _ in range(3):
+        until_state(supervised, "srv1/a", "died")
+        supervised.supervisor.revive()
+        assert supervised.supervisor.unit("srv1/a").restarts == 1
+    broken.unlink()
+    monkeypatch.setattr("services.supervisor.PAUSE_S", 0.0)
+    supervised.supervisor.revive()
+    assert supervised.supervisor.unit("srv1/a").restarts == 2
+    assert supervised.state("srv1/a") in ("started", "ready")
+
+
 def test_what_dies_before_it_ever_served_does_not_come_back(supervised: Supervised) -> None:
     supervised.add(Restarting("a", ("false",), waits=True))
     with pytest.raises(ServiceError, match="died while starting"):

@@ -19,6 +19,9 @@ CERTIFICATE, AUTHORITY = "/run/prometheus/monitor.pem", "/run/prometheus/ca.pem"
 DATA = "/var/lib/prometheus"
 EVALUATION = "500ms"
 
+#: how long a sample is kept, and how old a new one may be
+KEPT = "1d"
+
 
 class Prometheus(Service):
     """It scrapes nothing: after each start its first scrape would come 5 s late. What is pushed is there at once.
@@ -46,8 +49,9 @@ class Prometheus(Service):
         config = {
             "global": {"evaluation_interval": EVALUATION, "scrape_interval": "1s", "scrape_timeout": "500ms"},
             "rule_files": [FACTS, JUDGED.replace(".yml", "*.yml")],  # a pattern may match nothing
-            # pushed again after an outage, samples may come in another order than they were taken
-            "storage": {"tsdb": {"out_of_order_time_window": "10m"}},
+            # pushed again after an outage, samples may come in another order than they were taken. One that is too old
+            # is refused with a 500 (2.42), so its monitoring client would offer it for ever, and none after it
+            "storage": {"tsdb": {"out_of_order_time_window": KEPT}},
         }
         return (
             File(CONFIG, json.dumps(config, indent=1)),
@@ -88,7 +92,7 @@ class Prometheus(Service):
             f"--web.listen-address=0.0.0.0:{self.plan.port(METRICS)}",
             "--web.enable-remote-write-receiver",
             f"--storage.tsdb.path={DATA}",
-            "--storage.tsdb.retention.time=1d",
+            f"--storage.tsdb.retention.time={KEPT}",
             # who pushes no more is not there, and not as it was for five minutes
             "--query.lookback-delta=3s",
             "--log.format=json",

@@ -49,6 +49,7 @@ class Vmagent(Service):
     role = "agent"
     product = "vmagent"
     watches = True
+    restarts = True  # it ends itself where there is no room for what nobody takes
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
         super().__init__(host)

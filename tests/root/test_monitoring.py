@@ -118,6 +118,18 @@ def test_a_source_that_hangs_is_down_and_takes_no_other_with_it(second: RunningT
     becomes(lambda: second.total(up % "db"), lambda value: value == 1, "its database")
 
 
+def test_a_client_that_finds_no_room_comes_back_when_there_is_some(second: RunningTestbed) -> None:
+    """Nobody takes what it sends, so it is kept on the disk, which is full: it ends itself then."""
+    agent = "mon/agent"
+    with second.broken("freeze mon metrics"):
+        second.exec("mon", "sh", "-c", "cat /dev/zero >/var/lib/filler")
+        try:
+            becomes(lambda: second.service(agent)["restarts"], lambda count: count > 0, "its restarts", seconds=40)
+        finally:
+            second.run("mon", "rm", "/var/lib/filler")
+    second.becomes_steady(60)
+
+
 def test_requests_are_counted_exactly_by_path_and_status(bed: RunningTestbed) -> None:
     wrong = "name=nobody&password=not-this-one&csrf_token="
     wanted = {
