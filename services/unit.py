@@ -9,7 +9,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from services import logfiles
@@ -17,6 +16,7 @@ from services.processsession import ProcessSession, state_of
 from services.service import Command, Look, Service, below
 from topo import folders
 from topo.errors import DeadlineError, ServiceError, UsageError
+from topo.niceness import give_niceness
 
 TAIL_LINES = 15
 TAIL_BYTES = 2**16
@@ -47,13 +47,6 @@ class ServiceHost(Look, Protocol):
 
 #: of what comes after the others
 NICENESS = 10
-
-
-def _put_behind(pid: int) -> None:
-    """By its niceness, and its session's: by that the kernel shares processors out where it groups them (autogroup)."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
-        Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
 
 
 @dataclass
@@ -189,7 +182,7 @@ class Unit:
                 capabilities=self.service.capabilities,
             )
         if self.service.background:
-            _put_behind(self.process.pid)
+            give_niceness(self.process.pid, NICENESS)
 
     def end(self) -> None:
         """Kill the processes that are left of it, if any, and return when there is none."""

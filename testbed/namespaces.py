@@ -12,12 +12,13 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from topo import wait
 from topo.environment import ENVIRONMENT
+from topo.niceness import give_niceness
 from topo.paths import private
 
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
@@ -85,8 +86,7 @@ def enter(pid: int) -> list[str]:
 
 def put_ahead(process: subprocess.Popen[Any]) -> None:
     """Let what measures not wait for what it measures; a host itself has no right to, and an ordinary user neither."""
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, AHEAD)
+    give_niceness(process.pid, AHEAD)
 
 
 class Inside:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -15,6 +18,7 @@ from fakes import FakePlace
 
 from experiments.instruments import load, worker
 from experiments.instruments.worker import HostWorker
+from testbed import namespaces
 from topo import wait
 from topo.errors import FoobarError
 
@@ -165,3 +169,17 @@ def test_what_was_missed_is_not_made_up_for() -> None:
     clock = iter([10.0, 10.1, 10.6, 10.6, 10.6, 10.8])
     due = load.not_missed(load.steady(4, 10.0), lambda: next(clock))
     assert list(islice(due, 3)) == [10.0, 10.25, 10.75]
+
+
+def test_who_measures_is_ahead_by_what_the_kernel_shares_processors_out_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own niceness says nothing to the kernel where sessions are grouped: it was as late as what it measured."""
+    monkeypatch.setattr(namespaces, "AHEAD", 7)  # everybody may go behind
+    process = subprocess.Popen(("sleep", "60"), start_new_session=True)
+    try:
+        namespaces.put_ahead(process)
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == 7
+        with suppress(FileNotFoundError):  # a kernel that does not group them
+            assert Path(f"/proc/{process.pid}/autogroup").read_text().split()[-1] == "7"
+    finally:
+        process.kill()
+        process.wait()
