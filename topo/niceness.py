@@ -1,4 +1,4 @@
-"""How a process stands with the others where processors are scarce."""
+"""The standing of a process beside the others, where processors are scarce."""
 
 from __future__ import annotations
 
