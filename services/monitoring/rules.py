@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from services.monitoring import exporter
-from services.monitoring.alert import BEYOND_S, OLDEST_S
+from services.monitoring.alert import BEYOND_S, OLDEST_S, SILENT
 from services.monitoring.alerts import alerts
 from topo.plan import BALANCER, MONITOR, Plan
 
@@ -74,6 +74,7 @@ def _seen(plan: Plan) -> Iterator[Rule]:
     yield _record("monitoring_age", "time() - monitoring_seen")
     # of one that is silent for longer than that it is not known any more
     yield _record("monitoring_lag", f"clamp_max(min_over_time(monitoring_age[{LAG_WINDOW}]), {LONGEST_LAG_S:.1f})")
+    yield _record("monitoring_silent", SILENT)
     # how late the soonest of the others is: if even that is late, none of them is silent alone
     others = f'monitoring_age{{host!="{plan.host_of(MONITOR).name}"}}'
     yield _record("monitoring_late", f"min({others} - on(host) monitoring_lag)")
