@@ -73,6 +73,7 @@ ROWS = [
     row("brute force", LOGIN, blocked=201.6),
     row("SYN flood", FLOOD, owed=None),
     row("SYN flood as client", FORGED, owed=None, blocked=None, before=0),
+    row("SYN flood as client", FORGED, owed=None, **{**UNWATCHED, "before": 0}),
 ]
 GOOD: Raw = {
     "schema": 1,

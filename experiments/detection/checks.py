@@ -169,7 +169,9 @@ def _controls(evidence: DetectionEvidence) -> CheckResult:
             return CheckResult(None, f"{row['attack']} sent nothing")
         if control["control"] and (control["seen"] is not None or control["blocked"] is not None):
             return CheckResult(None, f"{row['attack']} was stopped without a detector, too")
-        if control["control"] and row["before"] < row["sent"] and control["before"] <= row["before"]:
+        # what is forged gets nowhere in either case: the switch refuses it
+        cut_short = row["family"] != FORGED and row["before"] < row["sent"]
+        if control["control"] and cut_short and control["before"] <= row["before"]:
             return CheckResult(None, f"{row['attack']} got no further without a detector")
     return CheckResult(True, f"{len(controls)} attacks got further without a detector", {"controls": len(controls)})
 
