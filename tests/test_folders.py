@@ -204,6 +204,7 @@ ELSEWHERE = {
     "testbed/detaching.py": "its own streams",
     "testbed/hostroot.py": BOX,
     "testbed/namespaces.py": KERNEL,
+    "topo/niceness.py": KERNEL,
     "testbed/network.py": HOST,
     "testbed/toppage.py": "cuts the text of a line",
     "testbed/preflight.py": "opens devices to see whether they may be opened",
