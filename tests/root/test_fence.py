@@ -91,7 +91,7 @@ def fenced(bed: RunningTestbed) -> Iterator[RunningTestbed]:
     assert (answer["switches"], answer["overlays"]) == (["fw1"], ["fence srv1"])
     yield bed
     asked(bed, "lift", name="fence srv1")
-    bed.becomes_steady()
+    bed.becomes_steady(20)
 
 
 def test_an_open_connection_is_answered_where_there_is_no_fence(bed: RunningTestbed) -> None:

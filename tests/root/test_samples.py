@@ -172,7 +172,7 @@ def test_a_dead_controller_changes_no_verdict_and_the_samples_come_back(second: 
         os.kill(second.processes().running("controllers.firewall"), signal.SIGKILL)
         assert scanning.wait(60) in (0, 1)
     assert second.counter("fw1", "deny-rest") - before == 4000
-    second.becomes_steady()
+    second.becomes_steady(20)
     began = time.time()
     assert not second.connects("attacker", SRV1, 3306)
     told(second, began, src="attacker", dst="srv1", port=3306, rule="deny-rest")
