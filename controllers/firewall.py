@@ -84,7 +84,7 @@ class Firewall(RyuApp):  # type: ignore[misc]
     def start(self) -> Any:
         self.northbound.unlink(missing_ok=True)
         listening = hub.listen(str(self.northbound), family=socket.AF_UNIX, reuse_port=False)
-        self.northbound.chmod(0o600)
+        self.northbound.chmod(0o660)
         hub.spawn(self._serve, listening)
         hub.spawn(self._watch_the_clock)
         return super().start()

@@ -1,4 +1,4 @@
-"""Requests between processes: one JSON object asked, one answered, over a Unix socket that only its owner can open.
+"""Requests between processes: one JSON object asked, one answered, over a Unix socket of its user's and group's.
 
 Before its answer, which may take its time, a process says that it has heard the request: so one that is stopped or
 hangs is told from one that is at work.

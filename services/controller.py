@@ -14,6 +14,7 @@ from controllers.flow import Flow
 from controllers.overlay import Overlay, kept
 from controllers.policy import Rule
 from services.service import Command, File, Look, Service, listens
+from topo import users
 from topo.paths import PROJECT
 from topo.plan import MONITOR, Plan
 
@@ -40,7 +41,7 @@ def _at_the_monitor(plan: Plan, path: object) -> str:
 class Controller(Service):
     """Killing it changes nothing for traffic (fail_mode=secure); the supervisor starts it again."""
 
-    role = "controller"
+    role = users.CONTROLLER
     restarts = True
 
     def __init__(self, host: str, plan: Plan, rules: tuple[Rule, ...], flows: tuple[Flow, ...]) -> None:
@@ -58,6 +59,10 @@ class Controller(Service):
 
     def directories(self) -> tuple[str, ...]:
         return (str(Path(northbound_socket(self.plan)).parent),)
+
+    def prepare(self, look: Look) -> None:  # noqa: ARG002 - all of it is in the box
+        """The services of the monitoring host that ask it, and read what was denied, can; and no others there."""
+        users.share(Path(northbound_socket(self.plan)).parent, self.role)
 
     def command(self) -> Command:
         reached_at = (northbound_socket(self.plan), denied_events(self.plan))

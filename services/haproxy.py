@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from services.gunicorn import THREADS
 from services.pki import CIPHERS, CURVES
-from services.secrets import MANAGER, Secrets
+from services.secrets import MANAGER, Secrets, shown
 from services.service import Command, File, Look, Service, listens, render
 from topo.plan import BALANCER, DATABASE, HTTP, RUNTIME, SITE, STATISTICS, WEB, Plan
 from topo.profile import Profile
@@ -130,13 +130,13 @@ class HAProxy(Service):
     def _certificates(self) -> Iterator[File]:
         tls = means(self.profile)
         if not tls.passthrough:
-            yield File(CERTIFICATE, self.secrets.site.bundle, 0o600)
+            yield from shown(self.secrets.site, CERTIFICATE)
         if tls.backend_tls:
             yield File(AUTHORITY, self.secrets.authority)
         if tls.mutual:
-            yield File(PROOF, self.secrets.balancer.bundle, 0o600)
+            yield from shown(self.secrets.balancer, PROOF)
         if tls.mutual and self.profile.managed:
-            yield File(RUNTIME_PROOF, self.secrets.runtime.bundle, 0o600)
+            yield from shown(self.secrets.runtime, RUNTIME_PROOF)
 
     def checks(self) -> tuple[Command, ...]:
         return (("haproxy", "-c", "-q", "-f", CONFIG),)

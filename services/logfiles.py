@@ -26,7 +26,7 @@ def rotate(folder: Folder, name: str, most: int = MOST_BYTES) -> None:
         return
     with os.fdopen(folder.open(name, os.O_RDWR | os.O_APPEND), "r+b", buffering=0) as log:
         folder.remove(before(name))  # first, so that there is room
-        folder.write(before(name), log.read())
+        folder.write(before(name), log.read(), like=os.fstat(log.fileno()))
         since = log.read()  # lines of the milliseconds in which that was written
         log.truncate(0)
         log.write(since)

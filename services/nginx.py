@@ -9,10 +9,11 @@ from pathlib import Path
 
 from services.browserpolicy import POLICY
 from services.pki import CIPHERS, CURVES
-from services.secrets import Secrets
+from services.secrets import Secrets, shown
 from services.service import Command, File, Look, Service, listens, render
 from services.waf import refusal
 from services.waf.wafrules import rules
+from topo import users
 from topo.plan import APP, BALANCER, WEB, Plan
 from topo.profile import Profile
 from topo.tls import means
@@ -58,6 +59,7 @@ class Nginx(Service):
     def files(self) -> tuple[File, ...]:
         text = render(
             "nginx.conf.j2",
+            user=users.name(self.role),
             tls=self.tls,
             balancer=self.balancer,
             ciphers=CIPHERS,
@@ -92,7 +94,7 @@ class Nginx(Service):
 
     def _certificates(self) -> Iterator[File]:
         if self.tls.backend_tls:
-            yield File(CERTIFICATE, self.secrets.servers[self.host].bundle, 0o600)
+            yield from shown(self.secrets.servers[self.host], CERTIFICATE)
         if self.tls.mutual:
             yield File(AUTHORITY, self.secrets.authority)
 

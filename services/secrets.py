@@ -49,9 +49,14 @@ class Secrets:
     monitor: KeyPair = field(default=NONE, repr=False)
     watched: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
 
-    def proof(self, pair: KeyPair, path: str, authority: str) -> tuple[File, File]:
+    def proof(self, pair: KeyPair, path: str, authority: str) -> tuple[File, ...]:
         """The files of a daemon that shows a certificate, and knows which authority the other side's must be of."""
-        return File(path, pair.bundle, 0o600), File(authority, self.authority)
+        return (*shown(pair, path), File(authority, self.authority))
+
+
+def shown(pair: KeyPair, path: str) -> tuple[File, File]:
+    """A certificate, which everybody may read, and beside it its key, where HAProxy looks for one by itself."""
+    return File(path, pair.certificate), File(f"{path}.key", pair.key, 0o600)
 
 
 def fresh(plan: Plan, profile: Profile) -> Secrets:

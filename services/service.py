@@ -82,6 +82,8 @@ class Service(ABC):
     #: all that its processes may do beside what every user may (capabilities(7), in lower case); on a host, where any
     #: port is anybody's
     capabilities: tuple[str, ...] = ()
+    #: beside those, where it has no user of its own (topo/users.py)
+    as_root: tuple[str, ...] = ()
     #: it only watches the host's other services: a fault hits it when it is named, and not else
     watches = False
     #: it works in the background: after all others where processors are scarce
@@ -115,6 +117,11 @@ class Service(ABC):
     @property
     def local_logs(self) -> tuple[str, ...]:
         """Logs beside those, of so many lines that they stay where they are, and are searched there."""
+        return ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The roles whose files its user may read as well, and whose sockets it may use."""
         return ()
 
     @property

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from services import logfiles
 from services.processsession import ProcessSession, state_of
 from services.service import Command, Look, Service, below
-from topo import folders
+from topo import folders, users
 from topo.errors import DeadlineError, ServiceError, UsageError
 from topo.niceness import give_niceness
+from topo.paths import PRIVATE
+from topo.users import DaemonUser, Rights
 
 TAIL_LINES = 15
 TAIL_BYTES = 2**16
@@ -37,16 +39,31 @@ class ServiceHost(Look, Protocol):
         environment: Mapping[str, str] | None = ...,
         stdout: Any = ...,
         stderr: Any = ...,
-        capabilities: Sequence[str] | None = ...,
+        rights: Rights | None = ...,
     ) -> subprocess.Popen[Any]: ...
 
     def run(
-        self, argv: Sequence[str], *, seconds: float = ..., environment: Mapping[str, str] | None = ...
+        self,
+        argv: Sequence[str],
+        *,
+        seconds: float = ...,
+        environment: Mapping[str, str] | None = ...,
+        rights: Rights | None = ...,
     ) -> subprocess.CompletedProcess[str]: ...
+
+    def user(self, service: Service) -> DaemonUser | None: ...
 
 
 #: of what comes after the others
 NICENESS = 10
+#: a log is its daemon's, and for the shipper to read
+LOG_MODE = 0o640
+
+
+def _top(path: str) -> str:
+    """The folder, right below one of a host's own, in which something lies."""
+    base = next(base for base in PRIVATE if path.startswith(f"{base}/"))
+    return f"{base}/{path.removeprefix(f'{base}/').partition('/')[0]}"
 
 
 @dataclass
@@ -148,6 +165,26 @@ class Unit:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.mode)
             with open(descriptor, "w") as stream:
                 stream.write(file.text)
+        self._own()
+
+    def _own(self) -> None:
+        """Its folders and logs are its user's, whoever has made something there; each log is there."""
+        user = self.place.user(self.service)
+        paths = (*self.service.directories(), *(file.path.rpartition("/")[0] for file in self.service.files()))
+        for folder in dict.fromkeys(map(_top, paths)) if user else ():
+            users.give(self.place.path(folder), user)
+        for log in (*self.service.logs, *self.service.local_logs):
+            with suppress(OSError, UsageError):  # no room, or no plain file on the host
+                place, name = below(self.place, log, make=True)
+                with os.fdopen(place.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as stream:
+                    os.fchmod(stream.fileno(), LOG_MODE)
+                    if user:
+                        os.fchown(stream.fileno(), user.number, user.number)
+
+    @property
+    def rights(self) -> Rights:
+        service, user = self.service, self.place.user(self.service)
+        return Rights(service.capabilities if user else (*service.capabilities, *service.as_root), user)
 
     def check(self) -> None:
         """Run the daemon's own checks of its files. Raises ServiceError."""
@@ -162,7 +199,9 @@ class Unit:
 
     def _run(self, command: Command) -> subprocess.CompletedProcess[str]:
         try:
-            return self.place.run(command, seconds=CHECK_SECONDS, environment=self.service.environment)
+            return self.place.run(
+                command, seconds=CHECK_SECONDS, environment=self.service.environment, rights=self.rights
+            )
         except FileNotFoundError:
             raise ServiceError(f"{self.service.id}: {command[0]} is not installed") from None
         except DeadlineError as error:
@@ -172,6 +211,7 @@ class Unit:
         """Start its process. What a crash of the one before has left over is ended first."""
         self.end()
         self.times.pop("ready", None)
+        self._own()
         folder, name = below(self.place, self.service.output, make=True)
         with os.fdopen(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
             self.process = self.place.popen(
@@ -179,7 +219,7 @@ class Unit:
                 environment={**self.service.environment, **self.extra},
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                capabilities=self.service.capabilities,
+                rights=self.rights,
             )
         if self.service.background:
             give_niceness(self.process.pid, NICENESS)

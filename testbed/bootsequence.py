@@ -20,7 +20,7 @@ from testbed import hostroot, monitored, recovery, steady
 from testbed import network as networks
 from testbed.core import CONTROLLER_ADDRESS, CONTROLLER_ID, TestbedCore
 from testbed.recovery import OVSDB, SWITCHD
-from topo import wait
+from topo import users, wait
 from topo.errors import ServiceError
 from topo.plan import MONITOR
 
@@ -94,8 +94,10 @@ class BootSequence:
         """The monitoring host gets a power switch for each server's database."""
         path = self.testbed.insides[self.testbed.plan.host_of(MONITOR).name].path(str(powerswitch.SOCKET))
         path.parent.mkdir(parents=True, exist_ok=True)
+        users.share(path.parent, users.FAILOVER)
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(str(path))
+        path.chmod(0o660)
         listening.listen()
         jsonsocket.serve(listening.detach(), {"cycle": partial(recovery.cycle_database, self.testbed)})
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from testbed import mounts
+from topo import users
 from topo.paths import PRIVATE, PROJECT, private
 from topo.plan import DOMAIN, Plan
 
@@ -119,6 +120,11 @@ def _show_settings() -> None:
             _show(Path(entry.path))
         elif entry.is_file() and _is_public(entry):
             shutil.copyfile(entry.path, target)
+    for name, lines in zip(("passwd", "group"), users.accounts(), strict=True):
+        path = ROOT / "etc" / name
+        machines = path.read_text() if path.exists() else ""
+        path.unlink(missing_ok=True)
+        path.write_text(f"{machines.rstrip()}\n{lines}".lstrip())
     folder, file = ROOT / ".nothing" / "folder", ROOT / ".nothing" / "file"
     folder.mkdir(parents=True)
     file.touch()

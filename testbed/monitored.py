@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from services.monitoring import prometheus, query, rules
@@ -26,7 +27,7 @@ def begin(testbed: TestbedCore) -> None:
     """From now on alerts are judged: what is not there yet during a boot is no trouble."""
     unit = _prometheus(testbed)
     folder, name = below(unit.place, prometheus.JUDGED)
-    folder.write(name, rules.alerts_file(testbed.plan))
+    folder.write(name, rules.alerts_file(testbed.plan), like=folder.status(Path(prometheus.FACTS).name))
     assert unit.process is not None
     unit.process.send_signal(signal.SIGHUP)
     wait.until(lambda: None if _judged(testbed) else "no alert", what="the alerts' rules loaded", seconds=SECONDS)

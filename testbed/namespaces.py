@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from topo import wait
+from topo import users, wait
 from topo.environment import ENVIRONMENT
 from topo.niceness import give_niceness
 from topo.paths import private
+from topo.users import UMASK, DaemonUser, HasUser, Rights
 
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 # what nsenter calls the namespaces of a host, and the kernel their files
@@ -48,6 +49,18 @@ def reduced(capabilities: Iterable[str], *more: str) -> tuple[str, ...]:
     """Words before a command: for good without any other capability."""
     kept = ",".join(("-all", *(f"+{name}" for name in capabilities)))
     return ("setpriv", "--inh-caps=-all", *more, f"--bounding-set={kept}")
+
+
+def limited(rights: Rights) -> tuple[str, ...]:
+    """Words before a command: with these rights only, and no way to more."""
+    if rights.user is None:
+        return reduced(rights.capabilities, "--no-new-privs")
+    own, kept = rights.user, ",".join(("-all", *(f"+{name}" for name in rights.capabilities)))
+    ids = (f"--reuid={own.number}", f"--regid={own.number}", f"--groups={','.join(map(str, own.groups))}")
+    return (
+        *("setpriv", "--no-new-privs", *ids),
+        *(f"--inh-caps={kept}", f"--ambient-caps={kept}", f"--bounding-set={kept}"),
+    )
 
 
 REDUCED = reduced(CAPABILITIES)
@@ -113,11 +126,11 @@ class Inside:
         stdout: Any = None,
         stderr: Any = None,
         text: bool = False,
-        capabilities: Sequence[str] | None = None,
+        rights: Rights | None = None,
     ) -> subprocess.Popen[Any]:
         """Start a process inside, in its own session; its pid is the process's own.
 
-        ``capabilities``: with no others than these, and no way to more; without, with all that root has on a host.
+        ``rights``: a daemon's; without, all that root has on a host.
         """
         options: dict[str, Any] = {
             "stdin": stdin,
@@ -133,15 +146,26 @@ class Inside:
         # by file, not by --target: nsenter 2.41 takes that for a number in the pid namespace that it is in already
         spaces = [f"--{kind}=/proc/{self.pid}/ns/{file}" for kind, file in ENTERED.items()]
         spaces += [f"--{kind}=/proc/{self.pid}/root" for kind in ("root", "wd")]
-        words = REDUCED if capabilities is None else reduced(capabilities, "--no-new-privs")
+        words = REDUCED if rights is None else limited(rights)
+        options |= {} if rights is None else {"umask": UMASK}
         with _entered(self.pid, "pid", CLONE_NEWPID):
             return subprocess.Popen(["nsenter", *spaces, "--", *words, *argv], **options)
 
+    def user(self, service: HasUser) -> DaemonUser | None:
+        """The user as which a service runs here; None is root. What is in the box carries the hosts' packets."""
+        return None if self.pid is None else users.of(service)
+
     def run(
-        self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        seconds: float = 30,
+        environment: Mapping[str, str] | None = None,
+        rights: Rights | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside to its end. Raises DeadlineError, with the process killed."""
-        process = self.popen(argv, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = self.popen(argv, environment=environment, rights=rights, **streams)
         return wait.for_process(process, argv, seconds)
 
     def open_socket(self, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) -> socket.socket:

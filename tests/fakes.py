@@ -16,12 +16,13 @@ from services.service import Command, File, Look, Service
 from testbed.disturbances import Disturbances
 from topo import wait
 from topo.profile import SEED
+from topo.users import DaemonUser, Rights
 
 
 def open_to_all(folder: Path) -> None:
     """Let every user of the machine into a folder of pytest's: those above it are for their owner alone."""
     for path in (folder, *folder.parents):
-        path.chmod(0o755)
+        path.chmod(path.stat().st_mode | 0o055)  # a folder that is open already, as /tmp, keeps what it has
         if path.name.startswith("pytest-of-"):
             break
 
@@ -45,7 +46,7 @@ class FakePlace:
         argv: Sequence[str],
         *,
         environment: Mapping[str, str] | None = None,
-        capabilities: Sequence[str] | None = None,
+        rights: Rights | None = None,
         **options: Any,
     ) -> Any:
         self.started.append(tuple(argv))
@@ -53,8 +54,16 @@ class FakePlace:
             list(argv), env={**os.environ, **(environment or {})}, cwd=self.root, start_new_session=True, **options
         )
 
+    def user(self, service: Service) -> DaemonUser | None:
+        return None
+
     def run(
-        self, argv: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        seconds: float = 30,
+        environment: Mapping[str, str] | None = None,
+        rights: Rights | None = None,
     ) -> subprocess.CompletedProcess[str]:
         self.checked.append(tuple(argv))
         return wait.for_command(argv, seconds=seconds)

@@ -61,8 +61,8 @@ GOOD_TLS = TlsOffer(("TLSv1.2", "TLSv1.3"), (0x1301, 0xC02B), ("X25519", "P-256"
 SOCKET = ListeningSocket("tcp", "0.0.0.0", 3306, "mariadbd", DATABASE)
 LISTENER = listeners.Listener("srv1", SOCKET, DATABASE, ("lb",), GOOD_TLS)
 SOCKETS = openports.HostSockets("srv1", (SOCKET,), frozenset({("tcp", 3306, 3306)}))
-SERVICE = cast("HAProxy", SimpleNamespace(role="balancer", capabilities=()))
-PROCESS = AuditedProcess(7, "haproxy", 0, 0, True, "haproxy -db", "/usr/sbin/haproxy", service=SERVICE)
+SERVICE = cast("HAProxy", SimpleNamespace(role="balancer", capabilities=(), as_root=("setuid",)))
+PROCESS = AuditedProcess(7, "haproxy", 61001, 0, True, "haproxy -db", "/usr/sbin/haproxy", service=SERVICE)
 PRIVILEGES = privileges.HostPrivileges("lb", (PROCESS,), (SECRET,))
 FILES = secretplaces.HostFiles("srv1", (secretplaces.SecretFile("/run/app/site.json", 0o600, ("a secret",)),))
 LOGS = secretplaces.HostFiles("srv1", ())
@@ -172,7 +172,7 @@ RIGHT: dict[str, Any] = {
     "python": PINNED,
     "rules": IN_USE,
 }
-OTHER = cast("HAProxy", SimpleNamespace(role="exporter", capabilities=()))
+OTHER = cast("HAProxy", SimpleNamespace(role="exporter", capabilities=(), as_root=()))
 ALL_RIGHTS = ({"account": "'app'@'10.0.2.10'", "scope": "*.*", "privilege": "SUPER"},)
 #: check, the facts with a flaw, the finding that must follow
 PLANTED: list[tuple[str, Any, str, str]] = [
@@ -209,6 +209,14 @@ PLANTED: list[tuple[str, Any, str, str]] = [
         "process-shared-user",
         MEDIUM,
     ),
+    ("processes", with_process(uid=0), "process-shared-user", MEDIUM),
+    (
+        "processes",
+        replace(PRIVILEGES, processes=(PROCESS, replace(PROCESS, uid=0, service=OTHER))),
+        "process-shared-user",
+        MEDIUM,
+    ),
+    ("processes", with_process(capabilities=1 << 7), "process-capabilities", MEDIUM),
     ("site", with_answer("home page", 200, *HEADERS[1:]), "web-header", MEDIUM),
     ("site", with_answer("home page", 200, *HEADERS[:3]), "web-hsts", MEDIUM),
     ("site", with_answer("static file"), "web-header", LOW),

@@ -22,9 +22,10 @@ GUNICORN: Processes = {23: (23, "S", "python\0-m\0gunicorn\0x"), 46: (23, "R", "
 
 def seen(proc: Path, processes: Processes) -> dict[str, float]:
     for pid, (session, state, line) in processes.items():
-        (proc / str(pid)).mkdir()
+        (proc / str(pid) / "fd").mkdir(parents=True)
         (proc / str(pid) / "stat").write_text(f"{pid} (a) name) {state} 0 {pid} {session}{' 0' * 20}\n")
         (proc / str(pid) / "cmdline").write_text(line)
+        (proc / str(pid) / "statm").write_text("9 5 1 1 0 1 0\n")
     (proc / "uptime").write_text("1 1")
     table = ProcessTable(str(proc))
     table.look()

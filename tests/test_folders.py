@@ -182,6 +182,7 @@ BOX, HOST, KERNEL = "in the box, on its tmpfs", "below the home of a host, on th
 #: the files that write otherwise, and where to: nowhere that a person names
 ELSEWHERE = {
     "topo/folders.py": "this is the way",
+    "topo/users.py": HOST,
     "testbed/state.py": "its socket's mode, in a folder that is the user's alone",
     "controllers/denied.py": HOST,
     "controllers/desired.py": HOST,
@@ -194,7 +195,6 @@ ELSEWHERE = {
     "services/mariadb/datadir.py": HOST,
     "services/mariadb/galera.py": HOST,
     "services/monitoring/logrewind.py": "on the host itself",
-    "services/monitoring/logshipper.py": HOST,
     "services/monitoring/logwriter.py": "on the host itself",
     "services/nginx.py": HOST,
     "services/unit.py": HOST,

@@ -274,7 +274,7 @@ def test_the_store_is_bounded_and_loses_the_oldest(tmp_path: Path, pieces: Piece
         assert confirmed(pieces, sent(stored(f"[{number}]"), number=number)) == b"%d rsp 6 200 OK\n" % number
     names = [logstore.NAME, *(f"{logstore.NAME}.{number}" for number in range(1, logstore.PIECES))]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
-    assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
+    assert all(path.stat().st_mode & 0o777 == 0o640 for path in tmp_path.iterdir())
     with folders.opened(tmp_path) as folder:
         assert [found.text for found in search(logstore.stored(folder))] == [f"[{number}]" for number in range(2, 10)]
 

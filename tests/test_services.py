@@ -308,7 +308,7 @@ def test_few_need_more_than_text_files_and_only_databases_join(
         "db",
         "web",
         "ovsdb-server",
-        "shipper",
+        "controller",
     }
     assert {service.role for service in everything if service.restarts} == {"controller", "exporter", "agent"}
     assert {service.role for service in everything if service.last} == {"balancer"}

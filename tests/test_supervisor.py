@@ -196,7 +196,7 @@ def test_every_log_is_shown_under_its_name_and_missing_ones_are_not(supervised: 
     supervised.run(TwoLogs("a", ("sh", "-c", "echo out; exec sleep 60")))
     unit = supervised.supervisor.unit("srv1/a")
     error = supervised.place.path("/var/log/a/error.log")
-    error.parent.mkdir(parents=True)
+    supervised.place.path("/var/log/a/none.log").unlink()
     error.write_bytes(b"bad \xff bytes\n")
     wait.until(lambda: None if "out" in unit.tail() else "nothing", what="output", seconds=5)
     assert unit.tail() == "--- srv1:/var/log/a/error.log\nbad \ufffd bytes\n--- srv1:/var/log/a.log\nout"

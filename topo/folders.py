@@ -97,8 +97,13 @@ class Folder:
         self._give(descriptor, 0o644)
         return os.fdopen(descriptor, mode)
 
-    def write(self, name: str, content: str | bytes, *, durable: bool = False) -> None:
-        """A file's whole content: a reader finds all of it or what was there before; ``durable``: after a crash too."""
+    def write(
+        self, name: str, content: str | bytes, *, durable: bool = False, like: os.stat_result | None = None
+    ) -> None:
+        """A file's whole content: a reader finds all of it or what was there before; ``durable``: after a crash too.
+
+        ``like``: with the owner of something else, and what others may do with that.
+        """
         self.refuse_strange(name)
         part = f".{secrets.token_hex(4)}{PART}"
         try:
@@ -106,6 +111,9 @@ class Folder:
                 with self.create(part) as stream:
                     stream.write(content.encode() if isinstance(content, str) else content)
                     stream.flush()
+                    if like:
+                        os.fchown(stream.fileno(), like.st_uid, like.st_gid)
+                        os.fchmod(stream.fileno(), stat.S_IMODE(like.st_mode) & 0o666)
                     if durable:
                         os.fsync(stream.fileno())
                 os.rename(part, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)

@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from controllers.overlay import strangers
 from services.monitoring.detectionstatus import ASK
 from services.service import Command, File, Look, Service, accepts
+from topo import users
 from topo.paths import PROJECT
-from topo.plan import Plan
+from topo.plan import LOGS, Plan
 
 CONFIG = "/run/detection/config.json"
 LOG = "/var/log/detection.log"
@@ -30,7 +31,7 @@ LOG = "/var/log/detection.log"
 class Sentinel(Service):
     """It comes back when it dies, and begins with what happens then: blocks stand without it, at the controller."""
 
-    role = "detection"
+    role = users.DETECTION
     aliases = ("ids",)
     restarts = True
 
@@ -45,6 +46,11 @@ class Sentinel(Service):
     @property
     def logs(self) -> tuple[str, ...]:
         return (self.output, LOG)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The log store, and samples of denied packets."""
+        return (LOGS, users.CONTROLLER)
 
     @property
     def environment(self) -> Mapping[str, str]:

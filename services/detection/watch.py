@@ -119,6 +119,7 @@ class AttackWatch:
         Path(ASK).unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(ASK)
+        Path(ASK).chmod(0o660)
         listening.listen()
         jsonsocket.serve(listening.detach(), {"status": self.status})
         while True:

@@ -227,6 +227,6 @@ def _listen(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
-    path.chmod(0o600)
+    path.chmod(0o660)
     listening.listen()
     return listening

@@ -34,6 +34,7 @@ from services.mariadb.guarantees import guarantees
 from services.mariadb.mariadb import ENCRYPTED, FOLLOW, PLAIN
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, accepts
+from topo import users
 from topo.paths import PROJECT
 from topo.plan import BALANCER, DATABASE, RUNTIME, Plan
 from topo.profile import Profile
@@ -51,7 +52,7 @@ HEARTBEAT_S = 0.05
 class Failover(Service):
     """It comes back when it dies, and finds the present state in the servers, the balancer and the controller."""
 
-    role = "failover"
+    role = users.FAILOVER
     restarts = True
 
     def __init__(self, host: str, plan: Plan, profile: Profile, secrets: Secrets) -> None:
@@ -67,6 +68,10 @@ class Failover(Service):
     @property
     def logs(self) -> tuple[str, ...]:
         return (self.output, LOG)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (users.CONTROLLER,)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -107,7 +112,13 @@ class Failover(Service):
     def _encryption(self) -> dict[str, Any]:
         if not self._proves:
             return {"ssl_disabled": True}
-        return {"ssl_ca": AUTHORITY, "ssl_cert": PROOF, "ssl_verify_cert": True, "ssl_verify_identity": True}
+        return {
+            "ssl_ca": AUTHORITY,
+            "ssl_cert": PROOF,
+            "ssl_key": f"{PROOF}.key",
+            "ssl_verify_cert": True,
+            "ssl_verify_identity": True,
+        }
 
     def command(self) -> Command:
         return (sys.executable, "-m", "services.failover", CONFIG)

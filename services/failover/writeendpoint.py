@@ -91,5 +91,5 @@ class WriteEndpoint:
 def _context(authority: str, proof: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=authority)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(proof)
+    context.load_cert_chain(proof, f"{proof}.key")
     return context

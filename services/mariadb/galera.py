@@ -31,8 +31,8 @@ class Galera(MariaDB):
 
     aliases = ("galera",)
     patience = 40.0
-    #: rsync, by which a server is sent all, takes the user's rights again that it has already
-    capabilities = ("setgid", "setuid")
+    #: rsync, by which a server is sent all, takes root's rights again that it has already
+    as_root = ("setgid", "setuid")
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from services.mariadb import datadir, grants
 from services.mariadb.guarantees import guarantees, question, violations
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, render
+from topo import users
 from topo.plan import APP, BALANCER, DATABASE, MONITOR, PORTS, Host, Plan
 from topo.profile import Profile
 from topo.tls import means
@@ -35,7 +36,7 @@ FOLLOW = (
 # the end of a CHANGE MASTER: the primary must prove itself to the replica, and the replica to the primary
 ENCRYPTED = (
     f", MASTER_SSL=1, MASTER_SSL_CA='{AUTHORITY}', MASTER_SSL_VERIFY_SERVER_CERT=1,"
-    f" MASTER_SSL_CERT='{CERTIFICATE}', MASTER_SSL_KEY='{CERTIFICATE}'"
+    f" MASTER_SSL_CERT='{CERTIFICATE}', MASTER_SSL_KEY='{CERTIFICATE}.key'"
 )
 # or of one in the clear: since 11.4 a replica insists on TLS, for which a server makes up a certificate
 PLAIN = ", MASTER_SSL=0"
@@ -73,6 +74,7 @@ class MariaDB(Service):
     def files(self) -> tuple[File, ...]:
         config = render(
             "my.cnf.j2",
+            user=users.name(self.role),
             databases=self.databases,
             port=self.plan.port(DATABASE),
             host=self.plan.host(self.host),
@@ -147,7 +149,7 @@ class MariaDB(Service):
         return "the primary" if self.is_primary else "a replica, read-only"
 
     def directories(self) -> tuple[str, ...]:
-        return ("/var/log/mysql",)
+        return ("/var/log/mysql", DATA)
 
     def checks(self) -> tuple[Command, ...]:
         # with --help it reads every option, refuses what it does not know, and touches no data

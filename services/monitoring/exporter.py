@@ -10,9 +10,10 @@ from typing import Any
 from services import gunicorn, nginx
 from services.failover import manager
 from services.mariadb.mariadb import SOCKET as DATABASE_SOCKET
-from services.monitoring import daemons
+from services.monitoring import daemons, testbedstate
 from services.secrets import Secrets
 from services.service import Command, File, Look, Service, listens
+from topo import users
 from topo.paths import PRIVATE, PROJECT
 from topo.plan import APP, DATABASE, MONITOR, RESOLVER, WEB, Host, Plan
 from topo.profile import Profile
@@ -53,12 +54,19 @@ class Exporter(Service):
             self.capabilities = ("net_raw",)  # it counts the packets of DNS, and sees all that pass for that
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """Logs of nginx and the application; sockets of the failover manager, the sentinel and the controller."""
+        asked = (users.CONTROLLER,) if MONITOR in self.plan.host(self.host).roles else ()
+        return (*asked, *(one.role for one in self.beside if one.role in (WEB, APP, users.FAILOVER, users.DETECTION)))
+
+    @property
     def environment(self) -> Mapping[str, str]:
         return {"PYTHONPATH": str(PROJECT), "MALLOC_ARENA_MAX": "1"}
 
     def files(self) -> tuple[File, ...]:
         own = {name: self._settings[name]() for name in sources(self.plan.host(self.host), self.plan)}
-        return (File(CONFIG, json.dumps({"port": PORT, "sources": own}, indent=1), 0o600),)
+        state = (File(testbedstate.STATE, "{}"),) if TESTBED in own else ()
+        return (File(CONFIG, json.dumps({"port": PORT, "sources": own}, indent=1), 0o600), *state)
 
     @property
     def _settings(self) -> Mapping[str, Callable[[], dict[str, Any]]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from services.monitoring import logrewind
 from services.secrets import Secrets
-from services.service import Command, File, Look, Service, below, render
+from services.service import Command, File, Look, Service, render
 from topo.plan import LOGS, MONITOR, Plan
 from topo.profile import Profile
 from topo.tls import means
@@ -50,6 +49,10 @@ class LogShipper(Service):
         self.services = services
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(service.role for service in self.services)
+
+    @property
     def environment(self) -> Mapping[str, str]:
         return {"MALLOC_ARENA_MAX": "1"}
 
@@ -79,12 +82,6 @@ class LogShipper(Service):
 
     def directories(self) -> tuple[str, ...]:
         return (WORK,)
-
-    def prepare(self, look: Look) -> None:
-        """Make every log that is not there yet: each that is missing would be an error in its own log."""
-        for _, log in self._read():
-            folder, name = below(look, log, make=True)
-            os.close(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
 
     def checks(self) -> tuple[Command, ...]:
         return (("rsyslogd", "-N1", "-f", CONFIG),)

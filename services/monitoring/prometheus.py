@@ -67,7 +67,7 @@ class Prometheus(Service):
         return {
             "tls_server_config": {
                 "cert_file": CERTIFICATE,
-                "key_file": CERTIFICATE,
+                "key_file": f"{CERTIFICATE}.key",
                 "client_ca_file": AUTHORITY,
                 "client_auth_type": "RequireAndVerifyClientCert",
                 "min_version": "TLS13",

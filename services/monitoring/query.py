@@ -52,7 +52,7 @@ def _get(look: Look, plan: Plan, path: str, seconds: float) -> bytes:
 def _encrypted(look: Look, plain: Any, name: str) -> ssl.SSLSocket:
     """As the monitoring host's own client does it."""
     context = ssl.create_default_context(cafile=str(look.path(vmagent.AUTHORITY)))
-    context.load_cert_chain(look.path(vmagent.PROOF))
+    context.load_cert_chain(look.path(vmagent.PROOF), look.path(f"{vmagent.PROOF}.key"))
     return context.wrap_socket(plain, server_hostname=name)
 
 

@@ -68,6 +68,6 @@ def context(authority: str, proof: str) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_3
     made.verify_mode = ssl.CERT_REQUIRED
-    made.load_cert_chain(proof)
+    made.load_cert_chain(proof, f"{proof}.key")
     made.load_verify_locations(authority)
     return made

@@ -96,7 +96,7 @@ class Vmagent(Service):
             "-remoteWrite.flushInterval=200ms",
             "-remoteWrite.queues=1",
             *((f"-remoteWrite.tlsCAFile={AUTHORITY}",) if self.mutual else ()),
-            *((f"-remoteWrite.tlsCertFile={PROOF}", f"-remoteWrite.tlsKeyFile={PROOF}") if self.mutual else ()),
+            *((f"-remoteWrite.tlsCertFile={PROOF}", f"-remoteWrite.tlsKeyFile={PROOF}.key") if self.mutual else ()),
             "-memory.allowedBytes=16MiB",
             f"-httpListenAddr=127.0.0.1:{PORT}",
             "-loggerFormat=json",

@@ -19,8 +19,8 @@ class DatabaseAccount:
 
     Without `ca` the connection is plain text, never "TLS if the server happens to offer it", so that
     what an experiment sees on the wire is what the profile says. With `ca` (a PEM file) it is TLS: the
-    server's certificate must be signed by that authority and name `host`. `proof` (a PEM file with
-    certificate and key) is what the server is shown in turn.
+    server's certificate must be signed by that authority and name `host`. `proof` (a PEM file,
+    with its key in another whose name has .key added) is what the server is shown in turn.
     """
 
     user: str

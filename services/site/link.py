@@ -62,7 +62,7 @@ def encryption(endpoint: DatabaseAccount) -> dict[str, Any]:
     """pymysql's keywords for speaking TLS with it, or not."""
     if endpoint.ca is None:
         return {"ssl_disabled": True}
-    proof = {"ssl_cert": endpoint.proof, "ssl_key": endpoint.proof} if endpoint.proof else {}
+    proof = {"ssl_cert": endpoint.proof, "ssl_key": f"{endpoint.proof}.key"} if endpoint.proof else {}
     return {"ssl_ca": endpoint.ca, "ssl_verify_cert": True, "ssl_verify_identity": True, **proof}
 
 

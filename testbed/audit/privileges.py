@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +11,7 @@ from testbed.audit.finding import HIGH, LOW, MEDIUM, Finding
 from testbed.audit.hostprocesses import AuditedProcess
 from testbed.audit.secretvalue import SecretValue, values
 from testbed.namespaces import CAPABILITIES
+from topo import users
 from topo.plan import Host
 
 REFERENCE = "CIS Controls v8, 5.4 and 6.8; capabilities(7)"
@@ -18,11 +19,15 @@ REFERENCE = "CIS Controls v8, 5.4 and 6.8; capabilities(7)"
 
 @dataclass(frozen=True)
 class HostPrivileges:
-    """The processes of a host; ``secrets``: what must not stand in a command line, which every user may read."""
+    """The processes of a host; ``secrets``: what must not stand in a command line, which every user may read.
+
+    ``one_user``: the reason for which services can have no users of their own, if there is one.
+    """
 
     host: str
     processes: Sequence[AuditedProcess]
     secrets: Sequence[SecretValue]
+    one_user: str | None = None
 
 
 def places(auditor: Auditor) -> Places[HostPrivileges]:
@@ -32,7 +37,7 @@ def places(auditor: Auditor) -> Places[HostPrivileges]:
 
 
 def _read(auditor: Auditor, host: Host) -> HostPrivileges:
-    return HostPrivileges(host.name, auditor.processes(host), values(auditor.secrets))
+    return HostPrivileges(host.name, auditor.processes(host), values(auditor.secrets), users.why_not())
 
 
 def judge(facts: HostPrivileges) -> Iterator[Finding]:
@@ -42,18 +47,23 @@ def judge(facts: HostPrivileges) -> Iterator[Finding]:
             if secret.text in one.command:
                 evidence = f"the command line of {one.name} holds {secret.what}"
                 yield Finding("secret-command-line", HIGH, facts.host, evidence, "put it into a file", REFERENCE)
-    together: dict[str, list[str]] = {}
+    together: dict[int, dict[str, str]] = {}
     for one in facts.processes:
         if one.service is not None:
             yield from _privileged(facts.host, one)
-            if one.uid == 0:
-                together.setdefault(one.service.role, []).append(one.name)
-    if len(together) > 1:
-        evidence = (
-            f"{len(together)} services run as one user, root: whoever takes over one reads the files of the others"
-        )
-        where = f"{facts.host}: {', '.join(together)}"
-        yield Finding("process-shared-user", MEDIUM, where, evidence, "a user for each service", REFERENCE)
+            together.setdefault(one.uid, {})[one.service.role] = one.name
+    for uid, roles in together.items():
+        if uid == 0 or len(roles) > 1:
+            yield _shared(facts, uid, roles)
+
+
+def _shared(facts: HostPrivileges, uid: int, roles: Mapping[str, str]) -> Finding:
+    """Root is shared even by one: the host's own files are its."""
+    evidence = f"{', '.join(roles.values())}: run as one user, {'root' if uid == 0 else uid}: whoever takes over one"
+    evidence += " reads the files of the others, and of the host" if uid == 0 else " reads the files of the others"
+    remedy = f"{facts.one_user}" if facts.one_user else "a user for each service: topo/users.py"
+    where = f"{facts.host}: {', '.join(roles)}"
+    return Finding("process-shared-user", MEDIUM, where, evidence, remedy, REFERENCE)
 
 
 def _privileged(host: str, one: AuditedProcess) -> Iterator[Finding]:
@@ -61,10 +71,11 @@ def _privileged(host: str, one: AuditedProcess) -> Iterator[Finding]:
     where = f"{host}/{one.service.role}"
     names = {bit: name for name, bit in CAPABILITIES.items()}
     own = {names.get(bit, f"capability {bit}") for bit in range(64) if one.capabilities >> bit & 1}
-    if more := sorted(own - set(one.service.capabilities)):
+    needs = {*one.service.capabilities, *(one.service.as_root if one.uid == 0 else ())}
+    if more := sorted(own - needs):
         evidence = f"{one.name} has {len(more)} capabilities that it does not need: {', '.join(more)}"
         yield Finding("process-capabilities", MEDIUM, where, evidence, "services/: `capabilities`", REFERENCE)
-    if needed := sorted(own & set(one.service.capabilities)):
+    if needed := sorted(own & needs):
         evidence = f"{one.name} has {', '.join(needed)}, which it needs"
         yield Finding("process-capability", LOW, where, evidence, "none known", REFERENCE)
     if not one.no_new_privileges:

@@ -30,7 +30,7 @@ import json, os, ssl, sys, urllib.parse, urllib.request
 secure, own = os.path.exists('/run/vmagent/client.pem'), None
 if secure:
     own = ssl.create_default_context(cafile='/run/vmagent/ca.pem')
-    own.load_cert_chain('/run/vmagent/client.pem')
+    own.load_cert_chain('/run/vmagent/client.pem', '/run/vmagent/client.pem.key')
 address = f"{'https' if secure else 'http'}://mon:9090/api/v1/query?" + urllib.parse.urlencode({'query': sys.argv[1]})
 print(json.dumps(json.load(urllib.request.urlopen(address, context=own))['data']['result']))
 """
@@ -55,7 +55,7 @@ class Commands:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=seconds * wait.patience(),
             **stdin,  # type: ignore[call-overload, no-any-return]
         )
 

@@ -80,6 +80,24 @@ def test_planted_flaws_are_found_and_nothing_of_them_is_left(second: RunningTest
     second.becomes_steady()
 
 
+def test_no_two_daemons_of_a_host_have_a_user_in_common_and_none_is_root(second: RunningTestbed) -> None:
+    """As the kernel says; each runs in a session of its own. Keys and passwords are for their daemon alone."""
+    for host in ("lb", "srv1", "mon", "dns"):
+        users: dict[str, set[str]] = {}
+        for line in second.run(host, "ps", "-eo", "uid=,sid=,args=").splitlines():
+            uid, session, command = line.split(None, 2)
+            if session not in ("0", "1") and not command.startswith(
+                "ps "
+            ):  # the host's shell, and what was started from outside
+                users.setdefault(uid, set()).add(session)
+        assert "0" not in users, users
+        assert {len(sessions) for sessions in users.values()} == {1}, users
+    web = ("setpriv", "--reuid", "_web", "--regid", "_web", "--clear-groups", "cat")
+    assert second.exec("srv1", *web, "/run/nginx/nginx.conf").returncode == 0
+    assert "Permission denied" in second.exec("srv1", *web, "/run/app/site.json").stderr
+    assert "Permission denied" in second.exec("srv1", *web, "/var/log/app/access.log").stderr
+
+
 def test_no_daemon_on_a_host_has_a_capability_or_a_way_to_one(second: RunningTestbed) -> None:
     """But for the exporter of the DNS host; and a person's own command has those of root on a host."""
     for host in ("lb", "srv1", "mon", "dns"):

@@ -418,6 +418,7 @@ def as_nobody(tmp_path: Path, *prefix: str) -> subprocess.CompletedProcess[str]:
     script = f"""
 "$@" up --detach --name x && "$@" exec client -- curl -sS --fail -o /dev/null -w "%{{http_code}}\n" https://{SITE}/
 code=$?
+[ $code != 0 ] || "$@" audit --json --name x >"$HOME/audit.json"
 "$@" down --all
 exit $code"""
     environment = {
@@ -425,6 +426,7 @@ exit $code"""
         "HOME": str(home),
         "XDG_RUNTIME_DIR": str(home),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "FOOBAR_PATIENCE": f"{wait.patience()}",
     }
     return subprocess.run(
         [*prefix, *user, "sh", "-c", script, "sh", sys.executable, "-m", "topo.foobar"],
@@ -433,8 +435,14 @@ exit $code"""
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=150 * wait.patience(),
     )
+
+
+def audited_users(report: Path) -> dict[str, str]:
+    """Where services share a user, and what would end that, as an audit says."""
+    found = json.loads(report.read_text())["findings"]
+    return {one["where"]: one["remedy"] for one in found if one["id"] == "process-shared-user"}
 
 
 def test_an_ordinary_user_boots_or_is_told_what_to_change(tmp_path: Path) -> None:
@@ -460,4 +468,7 @@ def test_an_ordinary_user_boots_where_the_device_may_be_opened(tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     assert "200" in done.stdout.split()
     assert "x: down" in done.stdout
+    shared = audited_users(tmp_path / "nobody" / "audit.json")
+    assert {where.partition(":")[0] for where in shared} == {"dns", "lb", "mon", "srv1", "srv2", "srv3"}
+    assert all("one user only" in remedy for remedy in shared.values())
     assert stat.S_ISCHR(os.stat("/dev/net/tun").st_mode)

@@ -269,7 +269,7 @@ def test_where_tls_is_mutual_a_shipper_must_show_a_certificate(commands: Command
     assert lost(hardened, "srv1", mark, RATE) == 0
     told = ("sh", "-c", 'sleep 2 | openssl s_client -connect mon:2514 -verify_return_error "$@" 2>&1', "-")
     trusting = ("-CAfile", "/run/rsyslog/ca.pem", "-verify_hostname", "mon")
-    own = ("-cert", "/run/rsyslog/client.pem", "-key", "/run/rsyslog/client.pem")
+    own = ("-cert", "/run/rsyslog/client.pem", "-key", "/run/rsyslog/client.pem.key")
     assert "certificate required" not in (shown := hardened.exec("srv1", *told, *trusting, *own).stdout)
     assert "Verification: OK" in shown
     assert "certificate required" in hardened.exec("srv1", *told, *trusting).stdout

@@ -264,7 +264,7 @@ def test_what_is_pushed_is_encrypted_and_proved(bed: RunningTestbed, encrypted: 
     assert readable == {bed.name: True, encrypted.name: False}
     refused = "import urllib.request, ssl; c = ssl.create_default_context(cafile='/run/vmagent/ca.pem'); {}"
     ask = "urllib.request.urlopen('https://mon:9090/api/v1/query?query=up', context=c).read()"
-    proved = "c.load_cert_chain('/run/vmagent/client.pem'); "
+    proved = "c.load_cert_chain('/run/vmagent/client.pem', '/run/vmagent/client.pem.key'); "
     for host in ("mon", "srv1"):
         stranger = encrypted.exec(host, "python3", "-c", refused.format(ask))
         assert stranger.returncode != 0

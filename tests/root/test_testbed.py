@@ -155,7 +155,7 @@ def test_hosts_and_resolvers(bed: RunningTestbed) -> None:
     assert Path("/etc/hosts").read_text() != known
 
 
-def test_private_keys_and_secrets_are_for_root_alone(bed: RunningTestbed) -> None:
+def test_private_keys_and_secrets_are_for_their_daemon_alone(bed: RunningTestbed) -> None:
     found = bed.run(
         "box",
         "sh",

@@ -74,7 +74,7 @@ def test_keys_are_their_owners_alone(bed: RunningTestbed) -> None:
     there = 0
     for host, keys in KEYS.items():
         for key in keys:
-            done = bed.exec(host, "stat", "-c", "%a", key)
+            done = bed.exec(host, "stat", "-c", "%a", f"{key}.key")
             there += done.returncode == 0
             assert done.stdout in ("600\n", ""), key
     assert there == {"reencrypt": 2, "passthrough": 1, "mutual": 5}[tls_of(bed)]
@@ -132,17 +132,17 @@ def wait_for_server(bed: RunningTestbed, status: str, check: str) -> None:
 @MUTUAL
 def test_nginx_answers_the_balancer_alone(bed: RunningTestbed) -> None:
     page = "https://srv1/healthz"
-    assert curl(bed, "lb", "--cert", haproxy.PROOF, page).stdout == "1.1 200"
+    assert curl(bed, "lb", "--cert", haproxy.PROOF, "--key", f"{haproxy.PROOF}.key", page).stdout == "1.1 200"
     assert curl(bed, "lb", page).stdout == "1.1 400"
     # an application's certificate is of the same authority, and still another's
-    assert curl(bed, "srv1", "--cert", gunicorn.PROOF, page).stdout == "1.1 403"
+    assert curl(bed, "srv1", "--cert", gunicorn.PROOF, "--key", f"{gunicorn.PROOF}.key", page).stdout == "1.1 403"
 
 
 # how a database is reached, by what is left out; each line is what came of it
 CONNECT = """
 import json, sys, pymysql
 account = json.load(open(sys.argv[1]))["write"]
-right = dict(host=account["host"], ssl_ca=account["ca"], ssl_cert=account["proof"], ssl_key=account["proof"],
+right = dict(host=account["host"], ssl_ca=account["ca"], ssl_cert=account["proof"], ssl_key=account["proof"] + ".key",
              ssl_verify_cert=True, ssl_verify_identity=True)
 ways = {"right": right, "plain": {"host": account["host"], "ssl_disabled": True},
         "no proof": {name: value for name, value in right.items() if name not in ("ssl_cert", "ssl_key")},
