@@ -43,6 +43,8 @@ CAPABILITIES = {
     "ipc_lock": 14,
     "ipc_owner": 15,
 }
+#: what root on a host may not do, and a daemon may whose service says so
+BEYOND = {"sys_ptrace": 19}
 
 
 def reduced(capabilities: Iterable[str], *more: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from controllers.ovs import vsctl
 from services.mariadb import datadir
 from services.mariadb.mariadb import GALERA
-from testbed.namespaces import CAPABILITIES
+from testbed.namespaces import BEYOND, CAPABILITIES
 from topo import folders, wait
 from topo.environment import SYSTEM_PATH
 from topo.errors import MissingError, UsageError
@@ -118,7 +118,7 @@ def _is_jammy() -> bool:
 def _check_capabilities(status: str) -> None:
     """Without one of them a boot fails half-way, or, without setpcap, a host would keep more rights than it should."""
     held = int(re.findall(r"CapEff:\s*([0-9a-f]+)", status)[0], 16)
-    missing = [name for name, bit in (CAPABILITIES | BOX_CAPABILITIES).items() if not held >> bit & 1]
+    missing = [name for name, bit in (CAPABILITIES | BEYOND | BOX_CAPABILITIES).items() if not held >> bit & 1]
     if missing:
         raise MissingError(f"root may not {', '.join(missing)} here; {ELSEWHERE}")
 

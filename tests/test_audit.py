@@ -447,12 +447,12 @@ def test_versions_are_read_from_apt_and_dpkg() -> None:
     assert packageversions.pins("Flask-WTF==1.3.0\nx==1  # only\n# y==2\n") == {"flask-wtf": "1.3.0", "x": "1"}
 
 
-def test_only_the_resolver_s_exporter_may_see_packets() -> None:
+def test_exporters_may_look_into_processes_and_only_the_resolver_s_sees_packets() -> None:
     from services.secrets import Secrets
 
     profile = Profile()
     by_host = {host: Exporter(host, PLAN, profile, Secrets(), ()).capabilities for host in ("dns", "srv1")}
-    assert by_host == {"dns": ("net_raw",), "srv1": ()}
+    assert by_host == {"dns": ("sys_ptrace", "net_raw"), "srv1": ("sys_ptrace",)}
 
 
 # --- TLS, as real servers speak it -----------------------------------------------------------------------------------

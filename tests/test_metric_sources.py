@@ -172,12 +172,15 @@ class FakeProc:
         lines.append("srv1-eth0: 70 5 0 0 0 0 0 0 900 8 0 0 0 0 0 0")
         (folder / "net" / "dev").write_text("\n".join(lines) + "\n")
 
-    def run(self, pid: int, parent: int, cpu: int, *, children: int = 0, began: int = 1) -> None:
+    def run(self, pid: int, parent: int, cpu: int, *, children: int = 0, written: int = 0, began: int = 1) -> None:
         place = self.folder / str(pid)
         (place / "fd").mkdir(parents=True, exist_ok=True)
         fields = ["S", parent, pid, pid, *[0] * 7, cpu, 0, children, 0, *[0] * 4, began]
         (place / "stat").write_text(f"{pid} (a) b) {' '.join(map(str, fields))}\n")
-        (place / "statm").write_text("14268 5623 1615 1330 0 12419 0\n")
+        names = ("rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes")
+        numbers = {**dict.fromkeys(names, 0), "write_bytes": written}
+        (place / "io").write_text("".join(f"{name}: {number}\n" for name, number in numbers.items()))
+        (place / "smaps_rollup").write_text("0-1 ---p 0 00:00 0 [rollup]\nRss: 90 kB\nPss: 30 kB\nPss_Dirty: 9 kB\n")
 
     def end(self, pid: int) -> None:
         shutil.rmtree(self.folder / str(pid))
@@ -190,11 +193,12 @@ def proc(tmp_path: Path) -> FakeProc:
 
 def test_a_host_uses_what_its_processes_and_interfaces_do(proc: FakeProc) -> None:
     proc.run(1, 0, 20)
-    proc.run(7, 0, 100, children=50)
+    proc.run(7, 0, 100, children=50, written=4096)
     said = values(HostUsage(["/tmp", "/no/such"], [], {}, str(proc.folder)))
     assert said["host_cpu_seconds_total",] == pytest.approx(1.7)
-    assert said["host_memory_private_bytes",] == 2 * (5623 - 1615) * os.sysconf("SC_PAGE_SIZE")
+    assert said["host_memory_pss_bytes",] == 60 * 1024
     assert said["host_processes",] == 2
+    assert said["host_disk_written_bytes_total",] == 4096
     assert said["host_network_transmit_bytes_total", "srv1-eth0"] == 900
     assert said["host_network_receive_packets_total", "srv1-eth0"] == 5
     assert said["host_filesystem_size_bytes", "/tmp"] > said["host_filesystem_free_bytes", "/tmp"]
@@ -228,12 +232,18 @@ def test_a_childs_end_that_its_parent_did_not_count_makes_nothing_fall(proc: Fak
     assert values(usage)["host_cpu_seconds_total",] == pytest.approx(first + 0.1)
 
 
-def test_files_that_only_their_user_may_count_are_no_number(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
-    proc.run(1, 0, 0)
-    assert ("host_open_files",) in values(HostUsage([], [], {}, str(proc.folder)))
-
-    monkeypatch.setattr(ProcessTable, "_files", lambda *_: None)
-    assert ("host_open_files",) not in values(HostUsage([], [], {}, str(proc.folder)))
+def test_memory_is_asked_of_each_process_in_turn(proc: FakeProc) -> None:
+    table = ProcessTable(str(proc.folder))
+    for pid in range(1, 9):
+        proc.run(pid, 0, 0)
+    table.look()
+    for pid in range(1, 9):
+        (proc.folder / str(pid) / "smaps_rollup").write_text("x\nPss: 1 kB\n")
+    changed = []
+    for _ in range(8):
+        table.look()
+        changed.append(sum(process.pss == 1024 for process in table.now.values()))
+    assert changed == list(range(1, 9))
 
 
 # --- certificates --------------------------------------------------------------------------------------------------

@@ -50,8 +50,9 @@ class Exporter(Service):
         self.profile = profile
         self.secrets = secrets
         self.beside = beside
-        if RESOLVER in plan.host(host).roles:
-            self.capabilities = ("net_raw",)  # it counts the packets of DNS, and sees all that pass for that
+        # it counts the packets of DNS, and sees all that pass for that
+        seeing = ("net_raw",) if RESOLVER in plan.host(host).roles else ()
+        self.capabilities = ("sys_ptrace", *seeing)  # memory, disk bytes and open files of other users' processes
 
     @property
     def reads(self) -> tuple[str, ...]:

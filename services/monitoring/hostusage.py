@@ -7,28 +7,42 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.monitoring import certificates
 from services.monitoring.daemons import Daemons
 from services.monitoring.metric import COUNTER, GAUGE, Metric, Rising, value
 
-TICK_S, PAGE = 1 / os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+#: the kernel sums the maps of a process in a millisecond: its memory and its files are asked in one of so many looks
+SLOW_LOOKS = 8
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-class HostProcess(NamedTuple):
-    """One process as it was last seen. ``outside``: its parent belongs to no host, and so counts nothing here.
+class Used(NamedTuple):
+    """Of a process and of those of its children that it has waited for."""
 
-    ``cpu_s``: of it and of those of its children that it has waited for; ``memory``: bytes that it shares with no
-    other; ``files``: None where only its own user may count them, as before Linux 6.2.
-    """
+    cpu_s: float
+    read: int
+    written: int
+
+    def plus(self, other: Used) -> Used:
+        return Used(self.cpu_s + other.cpu_s, self.read + other.read, self.written + other.written)
+
+
+NOTHING = Used(0.0, 0, 0)
+
+
+@dataclass
+class HostProcess:
+    """One process as it was last seen. ``outside``: its parent belongs to no host, and so counts nothing here."""
 
     session: str
     state: bytes
     outside: bool
-    cpu_s: float
-    memory: int
-    files: int | None
+    used: Used
+    pss: int = 0
+    files: int = 0
 
 
 class ProcessTable:
@@ -40,21 +54,26 @@ class ProcessTable:
     def __init__(self, proc: str = "/proc") -> None:
         self.proc = proc
         self.now: dict[tuple[str, str], HostProcess] = {}
-        self._gone = 0.0
+        self._gone = NOTHING
+        self._looks = 0
 
     def look(self) -> None:
+        self._looks += 1
         before, self.now = self.now, {}
         for pid in os.listdir(self.proc):
             if pid.isdigit():
                 with suppress(OSError):  # it ended meanwhile, or is not for us to look at
-                    self._see(pid)
+                    self._see(pid, before)
         for key in before.keys() - self.now.keys():
             if before[key].outside:
-                self._gone += before[key].cpu_s
+                self._gone = self._gone.plus(before[key].used)
 
-    def cpu_s(self) -> float:
-        """Used by all of them, from the host's start on."""
-        return self._gone + sum(process.cpu_s for process in self.now.values())
+    def used(self) -> Used:
+        """By all of them, from the host's start on."""
+        total = self._gone
+        for process in self.now.values():
+            total = total.plus(process.used)
+        return total
 
     def sessions(self) -> Mapping[str, list[bytes]]:
         """The states of the processes of each session, by the pid of its first one."""
@@ -63,20 +82,37 @@ class ProcessTable:
             states[process.session].append(process.state)
         return states
 
-    def _see(self, pid: str) -> None:
-        """By what every user may read of every process."""
+    def _see(self, pid: str, before: dict[tuple[str, str], HostProcess]) -> None:
         fields = _read(f"{self.proc}/{pid}/stat").rpartition(b")")[2].split()
-        _, resident, shared, *_ = map(int, _read(f"{self.proc}/{pid}/statm").split())
+        key = pid, fields[19].decode()
+        read, written = self._disk(pid)
         cpu_s = sum(map(int, fields[11:15])) * TICK_S
-        self.now[pid, fields[19].decode()] = HostProcess(
-            fields[3].decode(), fields[0], fields[1] == b"0", cpu_s, (resident - shared) * PAGE, self._files(pid)
+        process = self.now[key] = HostProcess(
+            fields[3].decode(), fields[0], fields[1] == b"0", Used(cpu_s, read, written)
         )
+        if key not in before or (int(pid) + self._looks) % SLOW_LOOKS == 0:
+            process.pss, process.files = self._pss(pid), self._files(pid)
+        else:
+            process.pss, process.files = before[key].pss, before[key].files
 
-    def _files(self, pid: str) -> int | None:
+    def _disk(self, pid: str) -> tuple[int, int]:
+        with suppress(OSError):
+            words = _read(f"{self.proc}/{pid}/io").split()
+            return int(words[9]), int(words[11])
+        return 0, 0
+
+    def _files(self, pid: str) -> int:
         folder = f"{self.proc}/{pid}/fd"
-        with suppress(PermissionError):
-            return os.stat(folder).st_size or len(os.listdir(folder))
-        return None
+        with suppress(OSError):
+            return os.stat(folder).st_size or len(os.listdir(folder))  # older kernels tell no size
+        return 0
+
+    def _pss(self, pid: str) -> int:
+        """The bytes of memory that are its own, and its share of those that it shares."""
+        with suppress(OSError, ValueError):
+            _, found, rest = _read(f"{self.proc}/{pid}/smaps_rollup").partition(b"\nPss:")
+            return int(rest.split(None, 1)[0]) * 1024 if found else 0
+        return 0
 
 
 class HostUsage:
@@ -107,13 +143,13 @@ class HostUsage:
 
     def _used(self) -> Iterator[Metric]:
         self._processes.look()
-        now = self._processes.now.values()
-        yield self._counter("host_cpu_seconds_total", self._processes.cpu_s())
-        yield value("host_memory_private_bytes", sum(process.memory for process in now))
+        used, now = self._processes.used(), self._processes.now.values()
+        yield self._counter("host_cpu_seconds_total", used.cpu_s)
+        yield self._counter("host_disk_read_bytes_total", used.read)
+        yield self._counter("host_disk_written_bytes_total", used.written)
+        yield value("host_memory_pss_bytes", sum(process.pss for process in now))
         yield value("host_processes", len(now))
-        files = [process.files for process in now if process.files is not None]
-        if len(files) == len(now):
-            yield value("host_open_files", sum(files))
+        yield value("host_open_files", sum(process.files for process in now))
 
     def _counter(self, name: str, number: float) -> Metric:
         return value(name, self._rising(name, number), COUNTER)

@@ -23,7 +23,7 @@ QUESTIONS: Mapping[str, str] = {
     # for how many seconds nothing has been heard of a host
     "age": "time() - monitoring_seen",
     "cpu": _rate("host_cpu_seconds_total", "host"),
-    "memory": "sum by (host) (host_memory_private_bytes)",
+    "memory": "sum by (host) (host_memory_pss_bytes)",
     "in": _rate("host_network_receive_bytes_total", "host", 'interface!="lo"'),
     "out": _rate("host_network_transmit_bytes_total", "host", 'interface!="lo"'),
     "answers": _rate("web_requests_total", "host, status"),

@@ -10,7 +10,7 @@ from testbed.audit.auditor import Auditor, Places
 from testbed.audit.finding import HIGH, LOW, MEDIUM, Finding
 from testbed.audit.hostprocesses import AuditedProcess
 from testbed.audit.secretvalue import SecretValue, values
-from testbed.namespaces import CAPABILITIES
+from testbed.namespaces import BEYOND, CAPABILITIES
 from topo import users
 from topo.plan import Host
 
@@ -69,7 +69,7 @@ def _shared(facts: HostPrivileges, uid: int, roles: Mapping[str, str]) -> Findin
 def _privileged(host: str, one: AuditedProcess) -> Iterator[Finding]:
     assert one.service is not None
     where = f"{host}/{one.service.role}"
-    names = {bit: name for name, bit in CAPABILITIES.items()}
+    names = {bit: name for name, bit in (CAPABILITIES | BEYOND).items()}
     own = {names.get(bit, f"capability {bit}") for bit in range(64) if one.capabilities >> bit & 1}
     needs = {*one.service.capabilities, *(one.service.as_root if one.uid == 0 else ())}
     if more := sorted(own - needs):
