@@ -15,12 +15,15 @@ from experiments.monitoring import checks, processortime, show
 from experiments.monitoring.evidence import MonitoringEvidence
 from experiments.monitoring.expectations import expectations
 from experiments.monitoring.experiment import Monitoring
+from experiments.monitoring.measure import answered
 from experiments.monitoring.sums import counted, longest_step, seconds_of, whiles
 from services import deployment
 from services.secrets import fresh
 from testbed.faults.injection import meant
 from testbed.faults.registry import KINDS
 from testbed.faults.selection import PRIMARY
+from topo import wait
+from topo.errors import RefusedError
 from topo.plan import plan as plan_of
 from topo.profile import Profile
 
@@ -191,6 +194,21 @@ def test_the_schedule_has_the_kinds_that_a_monitoring_can_see() -> None:
     assert tried <= set(KINDS)
     # a hand-over that goes well is no trouble: no alert is right for it
     assert set(KINDS) - tried == {"planned"}
+
+
+def test_a_prometheus_that_does_not_answer_in_time_is_asked_again() -> None:
+    asked = 0
+
+    def look() -> str | None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise RefusedError("mon's Prometheus does not answer: timed out")
+        return None
+
+    wait.until(answered(look), what="no alert", seconds=5)
+    assert asked == 2
+    assert answered(lambda: "DiskFull of srv3")() == "DiskFull of srv3"
 
 
 def test_the_cost_is_judged_by_its_ratio() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,18 @@ def measure(testbed: Testbed, run: Run) -> MonitoringEvidence:
     spoilt = str(run.options["spoil"])
     with spoiling.spoilt(testbed, spoilt):
         return Measurement(testbed, run).all(spoilt)
+
+
+def answered(look: Callable[[], str | None]) -> Callable[[], str | None]:
+    """A look that waits on where Prometheus, short of a processor, gives no answer in time."""
+
+    def looked() -> str | None:
+        try:
+            return look()
+        except RefusedError as error:
+            return str(error)
+
+    return looked
 
 
 @dataclass
@@ -160,7 +172,9 @@ class Measurement:
         fault = selected(self.testbed, expectation.fault)[0]
         hosts = expectation.hosts or (fault.target,)
         with injected(self.testbed, fault, mark=self.run.mark) as injection:
-            before = self._told(expectation.alerts, hosts, injection.began)
+            before: tuple[float, str] | None = None
+            with suppress(RefusedError):  # no answer: what is seen from now on counts, which is later
+                before = self._told(expectation.alerts, hosts, injection.began)
             fired, alert = before or self._wait_for(expectation.alerts, hosts)
             return {
                 "fault": expectation.name,
@@ -194,7 +208,7 @@ class Measurement:
             return None if seen else "not firing"
 
         try:
-            wait.until(look, what=" or ".join(alerts), seconds=ALERT_SECONDS, every=0.05)
+            wait.until(answered(look), what=" or ".join(alerts), seconds=ALERT_SECONDS, every=0.05)
         except DeadlineError:
             return None, None
         return time.time(), seen[0]
@@ -206,7 +220,7 @@ class Measurement:
             labels = [alert["labels"] for alert in query.firing(self.tool, self.plan)]
             return ", ".join(f"{own['alertname']} of {own.get('host')}" for own in labels) or None
 
-        wait.until(look, what="no alert", seconds=CALM_SECONDS, every=0.1)
+        wait.until(answered(look), what="no alert", seconds=CALM_SECONDS, every=0.1)
 
     def _fired(self, began: float) -> list[FiringRow]:
         """Every while in which an alert was firing, as Prometheus keeps it."""
