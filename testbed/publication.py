@@ -35,7 +35,7 @@ class Publication:
             if place is not None:
                 with suppress(OSError, UsageError):  # its root may have put something else there
                     folder, name = below(place, STATE, make=True)
-                    folder.write(name, json.dumps(state), like=folder.status(name))
+                    folder.write(name, json.dumps(state))
 
     def measure(self, experiment: str, phase: str = "") -> None:
         """This is being measured now; nothing, when both are empty."""

@@ -102,9 +102,10 @@ class Folder:
     ) -> None:
         """A file's whole content: a reader finds all of it or what was there before; ``durable``: after a crash too.
 
-        ``like``: with the owner of something else, and what others may do with that.
+        ``like``: with the owner of something else, and what others may do with that; on a host it is what it replaces.
         """
         self.refuse_strange(name)
+        like = like or (self.status(name) if self.private else None)
         part = f".{secrets.token_hex(4)}{PART}"
         try:
             with _refusing(self.path / name):

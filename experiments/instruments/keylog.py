@@ -8,6 +8,7 @@ in Go has TLS of its own: such links stay sealed.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +53,7 @@ def keys_logged(testbed: Testbed, folder: Folder) -> Iterator[Path]:
         with TemporaryDirectory(dir=testbed.home) as made:
             library = compile_library(Path(made) / "keylog.so")
         for place in places:
-            below(place, LIBRARY, make=True)[0].write(Path(LIBRARY).name, library)
+            _begin(below(place, LIBRARY, make=True)[0], library)
         for unit in units:
             unit.extra = ENVIRONMENT
         _restart(testbed)
@@ -109,6 +110,15 @@ def written(place: Look) -> bytes:
         folder, name = below(place, SECRETS)
         return folder.read(name)
     return b""
+
+
+def _begin(folder: Folder, library: bytes) -> None:
+    """Every daemon of the host, whatever its user, can load the library and add to the log; root alone reads that."""
+    for name, content, mode in ((Path(LIBRARY).name, library, 0o644), (Path(SECRETS).name, b"", 0o622)):
+        with folder.create(name) as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+    os.fchmod(folder.descriptor, 0o755)
 
 
 def _forget(place: Look) -> None:
