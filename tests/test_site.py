@@ -937,7 +937,7 @@ class TestLink:
             assert (each["ssl_ca"], each["ssl_verify_cert"], each["ssl_verify_identity"]) == ("/ca.pem", True, True)
             assert "ssl_disabled" not in each
         assert "ssl_cert" not in encrypted
-        assert (proven["ssl_cert"], proven["ssl_key"]) == ("/proof.pem", "/proof.pem")
+        assert (proven["ssl_cert"], proven["ssl_key"]) == ("/proof.pem", "/proof.pem.key")
 
 
 class TestSettings:
