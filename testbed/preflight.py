@@ -43,8 +43,6 @@ MONITORING = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "vmagent": "victoria-metrics",
-    "rsyslogd": "rsyslog",
-    "/usr/lib/*/rsyslog/omrelp.so": "rsyslog-relp",
 }
 #: with --waf on besides; Ubuntu 22.04 has no such module for its nginx
 SHIELD = {

@@ -194,7 +194,7 @@ ELSEWHERE = {
     "services/logfiles.py": HOST,
     "services/mariadb/datadir.py": HOST,
     "services/mariadb/galera.py": HOST,
-    "services/monitoring/logrewind.py": "on the host itself",
+    "services/monitoring/logsender.py": "on the host itself",
     "services/monitoring/logwriter.py": "on the host itself",
     "services/nginx.py": HOST,
     "services/unit.py": HOST,

@@ -353,7 +353,7 @@ def test_a_refusal_whose_bytes_are_no_characters_is_stored_as_a_refusal() -> Non
     line = json.dumps(
         {"file": "LOG", "line": json.dumps(audit, ensure_ascii=False)}, ensure_ascii=False, separators=(",", ":")
     )
-    cut = line.replace("LOG", refusal.LOG.replace("/", "\\/")).encode("latin-1")
+    cut = line.replace("LOG", refusal.LOG).encode("latin-1")
     assert json.loads(json.loads(refusal.as_stored(cut))["line"])["id"] == "r-1"
 
 

@@ -34,8 +34,6 @@ packages=(
     "nsd                nsd                                     the authoritative name server"
     "prometheus         prometheus                              collects and judges the metrics (--monitoring on)"
     "victoria-metrics   vmagent                                 the monitoring client: pushes a host's metrics"
-    "rsyslog            rsyslogd                                ships a host's logs to the monitoring host"
-    "rsyslog-relp       /usr/lib/*/rsyslog/omrelp.so            ... so that none is lost on the way"
     "libnginx-mod-http-modsecurity /usr/lib/nginx/modules/ngx_http_modsecurity_module.so the web application firewall (--waf on)"
     "modsecurity-crs    /usr/share/modsecurity-crs/rules        ... and the core rules"
     "wireshark-common   dumpcap                                 captures what is on the links"

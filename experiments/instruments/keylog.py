@@ -1,8 +1,8 @@
 """The secrets of TLS connections, written down when an experiment asks, so that a capture of them can be decrypted.
 
-nginx, MariaDB and rsyslog have no key log, HAProxy 2.6 has none for TLS 1.3 to its servers, and PyMySQL none at all. So
-one way for all of them: for a while they run with a small library preloaded (keylog.c) that gives OpenSSL a callback.
-Never by default, and never on a disk: each host's log lies below its own /run, and goes with the block. What is written
+nginx and MariaDB have no key log, HAProxy 2.6 has none for TLS 1.3 to its servers, and PyMySQL none at all. So one way
+for all of them: for a while they run with a small library preloaded (keylog.c) that gives OpenSSL a callback. Never by
+default, and never on a disk: each host's log lies below its own /run, and goes with the block. What is written
 in Go has TLS of its own: such links stay sealed.
 """
 

@@ -244,7 +244,7 @@ class Measurement:
         yield self._one_away(f"{name} frozen", frozen, seconds)
         yield self._one_away(f"{name} cut", [Fault("cut", name)], seconds)
         yield self._one_away(f"{name} off", [Fault("off", name)], seconds)
-        yield self._one_away(f"{name} frozen, then {balancer}'s shipper killed", frozen, seconds, shipper)
+        yield self._one_away(f"{name} killed, then {balancer}'s shipper killed", killed, seconds, shipper)
 
     def _tools(self) -> list[Any]:
         name = self.plan.host_of(roles.MONITOR).name

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from services import logfiles
 from topo import folders
@@ -22,32 +23,58 @@ LOOK_BYTES = 2**22
 REMEMBERED = 2**14
 
 
-class LogFollower:
-    """``refused``: the lines that were too long. ``behind``: whether there is more to be read."""
+class LogPlace(NamedTuple):
+    """A place up to which a log was read: ``offset``, before which ``last`` stands.
 
-    def __init__(self, path: str, look_bytes: int = LOOK_BYTES) -> None:
+    ``rest``: of a line that had no end yet. ``in_moved``: in what was in the log before it was emptied. ``overlong``:
+    in a line that is refused.
+    """
+
+    offset: int = 0
+    last: bytes = b""
+    rest: bytes = b""
+    in_moved: bool = True  # so what was there before the first look is read as well
+    overlong: bool = False
+
+
+class LogFollower:
+    """``refused``: the lines that were too long. ``behind``: whether there is more to be read.
+
+    ``place``: where another one can go on.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        look_bytes: int = LOOK_BYTES,
+        line_bytes: int = LINE_BYTES,
+        place: LogPlace = LogPlace(),  # noqa: B008 - it cannot be changed
+    ) -> None:
         self._path = path
         self._look_bytes = look_bytes
-        self._in_moved = True  # what was there before the first look is read as well
-        self._offset = 0
-        self._last = b""
-        self._rest = b""
-        self._overlong = False
+        self._line_bytes = line_bytes
+        self._offset, self._last, self._rest, self._in_moved, self._overlong = place
         self.refused = 0
         self.behind = False
 
     def lines(self) -> Iterator[bytes]:
         """The lines that have come to their end since the last look."""
-        new = self._new()  # which may forget the rest
-        *lines, rest = (self._rest + new).split(b"\n")
-        for line in lines:
-            if self._overlong or len(line) > LINE_BYTES:
-                self.refused += 1
-                self._overlong = False
-            elif line:
-                yield line
-        self._overlong = self._overlong or len(rest) > LINE_BYTES
-        self._rest = b"" if self._overlong else rest
+        return (line for _, line in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, bytes]]:
+        """The same, each with the place at which it begins: below 0 for one that began before the log was emptied."""
+        for begin, new in self._new():  # which may forget the rest
+            begin -= len(self._rest)
+            *lines, rest = (self._rest + new).split(b"\n")
+            for line in lines:
+                if self._overlong or len(line) > self._line_bytes:
+                    self.refused += 1
+                    self._overlong = False
+                elif line:
+                    yield begin, line
+                begin += len(line) + 1
+            self._overlong = self._overlong or len(rest) > self._line_bytes
+            self._rest = b"" if self._overlong else rest
 
     def all_lines(self) -> Iterator[bytes]:
         """The same, in as many looks as it takes."""
@@ -56,25 +83,34 @@ class LogFollower:
             if not self.behind:
                 return
 
-    def _new(self) -> bytes:
-        """The bytes that have come, as far as one look goes."""
+    @property
+    def place(self) -> LogPlace:
+        return LogPlace(self._offset, self._last, self._rest, self._in_moved, self._overlong)
+
+    def _new(self) -> Iterator[tuple[int, bytes]]:
+        """The bytes that have come, as far as one look goes, and where they stand."""
         with _Opened(self._path) as log:
             if not self._in_moved and self._continues(log, self._offset):
-                return self._read(log, self._offset)
+                yield self._offset, self._read(log, self._offset)
+                return
             with _Opened(logfiles.before(self._path)) as moved:
-                return self._moved(moved, log)
+                yield from self._moved(moved, log)
 
-    def _moved(self, moved: _Opened, log: _Opened) -> bytes:
+    def _moved(self, moved: _Opened, log: _Opened) -> Iterator[tuple[int, bytes]]:
         """The log was emptied: its content is elsewhere, or gone."""
         if self._continues(moved, self._offset):
             self._in_moved = True
-            rest = self._read(moved, self._offset)
-            return rest if self.behind else rest + self._from_start(log, 0)
+            yield self._offset, self._read(moved, self._offset)
+            if not self.behind:
+                yield 0, self._from_start(log, 0)
+            return
         # lines that came while it was moved, and were read before it was emptied, stand in both files
         if (again := self._offset - moved.size) > 0 and self._continues(log, again, moved):
-            return self._from_start(log, again) if log.size >= again else b""
+            if log.size >= again:
+                yield again, self._from_start(log, again)
+            return
         self._rest, self._overlong = b"", False
-        return self._from_start(log, 0)
+        yield 0, self._from_start(log, 0)
 
     def _from_start(self, log: _Opened, offset: int) -> bytes:
         self._in_moved = False

@@ -72,7 +72,7 @@ def record(stored: Mapping[str, Any]) -> LogRecord:
     blank = LogRecord(
         seconds(stored.get("read")) or 0.0,
         str(stored.get("host", "")),
-        str(stored.get("service", "")).rstrip(":"),
+        str(stored.get("service", "")),
         UNTIMED,
         line,
         file=str(stored.get("file", "")),

@@ -1,24 +1,23 @@
-"""The log shipper on a host: rsyslogd, which sends every line of the services there to the monitoring host."""
+"""The log shipper on a host, which sends every line of the services there to the monitoring host."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from services.monitoring import logrewind
+from services.monitoring.logsender import CONFIRMED
 from services.secrets import Secrets
-from services.service import Command, File, Look, Service, render
+from services.service import Command, File, Look, Service
+from topo.paths import PROJECT
 from topo.plan import LOGS, MONITOR, Plan
 from topo.profile import Profile
 from topo.tls import means
 
-CONFIG = "/run/rsyslog/rsyslog.conf"
-AUTHORITY, PROOF = "/run/rsyslog/ca.pem", "/run/rsyslog/client.pem"
-WORK = "/var/lib/rsyslog"
-#: bytes of a line as it is sent, as JSON: what is longer is cut. 64 KiB of control characters take 384 KiB
-LONGEST = 2**20
-#: lines that may be on their way: RELP's window of 128, and some
-UNCONFIRMED = 200
+CONFIG = "/run/shipper/shipper.json"
+AUTHORITY, PROOF = "/run/shipper/ca.pem", "/run/shipper/client.pem"
+WORK = "/var/lib/shipper"
+NOTES = f"{WORK}/places.json"
 
 
 def client_name(host: str) -> str:
@@ -29,13 +28,12 @@ def client_name(host: str) -> str:
 class LogShipper(Service):
     """The log files are its queue, so what happens to the monitoring host loses no line, nor does killing it.
 
-    When it starts, it goes back by the lines that may not have been confirmed.
+    Its process (``services.monitoring.logsender``) notes its places when they are confirmed.
 
     ``services``: those on its host, whose ``logs`` it reads.
     """
 
     role = "shipper"
-    product = "rsyslog"
     watches = True
     background = True
 
@@ -54,25 +52,21 @@ class LogShipper(Service):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"MALLOC_ARENA_MAX": "1"}
+        return {"MALLOC_ARENA_MAX": "1", "PYTHONPATH": str(PROJECT)}
 
     def files(self) -> tuple[File, ...]:
         proof = self.secrets.proof(self.secrets.watched[self.host], PROOF, AUTHORITY) if self.mutual else ()
         tool = self.plan.host_of(MONITOR)
-        config = render(
-            "shipper.conf.j2",
-            host=self.host,
-            work=WORK,
-            longest=LONGEST,
-            logs=list(self._read()),
-            monitor=tool.name,
-            address=tool.ip,
-            port=self.plan.port(LOGS),
-            tls=self.mutual,
-            authority=AUTHORITY,
-            proof=PROOF,
-        )
-        return (File(CONFIG, config), *proof)
+        config = {
+            "host": self.host,
+            "address": tool.ip,
+            "port": self.plan.port(LOGS),
+            "tls": {"authority": AUTHORITY, "proof": PROOF, "name": tool.name} if self.mutual else None,
+            "notes": NOTES,
+            "noted": CONFIRMED,
+            "logs": list(self._read()),
+        }
+        return (File(CONFIG, json.dumps(config, indent=1)), *proof)
 
     def _read(self) -> Iterator[tuple[str, str]]:
         """(service, log) of every log on the host."""
@@ -84,12 +78,10 @@ class LogShipper(Service):
         return (WORK,)
 
     def checks(self) -> tuple[Command, ...]:
-        return (("rsyslogd", "-N1", "-f", CONFIG),)
+        return ((sys.executable, "-S", "-c", f"import json; json.load(open('{CONFIG}'))"),)
 
     def command(self) -> Command:
-        # in the foreground, and with no pid file: one that a kill leaves behind would keep it from starting
-        shipper = ("rsyslogd", "-n", "-iNONE", "-f", CONFIG)
-        return (sys.executable, "-S", logrewind.__file__, WORK, str(UNCONFIRMED), *shipper)
+        return (sys.executable, "-S", "-m", "services.monitoring.logsender", CONFIG)
 
     def ready(self, look: Look) -> str | None:  # noqa: ARG002
         """It has nothing that could be asked; what it has not sent yet stays in the logs."""

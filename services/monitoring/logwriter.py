@@ -70,7 +70,7 @@ class Pieces:
 
 def confirmed(pieces: Pieces, frames: list[relp.Frame]) -> bytes:
     """The answers to frames, whose lines are written by then. Raises OSError where there is no room for them."""
-    if lines := [as_stored(frame.content + b"\n") for frame in frames if frame.command == b"syslog"]:
+    if lines := [as_stored(frame.content) + b"\n" for frame in frames if frame.command == b"syslog"]:
         pieces.write(b"".join(lines))
     return b"".join(map(relp.answer, frames))
 

@@ -1,7 +1,7 @@
-"""RELP, as much of it as a log collector speaks: numbered frames, each with a line, that are answered one by one.
+"""RELP, as much of it as log shippers and their collector speak: numbered frames that are answered one by one.
 
-Pure: bytes in, lines and answers out. What one read of a connection brings is answered at once, for many lines together
-cost little more than one.
+Pure: bytes in, frames and answers out. A frame has as many lines as have come, for many together cost little more than
+one.
 """
 
 import re
@@ -11,13 +11,13 @@ from typing import NamedTuple
 #: a frame's number, command and length; then come a space and so many bytes, or none; and the end of a line
 HEADER = re.compile(rb"(\d{1,9}) ([a-z]{1,32}) (\d{1,9})([ \n])")
 HEADER_BYTES = 64
-#: bytes of a frame: a longer one is no log line
+#: bytes of a frame: a longer one holds no log lines
 LONGEST = 2**22
-OFFER = b"200 OK\nrelp_version=0\nrelp_software=foobar\ncommands=syslog"
+OFFER = b"relp_version=0\nrelp_software=foobar\ncommands=syslog"
 
 
 class Frame(NamedTuple):
-    """``number`` names it in its answer; ``content`` is a line, where it is a ``syslog``."""
+    """``number`` names it in its answer; ``content`` is lines, where it is a ``syslog``."""
 
     number: bytes
     command: bytes
@@ -55,5 +55,10 @@ def answer(frame: Frame) -> bytes:
     """The confirmation of a frame."""
     if frame.command == b"close":
         return b"%s rsp 0\n0 serverclose 0\n" % frame.number
-    said = OFFER if frame.command == b"open" else b"200 OK"
-    return b"%s rsp %d %s\n" % (frame.number, len(said), said)
+    said = b"200 OK\n" + OFFER if frame.command == b"open" else b"200 OK"
+    return framed(frame.number, b"rsp", said)
+
+
+def framed(number: bytes, command: bytes, content: bytes) -> bytes:
+    """A frame as it travels; ``content`` is not empty."""
+    return b"%s %s %d %s\n" % (number, command, len(content), content)

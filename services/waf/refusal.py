@@ -18,7 +18,7 @@ LONGEST = 300
 #: the rules that know a scanner by the name that it gives itself
 SCANNERS = (1115, 1125)
 
-_MARK = f'"file":"{LOG}"'.replace("/", "\\/").encode()
+_MARK = f'"file":"{LOG}"'.encode()
 _DATA = re.compile(
     r"Matched Data: (?P<matched>.*?) found within (?P<target>[A-Z_]+(?::[^\s:]+)?)(?:: (?P<value>.*))?", re.S
 )
@@ -89,8 +89,12 @@ def _seconds(stamp: str) -> float:
     return time.mktime(time.strptime(stamp, "%a %b %d %H:%M:%S %Y"))
 
 
-def as_stored(line: bytes) -> bytes:
-    """A line on its way into the log store: a refusal in the fields above, as rsyslogd would write it; others as is."""
+def as_stored(lines: bytes) -> bytes:
+    """Lines on their way into the log store, as they are, but for refusals: of those the fields above."""
+    return b"\n".join(map(_stored, lines.split(b"\n"))) if _MARK in lines else lines
+
+
+def _stored(line: bytes) -> bytes:
     if _MARK not in line:
         return line
     try:
@@ -99,4 +103,4 @@ def as_stored(line: bytes) -> bytes:
     except (ValueError, KeyError, TypeError, RecursionError):
         return line
     text = json.dumps({**row, "line": told}, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("/", "\\/").encode(errors="backslashreplace") + b"\n"
+    return text.encode(errors="backslashreplace")

@@ -12,11 +12,11 @@ from itertools import count, pairwise
 from typing import Any
 
 import pytest
-from runningtestbed import Commands, RunningTestbed
+from runningtestbed import PROJECT, Commands, RunningTestbed
 
-from services.monitoring import logrewind
 from services.monitoring.logrecord import TIERS
-from services.monitoring.logshipper import CONFIG
+from services.monitoring.logsender import CONFIRMED, READ
+from services.monitoring.logshipper import AUTHORITY, CONFIG, PROOF
 from services.monitoring.logstore import CURRENT
 from topo import wait
 
@@ -116,30 +116,22 @@ def test_a_shipper_that_is_killed_loses_no_line(watched: RunningTestbed) -> None
     assert lost(watched, "srv1", mark, lines) == 0
 
 
-KILL = ("pkill", "-9", "-f", "/tmp/other/other.conf")
-QUEUE = 'main_queue(queue.type="direct")'
-IN_MEMORY = 'main_queue(queue.type="linkedList" queue.size="100000" queue.workerThreads="1")'
+OTHER = "/tmp/other"
+KILL = ("pkill", "-9", "-f", f"{OTHER}/other.json")
 
 
 @pytest.fixture
 def other_shipper(watched: RunningTestbed) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Starts a second shipper on srv1, of a log of its own and with another queue; it is ended afterwards."""
-    folder = "/tmp/other"
-    watched.run("srv1", "mkdir", "-p", f"{folder}/work")
-    config = watched.run("srv1", "cat", CONFIG).replace("/var/lib/rsyslog", f"{folder}/work")
-    config = re.sub(r"input\(.*?\)\n", "", config, flags=re.S)
-    config += (
-        f'\ninput(type="imfile" file="{folder}/a.log" tag="other" addMetadata="on" reopenOnTruncate="on"'
-        ' persistStateInterval="100" persistStateAfterSubmission="on")\n'
-    )
+    """Starts a second shipper on srv1, of its own log, and ends it afterwards. ``noted``: when it notes a place."""
+    watched.run("srv1", "mkdir", "-p", OTHER)
+    given = json.loads(watched.run("srv1", "cat", CONFIG))
     processes: list[subprocess.Popen[str]] = []
 
-    def start(queue: str) -> subprocess.Popen[str]:
-        assert QUEUE in config
-        watched.exec("srv1", "tee", f"{folder}/other.conf", input=config.replace(QUEUE, queue))
-        rewound = () if queue == IN_MEMORY else (sys.executable, "-S", logrewind.__file__, f"{folder}/work", "200")
-        command = (*rewound, "rsyslogd", "-n", "-iNONE", "-f", f"{folder}/other.conf")
-        words = watched.commands.argv("exec", "--name", watched.name, "srv1", "--", *command)
+    def start(noted: str) -> subprocess.Popen[str]:
+        config = {**given, "notes": f"{OTHER}/places.json", "noted": noted, "logs": [("other", f"{OTHER}/a.log")]}
+        watched.exec("srv1", "tee", f"{OTHER}/other.json", input=json.dumps(config))
+        command = ("env", f"PYTHONPATH={PROJECT}", sys.executable, "-S", "-m", "services.monitoring.logsender")
+        words = watched.commands.argv("exec", "--name", watched.name, "srv1", "--", *command, f"{OTHER}/other.json")
         environment = watched.commands.environment
         processes.append(subprocess.Popen(words, env=environment, cwd=watched.commands.folder, text=True))
         return processes[-1]
@@ -150,22 +142,22 @@ def other_shipper(watched: RunningTestbed) -> Iterator[Callable[[str], subproces
         process.wait(10)
 
 
-@pytest.mark.parametrize(("queue", "loses"), [(QUEUE, False), (IN_MEMORY, True)], ids=["the log", "memory"])
-def test_a_queue_in_memory_is_seen_to_lose(
-    watched: RunningTestbed, other_shipper: Callable[[str], subprocess.Popen[str]], queue: str, loses: bool
+@pytest.mark.parametrize(("noted", "loses"), [(CONFIRMED, False), (READ, True)])
+def test_one_that_notes_what_it_has_only_read_is_seen_to_lose(
+    watched: RunningTestbed, other_shipper: Callable[[str], subprocess.Popen[str]], noted: str, loses: bool
 ) -> None:
-    """The negative control: the same loss, twice; a shipper is killed while the monitoring host stands still."""
-    mark, lines, log = next(marks), 3 * RATE, "/tmp/other/a.log"
-    first = other_shipper(queue)
-    with ExitStack() as frozen:
+    """The negative control: the same loss, twice; a shipper is killed while nobody takes its lines."""
+    mark, lines, log = next(marks), 3 * RATE, f"{OTHER}/a.log"
+    first = other_shipper(noted)
+    with ExitStack() as dead:
         with writing(watched, "srv1", mark, lines, log):
             wait.until(
                 lambda: None if numbers(watched, "srv1", mark) else "none yet", what="the first lines", seconds=20
             )
-            frozen.enter_context(watched.broken("freeze mon logs", seconds=120))
+            dead.enter_context(watched.broken("kill mon logs", seconds=120))
         watched.run("srv1", *KILL)
         first.wait(10)
-    other_shipper(queue)
+    other_shipper(noted)
     watched.run("srv1", "sh", "-c", f"echo '[{mark} {lines:06}]' >> {log}")
     missing = lost(watched, "srv1", mark, lines + 1, few=lines)
     assert missing > 50 if loses else missing == 0
@@ -268,8 +260,8 @@ def test_where_tls_is_mutual_a_shipper_must_show_a_certificate(commands: Command
         pass
     assert lost(hardened, "srv1", mark, RATE) == 0
     told = ("sh", "-c", 'sleep 2 | openssl s_client -connect mon:2514 -verify_return_error "$@" 2>&1', "-")
-    trusting = ("-CAfile", "/run/rsyslog/ca.pem", "-verify_hostname", "mon")
-    own = ("-cert", "/run/rsyslog/client.pem", "-key", "/run/rsyslog/client.pem.key")
+    trusting = ("-CAfile", AUTHORITY, "-verify_hostname", "mon")
+    own = ("-cert", PROOF, "-key", f"{PROOF}.key")
     assert "certificate required" not in (shown := hardened.exec("srv1", *told, *trusting, *own).stdout)
     assert "Verification: OK" in shown
     assert "certificate required" in hardened.exec("srv1", *told, *trusting).stdout
