@@ -36,7 +36,7 @@ class KeyPair:
 
     @property
     def bundle(self) -> str:
-        """Certificate, then key, in one text, as every daemon here reads it. Write it 0600."""
+        """Certificate, then key, in one text, for programs that take them so. Write it 0600."""
         return self.certificate + self.key
 
 

@@ -79,6 +79,19 @@ def test_a_private_folder_is_its_owners_alone(tmp_path: Path, mine: Path) -> Non
             folders.opened(made[1], private=True)
 
 
+def test_what_replaces_a_file_in_a_private_folder_is_its_owners_and_readers_too(tmp_path: Path, mine: Path) -> None:
+    """A host's daemon, which is a user of its own, must be able to read what an experiment puts in a file's place."""
+    (mine / "rules").write_text("old")
+    (mine / "rules").chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(mine / "rules", 61001, 61002)
+    before = owner(mine / "rules")
+    with folders.opened(mine, private=True) as folder:
+        folder.write("rules", "new")
+    assert (mine / "rules").read_text() == "new"
+    assert (owner(mine / "rules"), stat.S_IMODE((mine / "rules").stat().st_mode)) == (before, 0o640)
+
+
 @pytest.mark.parametrize("there", ["secret", "", "nothing"], ids=["file", "folder", "dangling"])
 def test_a_link_is_neither_written_to_nor_entered_nor_read(mine: Path, outside: Path, there: str) -> None:
     (mine / "link").symlink_to(outside / there)

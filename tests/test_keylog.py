@@ -15,6 +15,7 @@ import pytest
 
 from experiments.instruments import keylog
 from services.pki import Authority
+from topo import folders
 from topo.errors import MissingError
 from topo.plan import SITE, Plan
 from topo.profile import Profile
@@ -69,6 +70,15 @@ def test_a_link_in_the_place_of_a_key_log_is_not_followed(tmp_path: Path) -> Non
     (tmp_path / "run/keylog/keys.log").unlink()
     (tmp_path / "run/keylog/keys.log").write_text("own")
     assert keylog.written(cast(Any, place)) == b"own"
+
+
+def test_every_user_of_a_host_loads_the_library_and_adds_to_the_log_that_root_alone_reads(tmp_path: Path) -> None:
+    """Each daemon is a user of its own."""
+    with folders.opened(tmp_path / "keylog", make=True, private=True) as folder:
+        keylog.begin(folder, b"library")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "keylog", *(tmp_path / "keylog").iterdir()]}
+    assert modes == {"keylog": 0o755, "keylog.so": 0o644, "keys.log": 0o622}
+    assert (tmp_path / "keylog" / "keylog.so").read_bytes() == b"library"
 
 
 def test_no_compiler_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

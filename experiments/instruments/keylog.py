@@ -53,7 +53,7 @@ def keys_logged(testbed: Testbed, folder: Folder) -> Iterator[Path]:
         with TemporaryDirectory(dir=testbed.home) as made:
             library = compile_library(Path(made) / "keylog.so")
         for place in places:
-            _begin(below(place, LIBRARY, make=True)[0], library)
+            begin(below(place, LIBRARY, make=True)[0], library)
         for unit in units:
             unit.extra = ENVIRONMENT
         _restart(testbed)
@@ -112,7 +112,7 @@ def written(place: Look) -> bytes:
     return b""
 
 
-def _begin(folder: Folder, library: bytes) -> None:
+def begin(folder: Folder, library: bytes) -> None:
     """Every daemon of the host, whatever its user, can load the library and add to the log; root alone reads that."""
     for name, content, mode in ((Path(LIBRARY).name, library, 0o644), (Path(SECRETS).name, b"", 0o622)):
         with folder.create(name) as file:
