@@ -78,15 +78,20 @@ class Launcher:
     def _spawn(self, ties: Ties) -> subprocess.Popen[bytes]:
         user = AS_USER if os.geteuid() else ()
         unshare = (UNSHARE[0], *user, *UNSHARE[1:])
-        return subprocess.Popen(
-            [*unshare, "tini", "-s", "-p", "SIGKILL", "--", sys.executable, *self.argv],
-            env={
-                **environment.clean(os.environ),
-                BOX_VARIABLE: json.dumps(asdict(ties)),
-            },
-            pass_fds=(ties.control, ties.report, ties.lifeline),
-            preexec_fn=die_with_parent(os.getpid()),
-        )
+        # Python that is interrupted while it starts prints a traceback: the inside takes Ctrl-C when it can (early.py)
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return subprocess.Popen(
+                [*unshare, "tini", "-s", "-p", "SIGKILL", "--", sys.executable, *self.argv],
+                env={
+                    **environment.clean(os.environ),
+                    BOX_VARIABLE: json.dumps(asdict(ties)),
+                },
+                pass_fds=(ties.control, ties.report, ties.lifeline),
+                preexec_fn=die_with_parent(os.getpid()),
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
     def _follow(self, report: int, box: subprocess.Popen[bytes]) -> None:
         """Take the inside's reports until it closes the pipe by leaving."""

@@ -21,6 +21,8 @@ def arm() -> None:
     """Leave with 130 on Ctrl-C until a better handler is set. Inside a box the launcher prints the line."""
     environment.keep_clean()
     _signal.signal(_signal.SIGINT, _leave)
+    if BOX_VARIABLE in os.environ:  # until now the launcher has kept Ctrl-C from it (launcher.py)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})
 
 
 def _leave(*_: object) -> None:
