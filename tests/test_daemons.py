@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from services import deployment
+from services.haproxy import HAProxy
 from services.monitoring.daemons import Daemons, word
 from services.monitoring.hostusage import ProcessTable
 from services.secrets import Secrets
@@ -58,3 +61,10 @@ def test_each_service_of_a_host_has_a_word_of_its_own(secrets: Secrets, db: str)
         assert [
             (one, other) for one in words.values() for other in words.values() if one != other and one in other
         ] == []
+
+
+@pytest.mark.parametrize("program", ["/home/a/run/foobar/.venv/bin/python", "/run/media/a/foobar/.venv/bin/python"])
+def test_a_project_in_a_folder_called_run_changes_no_word(program: str) -> None:
+    for options in (["-c", "/run/app/gunicorn.conf.py"], ["-config=/run/app/gunicorn.conf.py"]):
+        service = SimpleNamespace(command=lambda: (program, "-m", "gunicorn", *options), product="gunicorn")  # noqa: B023
+        assert word(cast(HAProxy, service)) == "/run/app/gunicorn.conf.py"

@@ -13,7 +13,8 @@ from services.monitoring.metric import GAUGE, Metric
 if TYPE_CHECKING:  # the exporter needs no templates
     from services.service import Service
 
-CONFIGURATION = re.compile(r"/run/\S+")
+#: in a word of a command line: alone, or what an option is given
+CONFIGURATION = re.compile(r"(?:[^/]*=)?(/run/\S+)")
 STOPPED = (b"T", b"t")
 
 
@@ -22,9 +23,9 @@ def word(service: Service) -> str:
 
     One that a script starts has its program's name.
     """
-    command = service.command()
-    paths = CONFIGURATION.search(" ".join(command))
-    return paths[0] if paths and command[0] != "sh" else service.product or command[0]
+    program, *words = service.command()  # whose own path may have a folder of that name
+    found = next(filter(None, map(CONFIGURATION.match, words)), None)
+    return found[1] if found and program != "sh" else service.product or program
 
 
 class Daemons:
