@@ -345,7 +345,8 @@ def test_a_service_that_never_serves_is_given_up(tmp_path: Path) -> None:
     code = "import services.nsd as n\nn.Nsd.command = lambda self: ('sleep', '600')\nn.Nsd.patience = 1.5"
     done = sabotaged(tmp_path, code)("up", "--name", "x")
     assert done.returncode == 3
-    assert one_line(done.stderr).startswith("foobar: dns/resolver ready: not within 1.5 s; last seen: port 53")
+    waited = f"{1.5 * wait.patience():g} s"
+    assert one_line(done.stderr).startswith(f"foobar: dns/resolver ready: not within {waited}; last seen: port 53")
 
 
 def test_a_template_value_that_is_missing_is_an_error(tmp_path: Path) -> None:
