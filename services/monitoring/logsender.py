@@ -114,7 +114,7 @@ class RelpClient:
     def __init__(self, connect: Callable[[], Connected]) -> None:
         self._connect = connect
         self._connection: Connected | None = None
-        self._number = 0
+        self._number, self._frames = 0, relp.Frames()
 
     def send(self, piece: bytes) -> None:
         """Return when it is confirmed. Raises OSError or ValueError; the next one begins with a new connection."""
