@@ -34,6 +34,8 @@ class Interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._asked_to_leave())
         signal.signal(signal.SIGUSR1, lambda *_: self._leave(FoobarError, self._reason))
+        # kept back by the launcher; programs of a box's own do not call early.arm, and their children would not hear it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def booted(self) -> None:
         """From now on there is something to undo."""

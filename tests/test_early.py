@@ -16,7 +16,10 @@ from testbed.launcher import Launcher
 from topo.early import BOX_VARIABLE
 from topo.paths import PROJECT
 
-INSIDE = "from topo import early; early.arm(); print('goes on')"
+INSIDE = {
+    "a command": "from topo import early; early.arm(); print('goes on')",
+    "a program of its own": "from testbed.interruption import Interruption; Interruption(); print('goes on')",
+}
 
 
 def interrupted_before_it_begins() -> None:
@@ -25,9 +28,10 @@ def interrupted_before_it_begins() -> None:
 
 
 @pytest.mark.parametrize("struck", [True, False])
-def test_what_is_struck_while_the_inside_begins_ends_it_without_a_word(struck: bool) -> None:
+@pytest.mark.parametrize("inside", INSIDE)
+def test_what_is_struck_while_the_inside_begins_ends_it_without_a_word(inside: str, struck: bool) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", INSIDE],
+        [sys.executable, "-c", INSIDE[inside]],
         cwd=PROJECT,
         env={**os.environ, BOX_VARIABLE: "{}"},
         preexec_fn=interrupted_before_it_begins if struck else None,
