@@ -25,6 +25,16 @@ HEARD = {"heard": True}
 KINDS = {kind.exit_code: kind for kind in (FoobarError, RefusedError, UsageError)}
 
 
+def listening(path: Path) -> int:
+    """The descriptor of a new socket, in the place of what a process before has left; ``serve`` takes it."""
+    path.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(str(path))
+    path.chmod(0o660)
+    made.listen()
+    return made.detach()
+
+
 def exchange(
     path: Path,
     who: str,

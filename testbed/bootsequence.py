@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -95,11 +94,8 @@ class BootSequence:
         path = self.testbed.insides[self.testbed.plan.host_of(MONITOR).name].path(str(powerswitch.SOCKET))
         path.parent.mkdir(parents=True, exist_ok=True)
         users.share(path.parent, users.FAILOVER)
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(str(path))
-        path.chmod(0o660)
-        listening.listen()
-        jsonsocket.serve(listening.detach(), {"cycle": partial(recovery.cycle_database, self.testbed)})
+        handlers = {"cycle": partial(recovery.cycle_database, self.testbed)}
+        jsonsocket.serve(jsonsocket.listening(path), handlers)
 
     def _launch(self, units: Iterable[Unit]) -> None:
         pool = self.testbed.pool

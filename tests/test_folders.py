@@ -200,7 +200,7 @@ ELSEWHERE = {
     "controllers/denied.py": HOST,
     "controllers/desired.py": HOST,
     "controllers/firewall.py": HOST,
-    "services/detection/watch.py": HOST,
+    "controllers/jsonsocket.py": HOST,
     "services/failover/controlloop.py": HOST,
     "topo/eventlog.py": HOST,
     "services/gunicorn.py": HOST,

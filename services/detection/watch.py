@@ -7,7 +7,6 @@ nothing has come; the counters five times a second.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -116,12 +115,7 @@ class AttackWatch:
 
     def run(self) -> None:
         """Until it is killed; asked meanwhile, it says how it does (detectionstatus.py)."""
-        Path(ASK).unlink(missing_ok=True)
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(ASK)
-        Path(ASK).chmod(0o660)
-        listening.listen()
-        jsonsocket.serve(listening.detach(), {"status": self.status})
+        jsonsocket.serve(jsonsocket.listening(Path(ASK)), {"status": self.status})
         while True:
             self.look()
             time.sleep(LOOK_S)

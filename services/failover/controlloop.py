@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +85,7 @@ class ControlLoop:
         for watcher in self.watchers:
             watcher.start()
         jsonsocket.serve(
-            _listen(self.socket_file).detach(),
+            jsonsocket.listening(self.socket_file),
             {"switchover": self.switch_over, "boot-ended": self.end_boot, "observation": self.seen},
         )
         self._ask_others()
@@ -221,12 +220,3 @@ def _read_note(path: Path) -> dict[str, Any]:
         return {**json.loads(path.read_text()), "settled": False}
     except (OSError, ValueError):
         return {}
-
-
-def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(path))
-    path.chmod(0o660)
-    listening.listen()
-    return listening

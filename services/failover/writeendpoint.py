@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+
+from services import mutualtls
 
 BACKEND = "db-write"
 PROMPT = b"\n> "
@@ -24,7 +25,7 @@ class WriteEndpoint:
     def __init__(self, address: tuple[str, int], servers: Sequence[str], tls: Mapping[str, str] | None = None) -> None:
         self.address = address
         self.servers = tuple(servers)
-        self._tls = _context(**tls) if tls else None
+        self._tls = mutualtls.caller(**tls) if tls else None
         self._connection: socket.socket | None = None
         self._lock = threading.Lock()
 
@@ -86,10 +87,3 @@ class WriteEndpoint:
             with suppress(OSError):
                 self._connection.close()
         self._connection = None
-
-
-def _context(authority: str, proof: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=authority)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(proof, f"{proof}.key")
-    return context

@@ -149,11 +149,9 @@ class RelpClient:
 
 def encrypted(authority: str, proof: str, name: str) -> Callable[[socket.socket], Connected]:
     """Connections become TLS 1.3, in which both sides prove who they are. ``name``: the other's."""
-    import ssl  # takes memory, and is not needed where nothing is encrypted
+    from services import mutualtls  # takes memory, and is not needed where nothing is encrypted
 
-    context = ssl.create_default_context(cafile=authority)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(proof, f"{proof}.key")
+    context = mutualtls.caller(authority, proof)
     return lambda connection: context.wrap_socket(connection, server_hostname=name)
 
 

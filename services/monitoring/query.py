@@ -8,6 +8,7 @@ import ssl
 from typing import Any
 from urllib.parse import urlencode
 
+from services import mutualtls
 from services.monitoring import vmagent
 from services.service import Look
 from topo.errors import RefusedError
@@ -51,8 +52,7 @@ def _get(look: Look, plan: Plan, path: str, seconds: float) -> bytes:
 
 def _encrypted(look: Look, plain: Any, name: str) -> ssl.SSLSocket:
     """As the monitoring host's own client does it."""
-    context = ssl.create_default_context(cafile=str(look.path(vmagent.AUTHORITY)))
-    context.load_cert_chain(look.path(vmagent.PROOF), look.path(f"{vmagent.PROOF}.key"))
+    context = mutualtls.caller(look.path(vmagent.AUTHORITY), look.path(vmagent.PROOF))
     return context.wrap_socket(plain, server_hostname=name)
 
 
