@@ -124,6 +124,21 @@ def test_any_bytes_are_rows_of_the_store(tmp_path: Path) -> None:
     assert logstore._READ.search(lines[0])
 
 
+def test_a_row_says_where_its_line_begins_also_one_that_came_in_parts(tmp_path: Path) -> None:
+    log, queue = tmp_path / "a.log", queue_of(tmp_path, b"[0]\n[1")
+    rows = [*queue.pieces()]
+    with log.open("a") as file:
+        file.write("]\n[2")
+    rows += queue.pieces()
+    with folders.opened(tmp_path) as folder:
+        logfiles.rotate(folder, log.name, 1)
+    with log.open("a") as file:
+        file.write("]\n[3]\n")
+    rows += queue.pieces()
+    found = [json.loads(line) for piece in rows for line in piece.split(b"\n")]
+    assert [(row["line"], row["offset"]) for row in found] == [("[0]", 0), ("[1]", 4), ("[2]", -2), ("[3]", 2)]
+
+
 def test_what_has_come_goes_in_pieces_that_a_collector_takes(tmp_path: Path) -> None:
     line = b"\x01" * LINE_BYTES  # six bytes each as JSON
     queue = queue_of(tmp_path, (line + b"\n") * 3 + b"x" * (LINE_BYTES + 1) + b"\nlast\n")
